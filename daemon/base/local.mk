@@ -1,0 +1,8 @@
+# Floor 0: what every other floor of the daemon uses.
+noinst_LIBRARIES += daemon/base/libbase.a
+daemon_base_libbase_a_SOURCES = \
+	daemon/base/list.h daemon/base/clock.h \
+	daemon/base/timerq.c daemon/base/timerq.h \
+	daemon/base/charge.c daemon/base/charge.h \
+	daemon/base/fault.c daemon/base/fault.h \
+	daemon/base/log.c daemon/base/log.h
