@@ -19,11 +19,11 @@
 #include "proto/span.h"
 
 struct buf {
-	uint8_t *data;   /* the block, owned */
-	size_t start;    /* first byte not yet consumed */
-	size_t end;      /* one behind the last byte */
+	uint8_t *data;	 /* the block, owned */
+	size_t start;	 /* first byte not yet consumed */
+	size_t end;	 /* one behind the last byte */
 	size_t capacity; /* size of the block in bytes */
-	bool failed;     /* an append ran out of memory */
+	bool failed;	 /* an append ran out of memory */
 };
 
 #define BUF_INIT ((struct buf){NULL, 0, 0, 0, false})

@@ -12,8 +12,8 @@
 
 #include "proto/buf.h"
 
-#define IPC_FRAME_PREFIX 8u               /* bytes: the two lengths */
-#define IPC_HEADER_MAX (256u * 1024u)     /* bytes: the largest header either side may send */
+#define IPC_FRAME_PREFIX 8u		       /* bytes: the two lengths */
+#define IPC_HEADER_MAX (256u * 1024u)	       /* bytes: the largest header either side may send */
 #define IPC_PAYLOAD_MAX (128u * 1024u * 1024u) /* bytes: the protocol's own bound; limits are lower */
 
 struct ipc_frame {

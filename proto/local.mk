@@ -3,7 +3,8 @@ noinst_LTLIBRARIES += proto/libproto.la
 proto_libproto_la_SOURCES = \
 	proto/buf.c proto/buf.h proto/span.h \
 	proto/frame.c proto/frame.h \
-	proto/prescan.c proto/prescan.h
+	proto/prescan.c proto/prescan.h proto/prescan-table.h \
+	proto/arena.c proto/arena.h
 nodist_proto_libproto_la_SOURCES = proto/muxd.pb-c.c proto/muxd.pb-c.h
 proto_libproto_la_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
 proto_libproto_la_LIBADD = $(PROTOBUF_C_LIBS)

@@ -14,7 +14,7 @@
 
 struct span {
 	const uint8_t *data; /* may be NULL when len is 0 */
-	size_t len;          /* bytes */
+	size_t len;	     /* bytes */
 };
 
 #define SPAN_NULL ((struct span){NULL, 0})
