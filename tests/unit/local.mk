@@ -5,3 +5,17 @@ UNIT_PROTO = proto/libproto.la
 UNIT_BASE = daemon/base/libbase.a $(UNIT_PROTO)
 UNIT_AMQP = daemon/amqp/libamqp.a $(UNIT_BASE)
 
+
+# base
+BASE_TESTS = tests/unit/test-base-timerq tests/unit/test-base-charge tests/unit/test-base-list \
+	tests/unit/test-base-log-fault
+check_PROGRAMS += $(BASE_TESTS)
+TESTS += $(BASE_TESTS)
+tests_unit_test_base_timerq_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_base_timerq_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
+tests_unit_test_base_charge_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_base_charge_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
+tests_unit_test_base_list_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_base_list_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
+tests_unit_test_base_log_fault_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_base_log_fault_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
