@@ -1,0 +1,378 @@
+/*
+ * The multiplexer: the pure heart of muxd. It holds the state of every
+ * upstream (one AMQP connection each) and every session (one local process
+ * each), and knows neither sockets nor clocks.
+ *
+ *	front --> session_*()   --> mux --> upstream_output() --> up --> broker
+ *	front <-- session_ops   <-- mux <-- upstream_feed()   <-- up <-- broker
+ *
+ * Requests are AMQP methods as the codec has them, so that a front end only
+ * translates between its own encoding and struct amqc_method; mux never sees
+ * protobuf.
+ *
+ * Time. Every function takes the time of the loop turn from mux_set_now(),
+ * which the loop calls before anything else in a turn. mux_next_deadline()
+ * tells when mux_run_timers() has work.
+ *
+ * Turns. Input may be fed in any amount; what it causes is collected, and
+ * mux_turn(), once at the end of each loop turn, tells sessions what happened
+ * to them in ranges and fills the upstreams' output. So a burst costs one
+ * write per peer.
+ *
+ * Ownership. mux owns upstreams and sessions. Callbacks get a context that
+ * belongs to the caller. A callback may not call back into mux: it writes into
+ * its owner's buffers, or notes what to do, and returns.
+ *
+ * Threads: none; all of it belongs to the loop's.
+ */
+#pragma once
+
+#include "daemon/amqp/content.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/fault.h"
+
+struct mux;
+struct upstream;
+struct session;
+
+/* ------------------------------------------------------------------ options */
+
+/* Who a session is: what the kernel said when it connected. */
+struct mux_creds {
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t pid;
+	const uint32_t *groups; /* supplementary; copied by session_new() */
+	size_t group_count;
+};
+
+/*
+ * Asked before every operation on the broker, publishes included, whatever
+ * front end it came by. Returns true, or false with *ret_fault set (403).
+ */
+typedef bool (*mux_authorize_fn)(void *context, const struct mux_creds *creds, const char *upstream,
+				 const struct amqc_method *method, struct fault *ret_fault);
+
+struct mux_limits {
+	uint64_t total_memory;   /* bytes, all sessions */
+	uint64_t session_memory; /* bytes, one session */
+	uint64_t message_max;    /* bytes of a body that a session publishes */
+	uint32_t sessions;
+	uint32_t channels_per_session; /* also the highest channel number */
+	uint32_t prefetch;             /* of a consumer that set none */
+	uint64_t request_timeout_usec;
+	uint64_t publish_timeout_usec;
+};
+
+struct mux_options {
+	struct mux_limits limits;
+	mux_authorize_fn authorize;                             /* NULL: everything is allowed */
+	void (*random)(void *context, void *out, size_t count); /* bytes for jitter and names; never NULL */
+	void *context;                                          /* of both */
+};
+
+struct upstream_endpoint {
+	const char *label; /* "host:port", for status and log */
+	const char *vhost;
+	const char *user;
+	const char *password; /* empty for EXTERNAL */
+};
+
+struct upstream_options {
+	const char *name;
+	const struct upstream_endpoint *endpoints; /* tried in order */
+	size_t endpoint_count;
+	const char *sasl;              /* "PLAIN" or "EXTERNAL" */
+	uint32_t heartbeat_sec;        /* offered; the lower of ours and the broker's is used; 0: none */
+	uint64_t connect_timeout_usec; /* for dial and handshake together */
+	uint64_t reconnect_min_usec;
+	uint64_t reconnect_max_usec;
+	uint32_t warm_lanes;
+	uint32_t unconfirmed_messages; /* the window of all sessions together */
+	uint64_t unconfirmed_bytes;
+	const char *queue_prefix; /* of the names made for server-named queues */
+};
+
+/* What mux asks of the upstream's body (daemon/up/). */
+struct upstream_ops {
+	/* Connect to endpoint number index; answer later by upstream_dialled() or upstream_dial_failed(). */
+	void (*dial)(void *context, size_t index);
+	/* Drop the transport, or give up dialling, now. No feed or lost comes after it. */
+	void (*hang_up)(void *context);
+	/* The state changed (for systemd's STATUS=). */
+	void (*changed)(void *context);
+};
+
+/* ------------------------------------------------------------------ the whole */
+
+/* Copies the options. 0 or -ENOMEM. */
+int mux_new(const struct mux_options *options, struct mux **ret);
+
+/* Ends sessions and upstreams without a word to anybody. NULL is fine. */
+void mux_free(struct mux *mux);
+
+void mux_set_now(struct mux *mux, struct mono now);
+struct mono mux_next_deadline(const struct mux *mux);
+void mux_run_timers(struct mux *mux);
+
+/* The end of a loop turn; see the head of this file. */
+void mux_turn(struct mux *mux);
+
+/* Memory charged to sessions, and its limit, in bytes. */
+uint64_t mux_memory_used(const struct mux *mux);
+uint64_t mux_memory_limit(const struct mux *mux);
+uint32_t mux_session_count(const struct mux *mux);
+
+/* ------------------------------------------------------------------ upstreams */
+
+enum upstream_state {
+	UPSTREAM_CONNECTING,
+	UPSTREAM_UP,
+	UPSTREAM_BACKOFF,
+	UPSTREAM_BLOCKED,
+	UPSTREAM_FAILED
+};
+
+/* "connecting", "up", ... as surface.md and muxctl have them. */
+const char *upstream_state_name(enum upstream_state state);
+
+struct upstream_info {
+	const char *name;
+	enum upstream_state state;
+	const char *endpoint; /* label of the one in use, or tried last */
+	const char *broker;   /* "RabbitMQ 3.10.8", or "" */
+	uint64_t epoch;       /* connections that came up so far */
+	uint64_t reconnects;
+	const char *last_error; /* "" if none */
+	uint32_t lanes_max;
+	uint32_t lanes_open; /* all that are not free: opening, warm, leased, closing */
+	uint32_t lanes_leased;
+	uint32_t lanes_warm;
+	uint64_t unconfirmed;
+};
+
+/* Copies the options. The first is the default. Does nothing before upstream_start(). 0, -EEXIST, -ENOMEM. */
+int upstream_new(struct mux *mux, const struct upstream_options *options, const struct upstream_ops *ops,
+		 void *context, struct upstream **ret);
+void upstream_start(struct upstream *upstream);
+
+/* By name; empty: the default. NULL if there is none. */
+struct upstream *mux_find_upstream(struct mux *mux, struct span name);
+struct upstream *mux_first_upstream(struct mux *mux);
+struct upstream *mux_next_upstream(struct upstream *upstream);
+
+/* The strings are valid until the upstream's state changes. */
+void upstream_get_info(const struct upstream *upstream, struct upstream_info *ret);
+
+/* Events of the transport. */
+void upstream_dialled(struct upstream *upstream);
+void upstream_dial_failed(struct upstream *upstream, const char *reason);
+void upstream_lost(struct upstream *upstream, const char *reason);
+
+/*
+ * Bytes from the broker. Returns how many were consumed; the rest, the
+ * beginning of a frame, comes again at the front of the next call. May call
+ * hang_up (the transport is gone then, and all bytes count as consumed).
+ */
+size_t upstream_feed(struct upstream *upstream, struct span bytes);
+
+/* What to write to the broker; the body consumes what the socket took. */
+struct buf *upstream_output(struct upstream *upstream);
+
+/* Fills the output from what is queued, as far as it is wanted there. Call when the output ran low. */
+void upstream_pump(struct upstream *upstream);
+
+/*
+ * Orderly end: connection.close, then hang_up when the broker has answered or
+ * at the deadline. upstream_is_closed() tells when that is done.
+ */
+void upstream_close(struct upstream *upstream, uint64_t timeout_usec);
+bool upstream_is_closed(const struct upstream *upstream);
+
+/* ------------------------------------------------------------------ sessions */
+
+enum outcome_kind {
+	OUTCOME_CONFIRMED,
+	OUTCOME_RETURNED,
+	OUTCOME_NACKED,
+	OUTCOME_NOT_SENT,
+	OUTCOME_UNKNOWN
+};
+
+/* How much an error ends. */
+enum fault_scope {
+	SCOPE_REQUEST,
+	SCOPE_CHANNEL,
+	SCOPE_SESSION
+};
+
+struct mux_channel_id {
+	uint32_t number;
+	uint32_t generation;
+};
+
+struct mux_content {
+	const struct amqc_properties *properties;
+	struct span body;
+};
+
+/*
+ * What mux tells a front end. All views are valid during the call only.
+ * Functions that hand over content return the position in the session's
+ * output stream behind it: the count of all bytes ever queued for the socket.
+ * session_written() reports how far the socket took them.
+ */
+struct session_ops {
+	/* A request's reply: declare-ok, get-empty, ...; queue.declare-ok has the name in full. */
+	void (*reply)(void *context, uint32_t request, struct mux_channel_id channel, const struct amqc_method *reply);
+	/* A request's other end. */
+	void (*refuse)(void *context, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
+		       const struct fault *fault);
+	/* The reply to basic.get that has a message. tag 0: needs no ack. */
+	uint64_t (*got)(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
+			const struct amqc_basic_get_ok *method, const struct mux_content *content);
+	uint64_t (*deliver)(void *context, struct mux_channel_id channel, uint32_t consumer, uint64_t tag,
+			    const struct amqc_basic_deliver *method, const struct mux_content *content);
+	uint64_t (*returned)(void *context, struct mux_channel_id channel, uint64_t number,
+			     const struct amqc_basic_return *method, const struct mux_content *content);
+	/* Publishes first..last ended so; fault is NULL, or the reason of NACKED, NOT_SENT and UNKNOWN. */
+	void (*outcome)(void *context, struct mux_channel_id channel, enum outcome_kind kind, uint64_t first,
+			uint64_t last, const struct fault *fault);
+	/* The channel ended by an error; every request and publish of it was answered before. */
+	void (*channel_ended)(void *context, struct mux_channel_id channel, const struct fault *fault);
+	void (*consumer_cancelled)(void *context, struct mux_channel_id channel, uint32_t consumer, struct span text);
+	/* The publish credit, in totals since the session began. */
+	void (*credit)(void *context, uint64_t messages, uint64_t bytes);
+	void (*upstream_changed)(void *context);
+	/* The session ends by an error: tell the peer, close, and call session_end() (not from here). */
+	void (*ended)(void *context, const struct fault *fault);
+};
+
+/* The standing credit: what a session may use before it was told anything (PROTOCOL.md, "Credit"). */
+#define SESSION_STANDING_MESSAGES 64u
+#define SESSION_STANDING_BYTES 16384u
+#define SESSION_REQUESTS_MAX 256u /* unanswered ones, once it was told */
+
+struct session_options {
+	struct upstream *upstream;
+	struct mux_creds creds;
+	struct span program;           /* cut at 64 bytes */
+	uint64_t get_bytes;            /* first credit for got bodies */
+	const struct session_ops *ops; /* outlives the session */
+	void *context;
+};
+
+/*
+ * 0; -ENOMEM; -EUSERS when there are as many sessions as the limits allow
+ * (nothing was made, and the front tells its peer).
+ */
+int session_new(struct mux *mux, const struct session_options *options, struct session **ret);
+
+/*
+ * The peer is gone. Its channels are closed, unacked messages go back, what it
+ * published whole is still sent and confirmed. No callback comes after this.
+ * Frees the session: the pointer is dead.
+ */
+void session_end(struct session *session);
+
+uint64_t session_id(const struct session *session);
+struct upstream *session_upstream(const struct session *session);
+
+/*
+ * Everything below may end the session by ops.ended (a breach of the protocol:
+ * wrong numbers, overrun credit); session_is_ended() is true from then on, the
+ * front stops reading, and calls do nothing.
+ */
+bool session_is_ended(const struct session *session);
+
+/* Ends the session by an error that the front found. */
+void session_fail(struct session *session, const struct fault *fault);
+
+void session_open_channel(struct session *session, uint32_t number, uint32_t generation);
+void session_close_channel(struct session *session, uint32_t request, uint32_t number);
+
+struct mux_request {
+	uint32_t id; /* not 0, and not one that is unanswered: else the session ends */
+	uint32_t channel;
+	uint64_t timeout_usec;            /* 0: the limits' */
+	const struct amqc_method *method; /* a client's method of exchange, queue or basic, without no_wait */
+	/* basic.consume and basic.cancel name the consumer by number; the tag of cancel is filled in. */
+	uint32_t consumer;
+	uint64_t credit_messages; /* basic.consume: the first totals */
+	uint64_t credit_bytes;
+};
+
+void session_request(struct session *session, const struct mux_request *request);
+
+/* For a request that the front answers itself, at once (ping, status): false: it was wrong, the session ended. */
+bool session_request_local(struct session *session, uint32_t id);
+
+struct mux_publish {
+	uint32_t channel;
+	uint64_t timeout_usec; /* 0: the limits' */
+	uint64_t cost_bytes;   /* of the publish credit */
+	struct span exchange;
+	struct span routing_key;
+	bool mandatory;
+	const struct amqc_properties *properties;
+	struct span body;
+};
+
+/* Copies what it keeps. */
+void session_publish(struct session *session, const struct mux_publish *publish);
+
+enum settle_kind {
+	SETTLE_ACK,
+	SETTLE_REQUEUE,
+	SETTLE_DISCARD
+};
+
+/* Tags first..last of the channel; first 0: from the oldest on; both 0: all. */
+void session_settle(struct session *session, uint32_t channel, enum settle_kind kind, uint64_t first, uint64_t last);
+
+/* Totals; lower ones than before are ignored. */
+void session_consumer_credit(struct session *session, uint32_t channel, uint32_t consumer, uint64_t messages,
+			     uint64_t bytes);
+void session_get_credit(struct session *session, uint64_t bytes);
+void session_want(struct session *session, uint64_t messages, uint64_t bytes);
+
+/* The publish credit as it is now, for Welcome. */
+void session_credit_totals(const struct session *session, uint64_t *ret_messages, uint64_t *ret_bytes);
+
+/* The socket has taken the output stream up to position. */
+void session_written(struct session *session, uint64_t position);
+
+/* ------------------------------------------------------------------ looking */
+
+struct session_info {
+	uint64_t id;
+	uint32_t pid;
+	uint32_t uid;
+	uint32_t gid;
+	struct span program;
+	const char *upstream;
+	uint64_t age_usec;
+	uint32_t channels;
+	uint32_t consumers;
+	uint64_t unconfirmed;
+	uint64_t unacked;
+	uint64_t published;
+	uint64_t delivered;
+	uint64_t memory_used;
+};
+
+struct channel_info {
+	uint64_t session;
+	struct mux_channel_id id;
+	uint16_t lane; /* 0: none */
+	uint32_t consumers;
+	uint32_t prefetch;
+	uint64_t unconfirmed;
+	uint64_t unacked;
+};
+
+/* The session with the lowest id above after; false: no more. */
+bool mux_next_session(const struct mux *mux, uint64_t after, struct session_info *ret);
+
+/* The channel behind (session, channel), in order of both; false: no more. */
+bool mux_next_channel(const struct mux *mux, uint64_t session, uint32_t channel, struct channel_info *ret);
