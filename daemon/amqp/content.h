@@ -48,7 +48,12 @@ struct amqc_content_header {
 	struct amqc_properties properties;
 };
 
-/* Decodes the payload of a header frame; spans are views of it. */
+/*
+ * Decodes the payload of a header frame; spans are views of it. Properties are
+ * read as those of class basic, whatever the class. On a fault other than a
+ * payload of less than 14 bytes class_id and body_size are set all the same,
+ * so that a header of another class can be told from one that is broken.
+ */
 enum amqc_result amqc_content_header_decode(struct span payload, struct amqc_content_header *ret);
 
 /* Appends the whole header frame. AMQC_OK, or AMQC_TOO_LONG with nothing appended. */
@@ -56,7 +61,8 @@ enum amqc_result amqc_content_header_append(struct buf *out, uint16_t channel,
 					    const struct amqc_content_header *header);
 
 /* Appends the payload alone, without a frame around it: class, weight, size, flags, properties. */
-enum amqc_result amqc_content_header_payload_append(struct buf *out, const struct amqc_content_header *header);
+enum amqc_result amqc_content_header_payload_append(struct buf *out,
+						    const struct amqc_content_header *header);
 
 /* Appends a body as frames of at most frame_max bytes each; nothing for an empty body. */
 void amqc_body_append(struct buf *out, uint16_t channel, struct span body, uint32_t frame_max);

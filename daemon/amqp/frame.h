@@ -18,8 +18,8 @@
 #define AMQC_FRAME_HEARTBEAT 8u
 #define AMQC_FRAME_END 0xCEu
 
-#define AMQC_FRAME_OVERHEAD 8u     /* bytes around a payload: 7 before, 1 behind */
-#define AMQC_FRAME_SIZE_MIN 4096u  /* bytes: nobody may negotiate less (section 4.2.3) */
+#define AMQC_FRAME_OVERHEAD 8u	  /* bytes around a payload: 7 before, 1 behind */
+#define AMQC_FRAME_SIZE_MIN 4096u /* bytes: nobody may negotiate less (section 4.2.3) */
 
 /* "AMQP" 0 0 9 1: what a client sends first, and a server that wants another version answers. */
 #define AMQC_PROTOCOL_HEADER "AMQP\0\0\x09\x01"
@@ -42,13 +42,13 @@ enum amqc_result {
 	AMQC_FRAME_TYPE,     /* no such frame type (501) */
 	AMQC_FRAME_SIZE,     /* larger than frame_max (501) */
 	AMQC_FRAME_BAD_END,  /* the end octet is not 0xCE (501) */
-	AMQC_TRUNCATED,      /* an argument reaches behind the end (502) */
-	AMQC_TRAILING,       /* bytes behind the last argument (502) */
+	AMQC_TRUNCATED,	     /* an argument reaches behind the end (502) */
+	AMQC_TRAILING,	     /* bytes behind the last argument (502) */
 	AMQC_UNKNOWN_METHOD, /* no such class or method (540) */
 	AMQC_BAD_FIELD_TYPE, /* a table holds a type nobody knows (502) */
-	AMQC_TOO_DEEP,       /* tables nest deeper than AMQC_TABLE_DEPTH_MAX (502) */
+	AMQC_TOO_DEEP,	     /* tables nest deeper than AMQC_TABLE_DEPTH_MAX (502) */
 	AMQC_BAD_PROPERTIES, /* property flags with a continuation, or an undefined property (502) */
-	AMQC_TOO_LONG        /* encoding: a short string of more than 255 bytes, a value out of its field's range */
+	AMQC_TOO_LONG /* encoding: a short string of more than 255 bytes, a value out of its field's range */
 };
 
 const char *amqc_strerror(enum amqc_result result);
@@ -61,7 +61,8 @@ uint16_t amqc_reply_code(enum amqc_result result);
  * take, as far as known (7 before its header is there). A wrong type or size
  * is found as soon as the header is there.
  */
-enum amqc_result amqc_frame_peek(struct span input, uint32_t frame_max, struct amqc_frame *ret, size_t *ret_size);
+enum amqc_result amqc_frame_peek(struct span input, uint32_t frame_max, struct amqc_frame *ret,
+				 size_t *ret_size);
 
 /*
  * Writing a frame whose payload is appended between the two calls:

@@ -25,11 +25,17 @@
 #define AMQC_TYPE_LONGSTR struct span
 #define AMQC_TYPE_TABLE struct span
 
-/* METHOD(CONSTANT, name, class id, method id, who sends it) FIELD(name, TYPE, member)... RESERVED(name, TYPE)... END(name) */
+/*
+ * METHOD(CONSTANT, name, class id, method id, who sends it)
+ * FIELD(name, TYPE, member)... and RESERVED(name, TYPE)..., in the order of the wire
+ * END(name)
+ */
+/* clang-format off */
 #define METHOD(CONSTANT, name, class_id, method_id, sender) struct amqc_##name {
 #define FIELD(name, type, member) AMQC_TYPE_##type member;
 #define RESERVED(name, type)
 #define END(name) };
+/* clang-format on */
 #include "daemon/amqp/methods.def"
 #undef METHOD
 #undef FIELD
@@ -38,7 +44,8 @@
 
 /* AMQC_QUEUE_DECLARE and so on: class id << 16 | method id. */
 enum amqc_method_id {
-#define METHOD(CONSTANT, name, class_id, method_id, sender) AMQC_##CONSTANT = ((class_id) << 16) | (method_id),
+#define METHOD(CONSTANT, name, class_id, method_id, sender) \
+	AMQC_##CONSTANT = ((class_id) << 16) | (method_id),
 #define FIELD(name, type, member)
 #define RESERVED(name, type)
 #define END(name)
@@ -65,7 +72,7 @@ struct amqc_method {
 };
 
 #define AMQC_CLASS_ID(id) ((uint16_t)((uint32_t)(id) >> 16))
-#define AMQC_METHOD_ID(id) ((uint16_t)((uint32_t)(id) & 0xffffu))
+#define AMQC_METHOD_ID(id) ((uint16_t)((uint32_t)(id)&0xffffu))
 
 /* Who may send a method. */
 #define AMQC_BY_CLIENT 1u
@@ -81,11 +88,16 @@ unsigned int amqc_method_sender(uint32_t id);
 /* True for basic.publish, return, deliver and get-ok: a content header and body follow. */
 bool amqc_method_has_content(uint32_t id);
 
-/* Decodes the payload of a method frame. Spans in *ret are views of it; tables in it were checked. */
+/*
+ * Decodes the payload of a method frame. Spans in *ret are views of it; tables
+ * in it were checked. On a fault the members of *ret have no meaning, but its
+ * id is set if the method is known.
+ */
 enum amqc_result amqc_method_decode(struct span payload, struct amqc_method *ret);
 
 /*
- * Appends the whole frame of a method. AMQC_OK, or AMQC_TOO_LONG with nothing
- * appended. Running out of memory marks the buffer (see buf.h).
+ * Appends the whole frame of a method. AMQC_OK; AMQC_TOO_LONG, or
+ * AMQC_UNKNOWN_METHOD for an id that is none, with nothing appended. Running
+ * out of memory marks the buffer (see buf.h).
  */
 enum amqc_result amqc_method_append(struct buf *out, uint16_t channel, const struct amqc_method *method);

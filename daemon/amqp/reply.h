@@ -31,5 +31,6 @@ enum amqc_reply {
 /* "NOT_FOUND" and so on; "UNKNOWN" for a number that is no reply code. */
 const char *amqc_reply_name(uint16_t code);
 
-/* True if an error of this code closes the whole connection and not just a channel. */
+/* True if an error of this code closes the whole connection and not just a channel; false for no known code.
+ */
 bool amqc_reply_is_hard(uint16_t code);

@@ -14,23 +14,23 @@
 
 #include "daemon/amqp/frame.h"
 
-#define AMQC_TABLE_DEPTH_MAX 64u /* nested tables and arrays */
+#define AMQC_TABLE_DEPTH_MAX 64u /* tables and arrays nested in the outermost one */
 
 struct amqc_field {
 	struct span name; /* empty in an array */
-	char type;        /* the letter on the wire */
+	char type;	  /* the letter on the wire */
 	union {
-		bool boolean;       /* t */
-		int64_t signed_int; /* b 8, s 16, I 32, l 64 bits */
+		bool boolean;	       /* t */
+		int64_t signed_int;    /* b 8, s 16, I 32, l 64 bits */
 		uint64_t unsigned_int; /* B 8, u 16, i 32, L 64 bits, T (seconds since 1970) */
-		float float32;      /* f */
-		double float64;     /* d */
+		float float32;	       /* f */
+		double float64;	       /* d */
 		struct {
 			uint8_t scale;
 			uint32_t value;
-		} decimal;          /* D */
-		struct span bytes;  /* S, x: the string; F: the fields of a table; A: the values of an array */
-	} value;                    /* V has none */
+		} decimal;	   /* D */
+		struct span bytes; /* S, x: the string; F: the fields of a table; A: the values of an array */
+	} value;		   /* V has none */
 };
 
 /* Walks a table's bytes to their end, nested ones too. OK, TRUNCATED, BAD_FIELD_TYPE or TOO_DEEP. */
@@ -55,8 +55,12 @@ bool amqc_table_find(struct span table, const char *name, struct amqc_field *ret
  * one, amqc_field_append() with type F or A and the already encoded bytes, or
  * amqc_field_begin(), which writes name and type first.
  *
- * In an array the name is NULL (a name of SPAN_NULL with in_array).
+ * In an array the name is NULL.
+ *
+ * amqc_field_begin() returns AMQC_FIELD_REFUSED, with nothing appended, for a
+ * name of more than 255 bytes or a type other than F and A.
  */
+#define AMQC_FIELD_REFUSED SIZE_MAX
 size_t amqc_table_begin(struct buf *out);
 size_t amqc_field_begin(struct buf *out, const struct span *name, char type);
 void amqc_table_end(struct buf *out, size_t mark);
