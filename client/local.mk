@@ -1,0 +1,2 @@
+# libmuxclient: floor C. Of what is built here it links proto/ alone.
+include_HEADERS += client/muxclient.h
