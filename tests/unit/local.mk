@@ -8,7 +8,7 @@ UNIT_AMQP = daemon/amqp/libamqp.a $(UNIT_BASE)
 
 # base
 BASE_TESTS = tests/unit/test-base-timerq tests/unit/test-base-charge tests/unit/test-base-list \
-	tests/unit/test-base-log-fault
+	tests/unit/test-base-log-fault tests/unit/test-base-duration
 check_PROGRAMS += $(BASE_TESTS)
 TESTS += $(BASE_TESTS)
 tests_unit_test_base_timerq_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -19,3 +19,5 @@ tests_unit_test_base_list_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_base_list_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
 tests_unit_test_base_log_fault_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_base_log_fault_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
+tests_unit_test_base_duration_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_base_duration_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
