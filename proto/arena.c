@@ -82,7 +82,7 @@ static bool arena_overflow_add(struct arena *arena, size_t size)
 
 	if (capacity < size)
 		capacity = size;
-	if (capacity > SIZE_MAX - sizeof(*block))
+	if (capacity > PTRDIFF_MAX - sizeof(*block))
 		return false;
 	block = malloc(sizeof(*block) + capacity);
 	if (!block)

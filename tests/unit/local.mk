@@ -21,3 +21,20 @@ tests_unit_test_base_log_fault_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_base_log_fault_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
 tests_unit_test_base_duration_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_base_duration_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
+
+# proto
+PROTO_TESTS = tests/unit/test-proto-buf tests/unit/test-proto-frame tests/unit/test-proto-prescan \
+	tests/unit/test-proto-arena
+check_PROGRAMS += $(PROTO_TESTS)
+TESTS += $(PROTO_TESTS)
+EXTRA_DIST += tests/unit/random.h
+tests_unit_test_proto_buf_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_proto_buf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=realloc
+tests_unit_test_proto_buf_LDADD = $(UNIT_PROTO) $(CHECK_LIBS)
+tests_unit_test_proto_frame_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_proto_frame_LDADD = $(UNIT_PROTO) $(CHECK_LIBS)
+tests_unit_test_proto_prescan_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_proto_prescan_LDADD = $(UNIT_PROTO) $(CHECK_LIBS)
+tests_unit_test_proto_arena_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_proto_arena_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
+tests_unit_test_proto_arena_LDADD = $(UNIT_PROTO) $(CHECK_LIBS)
