@@ -38,3 +38,7 @@ tests_unit_test_proto_prescan_LDADD = $(UNIT_PROTO) $(CHECK_LIBS)
 tests_unit_test_proto_arena_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_proto_arena_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
 tests_unit_test_proto_arena_LDADD = $(UNIT_PROTO) $(CHECK_LIBS)
+
+# The contract in proto/PROTOCOL.md: its example, every message named, the limits.
+dist_check_SCRIPTS += tests/unit/test-protocol-example
+TESTS += tests/unit/test-protocol-example
