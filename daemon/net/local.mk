@@ -1,0 +1,10 @@
+# Floor 3: the loop and the sockets; the only users of libevent.
+noinst_LIBRARIES += daemon/net/libnet.a
+daemon_net_libnet_a_SOURCES = \
+	daemon/net/loop.c daemon/net/loop.h daemon/net/loop-net.h \
+	daemon/net/stream.c daemon/net/stream.h \
+	daemon/net/listener.c daemon/net/listener.h \
+	daemon/net/peer.c daemon/net/peer.h \
+	daemon/net/resolver.c daemon/net/resolver.h \
+	daemon/net/dial.c daemon/net/dial.h
+daemon_net_libnet_a_CFLAGS = $(AM_CFLAGS) $(EVENT_CFLAGS) -pthread

@@ -1,0 +1,60 @@
+#include "daemon/net/peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+/* The kernel fills an array of gid_t. */
+_Static_assert(sizeof(gid_t) == sizeof(uint32_t), "gid_t is not 32 bits");
+
+/* Groups asked for at first; the kernel says how many there are if that is too few. */
+#define GROUPS_GUESS 32u
+#define ATTEMPTS_MAX 3u
+
+static int read_groups(struct peer *peer, int fd)
+{
+	socklen_t size = GROUPS_GUESS * sizeof(*peer->groups);
+
+	for (unsigned int i = 0; i < ATTEMPTS_MAX; i++) {
+		uint32_t *groups = realloc(peer->groups, size);
+
+		if (!groups)
+			return -ENOMEM;
+		peer->groups = groups;
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0) {
+			peer->group_count = size / sizeof(*groups);
+			return 0;
+		}
+		if (errno != ERANGE)
+			return -errno;
+	}
+	return -ERANGE;
+}
+
+int peer_init(struct peer *peer, int fd)
+{
+	struct ucred cred;
+	socklen_t size = sizeof(cred);
+	int r;
+
+	*peer = (struct peer){0};
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
+		return -errno;
+	peer->uid = cred.uid;
+	peer->gid = cred.gid;
+	peer->pid = cred.pid > 0 ? (uint32_t)cred.pid : 0;
+	r = read_groups(peer, fd);
+	if (r == -ENOPROTOOPT) /* Linux before 4.13: known by uid and gid alone */
+		r = 0;
+	if (r < 0 || peer->group_count == 0)
+		peer_deinit(peer);
+	return r;
+}
+
+void peer_deinit(struct peer *peer)
+{
+	free(peer->groups);
+	peer->groups = NULL;
+	peer->group_count = 0;
+}

@@ -1,0 +1,205 @@
+#include "daemon/up/uplink.h"
+
+#include "daemon/net/dial.h"
+#include "daemon/net/stream.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Of the time that mux gives to dialling and handshake together: the dialler is done first, and says why. */
+#define DIAL_SHARE_NUM 9u
+#define DIAL_SHARE_DEN 10u
+
+struct endpoint {
+	char *host; /* owned */
+	char *port; /* owned */
+};
+
+struct uplink {
+	struct loop *loop;
+	struct resolver *resolver;
+	struct upstream *upstream; /* mux's */
+	struct endpoint *endpoints;
+	size_t endpoint_count;
+	uint64_t dial_timeout_usec;
+	void (*changed)(void *context);
+	void *context;
+	struct dial *dial;     /* while dialling */
+	struct stream *stream; /* while connected; never both */
+};
+
+/* ------------------------------------------------------------------ the stream */
+
+/* What the frame at the front takes in all, so that it is read in one go. 0: not known yet. */
+static size_t frame_need(struct span rest)
+{
+	uint32_t size;
+
+	if (rest.len < AMQC_FRAME_OVERHEAD - 1)
+		return AMQC_FRAME_OVERHEAD;
+	size = load_be32(rest.data + 3);
+	return size <= UINT32_MAX - AMQC_FRAME_OVERHEAD ? (size_t)size + AMQC_FRAME_OVERHEAD : 0;
+}
+
+static size_t on_bytes(void *context, struct span bytes, size_t *ret_need)
+{
+	struct uplink *uplink = context;
+	size_t used = upstream_feed(uplink->upstream, bytes);
+
+	if (uplink->stream && used < bytes.len)
+		*ret_need = frame_need(span_skip(bytes, used));
+	return used;
+}
+
+static void on_low(void *context)
+{
+	struct uplink *uplink = context;
+
+	upstream_pump(uplink->upstream);
+}
+
+static void on_closed(void *context, const char *reason)
+{
+	struct uplink *uplink = context;
+
+	stream_close(uplink->stream, 0);
+	uplink->stream = NULL;
+	upstream_lost(uplink->upstream, reason);
+}
+
+static const struct stream_ops stream_ops = {on_bytes, NULL, on_low, on_closed};
+
+/* ------------------------------------------------------------------ dialling */
+
+static void on_connected(void *context, int fd)
+{
+	struct uplink *uplink = context;
+	struct stream_options options = {
+	    .fd = fd, .out = upstream_output(uplink->upstream), .ops = &stream_ops, .context = uplink};
+
+	uplink->dial = NULL;
+	if (stream_new(uplink->loop, &options, &uplink->stream) < 0) {
+		(void)close(fd);
+		upstream_dial_failed(uplink->upstream, "out of memory");
+		return;
+	}
+	upstream_dialled(uplink->upstream);
+}
+
+static void on_failed(void *context, const char *reason)
+{
+	struct uplink *uplink = context;
+
+	uplink->dial = NULL;
+	upstream_dial_failed(uplink->upstream, reason);
+}
+
+static void op_dial(void *context, size_t index)
+{
+	struct uplink *uplink = context;
+	struct dial_options options = {.loop = uplink->loop,
+				       .resolver = uplink->resolver,
+				       .host = uplink->endpoints[index].host,
+				       .port = uplink->endpoints[index].port,
+				       .timeout_usec = uplink->dial_timeout_usec,
+				       .on_connected = on_connected,
+				       .on_failed = on_failed,
+				       .context = uplink};
+
+	/* Without memory nothing is dialled, and mux's own deadline ends the attempt. */
+	if (dial_start(&options, &uplink->dial) < 0)
+		uplink->dial = NULL;
+}
+
+static void hang_up(struct uplink *uplink)
+{
+	uplink->dial = dial_cancel(uplink->dial);
+	stream_close(uplink->stream, 0);
+	uplink->stream = NULL;
+}
+
+static void op_hang_up(void *context)
+{
+	struct uplink *uplink = context;
+
+	/* A close or close-ok may be the last that was written. */
+	if (uplink->stream)
+		stream_write_now(uplink->stream);
+	hang_up(uplink);
+}
+
+static void op_changed(void *context)
+{
+	struct uplink *uplink = context;
+
+	if (uplink->changed)
+		uplink->changed(uplink->context);
+}
+
+static const struct upstream_ops upstream_ops = {op_dial, op_hang_up, op_changed};
+
+/* ------------------------------------------------------------------ the object */
+
+static int copy_endpoints(struct uplink *uplink, const struct uplink_options *options)
+{
+	uplink->endpoints = calloc(options->upstream->endpoint_count, sizeof(*uplink->endpoints));
+	if (!uplink->endpoints)
+		return -ENOMEM;
+	uplink->endpoint_count = options->upstream->endpoint_count;
+	for (size_t i = 0; i < uplink->endpoint_count; i++) {
+		uplink->endpoints[i].host = strdup(options->endpoints[i].host);
+		uplink->endpoints[i].port = strdup(options->endpoints[i].port);
+		if (!uplink->endpoints[i].host || !uplink->endpoints[i].port)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int uplink_new(const struct uplink_options *options, struct uplink **ret)
+{
+	struct uplink *uplink = calloc(1, sizeof(*uplink));
+	int r;
+
+	if (!uplink)
+		return -ENOMEM;
+	uplink->loop = options->loop;
+	uplink->resolver = options->resolver;
+	uplink->changed = options->changed;
+	uplink->context = options->context;
+	uplink->dial_timeout_usec = options->upstream->connect_timeout_usec / DIAL_SHARE_DEN * DIAL_SHARE_NUM;
+	r = copy_endpoints(uplink, options);
+	if (r == 0)
+		r = upstream_new(options->mux, options->upstream, &upstream_ops, uplink, &uplink->upstream);
+	if (r < 0) {
+		uplink_free(uplink);
+		return r;
+	}
+	*ret = uplink;
+	return 0;
+}
+
+struct uplink *uplink_free(struct uplink *uplink)
+{
+	if (!uplink)
+		return NULL;
+	hang_up(uplink);
+	for (size_t i = 0; i < uplink->endpoint_count; i++) {
+		free(uplink->endpoints[i].host);
+		free(uplink->endpoints[i].port);
+	}
+	free(uplink->endpoints);
+	free(uplink);
+	return NULL;
+}
+
+struct upstream *uplink_upstream(const struct uplink *uplink)
+{
+	return uplink->upstream;
+}
+
+void uplink_turn(struct uplink *uplink)
+{
+	if (uplink->stream && buf_len(upstream_output(uplink->upstream)) > 0)
+		stream_mark(uplink->stream);
+}
