@@ -1,2 +1,4 @@
 include $(top_srcdir)/daemon/base/local.mk
 include $(top_srcdir)/daemon/amqp/local.mk
+include $(top_srcdir)/daemon/net/local.mk
+include $(top_srcdir)/daemon/up/local.mk

@@ -1,3 +1,5 @@
+#include "config.h"
+
 #include "daemon/net/listener.h"
 
 #include "daemon/base/log.h"

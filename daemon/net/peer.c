@@ -1,3 +1,5 @@
+#include "config.h"
+
 #include "daemon/net/peer.h"
 
 #include <errno.h>

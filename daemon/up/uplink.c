@@ -10,6 +10,8 @@
 /* Of the time that mux gives to dialling and handshake together: the dialler is done first, and says why. */
 #define DIAL_SHARE_NUM 9u
 #define DIAL_SHARE_DEN 10u
+/* Beyond any sensible frame_max: what claims to be larger is left to mux to refuse. */
+#define FRAME_BYTES_MAX (16u * 1024u * 1024u)
 
 struct endpoint {
 	char *host; /* owned */
@@ -39,7 +41,7 @@ static size_t frame_need(struct span rest)
 	if (rest.len < AMQC_FRAME_OVERHEAD - 1)
 		return AMQC_FRAME_OVERHEAD;
 	size = load_be32(rest.data + 3);
-	return size <= UINT32_MAX - AMQC_FRAME_OVERHEAD ? (size_t)size + AMQC_FRAME_OVERHEAD : 0;
+	return size <= FRAME_BYTES_MAX ? (size_t)size + AMQC_FRAME_OVERHEAD : 0;
 }
 
 static size_t on_bytes(void *context, struct span bytes, size_t *ret_need)
