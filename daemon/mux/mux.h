@@ -228,7 +228,13 @@ struct session_ops {
 	/* A request's other end. */
 	void (*refuse)(void *context, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
 		       const struct fault *fault);
-	/* The reply to basic.get that has a message. tag 0: needs no ack. */
+	/*
+	 * The reply to basic.get that has a message. tag 0: needs no ack. got and
+	 * deliver return 0 if the front's protocol cannot express the message
+	 * (headers too deep or too many: PROTOCOL.md, "Frames"): nothing was
+	 * written, the message goes back, and the get (502, SCOPE_REQUEST), or the
+	 * consumer (consumer_cancelled) ends.
+	 */
 	uint64_t (*got)(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
 			const struct amqc_basic_get_ok *method, const struct mux_content *content);
 	uint64_t (*deliver)(void *context, struct mux_channel_id channel, uint32_t consumer, uint64_t tag,
@@ -316,6 +322,12 @@ struct mux_publish {
 	bool mandatory;
 	const struct amqc_properties *properties;
 	struct span body;
+	/*
+	 * Not NULL: the front could not translate the publish (a value out of
+	 * range); exchange to body are not looked at. It counts, in number and
+	 * credit, and its channel ends by this fault.
+	 */
+	const struct fault *invalid;
 };
 
 /* Copies what it keeps. */
