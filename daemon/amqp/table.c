@@ -234,6 +234,7 @@ void amqc_table_end(struct buf *out, size_t mark)
 static bool value_fits(struct field_type type, const struct amqc_field *field)
 {
 	unsigned int bits = 8u * type.width;
+	uint64_t len; /* not size_t: no compiler may find the comparison pointless where that has 32 bits */
 
 	switch (type.kind) {
 	case KIND_SIGNED:
@@ -242,7 +243,8 @@ static bool value_fits(struct field_type type, const struct amqc_field *field)
 	case KIND_UNSIGNED:
 		return bits == 64 || field->value.unsigned_int >> bits == 0;
 	case KIND_BYTES:
-		return (uint64_t)field->value.bytes.len <= UINT32_MAX;
+		len = field->value.bytes.len;
+		return len <= UINT32_MAX;
 	default:
 		return true;
 	}

@@ -95,7 +95,7 @@ static inline enum amqc_result amqc_wire_take(struct span *rest, unsigned int ty
 /* Adds what the value will take to *size, in 64 bits so that no sum overflows. False if it is too long. */
 static inline bool amqc_wire_add_size(unsigned int type, const void *value, uint64_t *size)
 {
-	size_t len;
+	uint64_t len;
 
 	switch (type) {
 	case AMQC_WIRE_OCTET:
@@ -112,12 +112,12 @@ static inline bool amqc_wire_add_size(unsigned int type, const void *value, uint
 		return true;
 	case AMQC_WIRE_SHORTSTR:
 		len = ((const struct span *)value)->len;
-		*size += 1 + (uint64_t)len;
+		*size += 1 + len;
 		return len <= AMQC_WIRE_SHORTSTR_MAX;
 	default:
 		len = ((const struct span *)value)->len;
-		*size += 4 + (uint64_t)len;
-		return (uint64_t)len <= UINT32_MAX;
+		*size += 4 + len;
+		return len <= UINT32_MAX;
 	}
 }
 
