@@ -42,3 +42,35 @@ tests_unit_test_proto_arena_LDADD = $(UNIT_PROTO) $(CHECK_LIBS)
 # The contract in proto/PROTOCOL.md: its example, every message named, the limits.
 dist_check_SCRIPTS += tests/unit/test-protocol-example
 TESTS += tests/unit/test-protocol-example
+
+# amqp: the codec. The same tests run 32-bit and on musl, without check.
+AMQP_TESTS = tests/unit/test-amqp-frame tests/unit/test-amqp-table tests/unit/test-amqp-method \
+	tests/unit/test-amqp-content tests/unit/test-amqp-captured
+AMQP_GEN = tests/unit/codec-gen.c tests/unit/codec-gen.h
+check_PROGRAMS += $(AMQP_TESTS)
+TESTS += $(AMQP_TESTS) tests/unit/codec-m32 tests/unit/codec-musl
+dist_check_SCRIPTS += tests/unit/codec-m32 tests/unit/codec-musl
+EXTRA_DIST += tests/unit/codec-foreign.sh tests/unit/shim/check.h tests/unit/captured tests/unit/codec-without-oracle
+tests_unit_test_amqp_frame_SOURCES = tests/unit/test-amqp-frame.c $(AMQP_GEN)
+tests_unit_test_amqp_frame_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_amqp_frame_LDADD = $(UNIT_AMQP) $(CHECK_LIBS)
+tests_unit_test_amqp_table_SOURCES = tests/unit/test-amqp-table.c $(AMQP_GEN)
+tests_unit_test_amqp_table_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_amqp_table_LDADD = $(UNIT_AMQP) $(CHECK_LIBS)
+tests_unit_test_amqp_method_SOURCES = tests/unit/test-amqp-method.c $(AMQP_GEN)
+tests_unit_test_amqp_method_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_amqp_method_LDADD = $(UNIT_AMQP) $(CHECK_LIBS)
+tests_unit_test_amqp_content_SOURCES = tests/unit/test-amqp-content.c $(AMQP_GEN)
+tests_unit_test_amqp_content_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_amqp_content_LDADD = $(UNIT_AMQP) $(CHECK_LIBS)
+tests_unit_test_amqp_captured_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_amqp_captured_LDADD = $(UNIT_AMQP) $(CHECK_LIBS)
+if HAVE_RABBITMQ
+check_PROGRAMS += tests/unit/test-amqp-oracle
+TESTS += tests/unit/test-amqp-oracle
+else
+TESTS += tests/unit/codec-without-oracle
+endif
+tests_unit_test_amqp_oracle_SOURCES = tests/unit/test-amqp-oracle.c $(AMQP_GEN)
+tests_unit_test_amqp_oracle_CPPFLAGS = $(UNIT_CPPFLAGS) $(RABBITMQ_CFLAGS)
+tests_unit_test_amqp_oracle_LDADD = $(UNIT_AMQP) $(RABBITMQ_LIBS) $(CHECK_LIBS)
