@@ -1,4 +1,5 @@
 include $(top_srcdir)/daemon/base/local.mk
 include $(top_srcdir)/daemon/amqp/local.mk
+include $(top_srcdir)/daemon/conf/local.mk
 include $(top_srcdir)/daemon/net/local.mk
 include $(top_srcdir)/daemon/up/local.mk

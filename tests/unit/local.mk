@@ -4,6 +4,7 @@ UNIT_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(PROTOBUF_C_CFLAGS)
 UNIT_PROTO = proto/libproto.la
 UNIT_BASE = daemon/base/libbase.a $(UNIT_PROTO)
 UNIT_AMQP = daemon/amqp/libamqp.a $(UNIT_BASE)
+UNIT_CONF = daemon/conf/libconf.a $(UNIT_BASE) $(CONFUSE_LIBS)
 
 
 # base
@@ -21,6 +22,12 @@ tests_unit_test_base_log_fault_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_base_log_fault_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
 tests_unit_test_base_duration_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_base_duration_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
+
+# conf
+check_PROGRAMS += tests/unit/test-conf
+TESTS += tests/unit/test-conf
+tests_unit_test_conf_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_conf_LDADD = $(UNIT_CONF) $(CHECK_LIBS)
 
 # proto
 PROTO_TESTS = tests/unit/test-proto-buf tests/unit/test-proto-frame tests/unit/test-proto-prescan \
