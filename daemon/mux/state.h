@@ -1,0 +1,308 @@
+/*
+ * The state of the multiplexer: every struct, and who owns it. The modules
+ * beside this file each have the functions of one of them; a module calls only
+ * those further down in this list:
+ *
+ *	mux       the whole, timers, the end of a turn, looking
+ *	upstream  dialling, coming up, going down
+ *	session   what front ends call
+ *	dispatch  frames from the broker, to the channel that leases the lane
+ *	channel   opening, failing, leaving; waiting for a lane
+ *	queues    who owns which exclusive queue; names for unnamed ones
+ *	consumer  deliveries on their way to a session, and what it settles
+ *	request   a method that is answered once
+ *	publish   publishes, from acceptance to outcome
+ *	credit    what a session may have under way
+ *	flow      which lane writes next, and how much
+ *	lane      numbers, opening and closing
+ *
+ * Ownership is a tree: mux owns upstreams and sessions; a session owns its
+ * channels as long as it lives, then their upstream does (orphans), until what
+ * was published has its outcome. An upstream owns its lanes; a channel and a
+ * lane that it leases point at each other, and both pointers end together, in
+ * lane_detach(). A request or publish is owned by the channel's queue until it
+ * is sent, and by the lane from then on.
+ */
+#pragma once
+
+#include "daemon/base/charge.h"
+#include "daemon/base/list.h"
+#include "daemon/base/map.h"
+#include "daemon/base/pool.h"
+#include "daemon/base/timerq.h"
+#include "daemon/mux/assemble.h"
+#include "daemon/mux/conn.h"
+#include "daemon/mux/mux.h"
+#include "daemon/mux/redial.h"
+
+#define PROGRAM_MAX 64u
+
+struct mux {
+	struct mux_options options;
+	struct mono now;
+	struct timerq timers;
+	struct pool pool; /* of publishes */
+	struct account memory;
+	struct list upstreams; /* struct upstream, in configured order */
+	struct list sessions;  /* struct session, by rising id */
+	uint32_t session_count;
+	uint64_t last_session;
+	struct list outcomes; /* struct channel with an outcome not yet told */
+	struct list credits;  /* struct session whose credit may have grown */
+	struct list wants;    /* struct session that asked for more than there was, in turn */
+	struct buf scratch;   /* for encoding */
+};
+
+struct upstream {
+	struct list node; /* in mux->upstreams */
+	struct mux *mux;
+	struct upstream_options options; /* strings owned */
+	const struct upstream_ops *ops;
+	void *context;
+	enum upstream_state state;
+	bool dialling;  /* the body was asked for a transport, or has one */
+	bool closing;   /* muxd goes: no more dialling */
+	struct redial redial;
+	struct timer timer; /* next dial, deadline of dial and handshake, or of closing */
+	struct conn conn;
+	uint64_t epoch, reconnects;
+	size_t endpoint; /* in use or tried last */
+	struct fault last_fault;
+
+	struct lane **lanes; /* by number, lane_max + 1 of them; NULL: free */
+	uint16_t lane_max;
+	uint16_t lane_last; /* where the search for a free number goes on */
+	uint32_t lanes_open, lanes_leased, lanes_warm;
+	struct list warm;    /* struct lane that nobody leases */
+	struct list ready;   /* struct lane with something to send, in turn */
+	struct list held;    /* struct lane whose next publish must wait (window, blocked) */
+	struct list waiting; /* struct channel without a lane that needs one, in turn */
+	struct list idle;    /* struct lane leased by a channel that would not miss it, longest first */
+	struct list orphans; /* struct channel whose session or client left it */
+
+	uint64_t unconfirmed_messages; /* sent and not answered */
+	uint64_t unconfirmed_bytes;
+
+	struct map queues;           /* struct owned_queue by name */
+	struct channel *housekeeper; /* an orphan for our own requests, or NULL */
+};
+
+enum lane_state {
+	LANE_OPEN,   /* channel.open was sent: may be used, whether or not answered */
+	LANE_CLOSING /* channel.close was sent; the number is free at close-ok */
+};
+
+/* Publishes sent on a lane: slot i has delivery tag first + i. */
+struct confirms {
+	struct publish **ring; /* owned; NULL slots are settled */
+	size_t mask;           /* slots - 1; 0 with ring NULL */
+	uint64_t first, next;  /* oldest tag not settled; tag of the next publish */
+};
+
+struct lane {
+	struct upstream *upstream;
+	struct channel *channel; /* the lessee; NULL: warm or closing */
+	struct list node;        /* in warm or idle */
+	struct list send_node;   /* in ready or held */
+	enum lane_state state;
+	uint16_t number;
+	uint16_t prefetch; /* last basic.qos sent */
+	bool mid_content;  /* between a publish's header and its last body frame */
+	struct list awaiting; /* struct request sent, in order */
+	struct assemble in;
+	struct buf control; /* whole frames (acks, nacks) that go before anything queued */
+	struct confirms confirms;
+};
+
+enum op_kind {
+	OP_REQUEST,
+	OP_PUBLISH
+};
+
+/* What a channel sends in its order. */
+struct op {
+	struct list node; /* in channel->queue, or lane->awaiting */
+	enum op_kind kind;
+	struct channel *channel; /* NULL: gone, only the lane's order needs it */
+};
+
+struct request {
+	struct op op;
+	struct list session_node; /* in session->requests while unanswered */
+	struct session *session;  /* who is answered; NULL: nobody (ours, or answered already) */
+	struct mux_channel_id channel_id;
+	uint32_t id;
+	enum amqc_method_id method;
+	struct timer timer;
+	struct mux *mux;
+	struct consumer *consumer;  /* basic.consume, basic.cancel */
+	struct owned_queue *queue;  /* exclusive queue.declare, or queue.delete of an owned one */
+	bool no_ack;                /* basic.get */
+	size_t frame_len;
+	uint8_t frame[]; /* the method's frame, with channel 0 in it */
+};
+
+struct publish {
+	struct op op;
+	struct mono deadline;
+	uint64_t number;     /* the client's */
+	uint64_t cost_bytes; /* of its credit */
+	uint32_t block_size; /* of this block, for the pool */
+	uint32_t method_len; /* bytes of the method frame */
+	uint32_t head_len;   /* of method and header frame together */
+	bool mandatory;
+	bool returned;
+	bool settled; /* its outcome was told; the slot waits for the broker */
+	uint32_t exchange_at, key_at; /* where the names lie in data */
+	uint8_t exchange_len, key_len;
+	size_t body_len;
+	size_t body_sent;
+	uint8_t data[]; /* method frame, header frame (channel 0 in both), body */
+};
+
+enum channel_state {
+	CHANNEL_OPEN,
+	CHANNEL_LEAVING, /* closed by its client or left by a dead one: finishes what was accepted */
+	CHANNEL_FAILED   /* ended by an error; the client has to open it again */
+};
+
+enum slot_state {
+	SLOT_DONE,    /* settled, or needs nothing */
+	SLOT_PENDING, /* waits in its consumer for credit */
+	SLOT_OUT,     /* with the client */
+	SLOT_TAKEN,   /* auto-ack: handed over, the socket has not taken it */
+	SLOT_ACKED    /* acked by the client; the broker is told at the end of the turn */
+};
+
+struct slot {
+	enum slot_state state;
+	uint32_t bytes;
+};
+
+/* Deliveries on the channel's lane: the slot of lane tag first + i. */
+struct deliveries {
+	struct slot *ring; /* owned */
+	size_t mask;
+	uint64_t first, next; /* lane tags; as in struct confirms */
+	uint64_t offset;      /* the client's tag minus the lane's */
+	uint64_t out;         /* slots that pin the lane: not DONE */
+	uint64_t acked;       /* highest lane tag with SLOT_ACKED, or 0 */
+};
+
+struct channel {
+	struct list node;        /* in session->leaving or upstream->orphans */
+	struct list lane_node;   /* in upstream->waiting */
+	struct list outcome_node; /* in mux->outcomes */
+	struct session *session; /* NULL: nobody to tell */
+	struct upstream *upstream;
+	struct lane *lane; /* NULL: none leased */
+	struct mux_channel_id id;
+	enum channel_state state;
+	struct fault fault; /* why it failed */
+	struct list queue;  /* struct op not yet sent */
+	uint32_t requests;  /* unanswered or unsent ones, ours included */
+	uint32_t close_request; /* to be answered when it has left; 0: none */
+	uint64_t published;     /* number of the last one accepted */
+	uint64_t unsettled;     /* publishes without an outcome */
+	struct timer timer;     /* earliest deadline of a publish */
+	enum outcome_kind run_kind; /* outcomes not yet told: run_first..run_last */
+	uint64_t run_first, run_last;
+	struct fault run_fault;
+	struct list consumers; /* struct consumer */
+	uint32_t consumer_count;
+	uint32_t prefetch; /* of the consumers to come; 0: the default */
+	struct deliveries deliveries;
+	uint8_t last_queue_len;
+	char last_queue[255]; /* what the empty queue name means */
+	uint8_t allowed_len;  /* the exchange that was authorized last, plus one; 0: none */
+	char allowed[255];
+};
+
+struct consumer {
+	struct list node; /* in channel->consumers */
+	struct channel *channel;
+	uint32_t number; /* the client's name for it */
+	bool no_ack;
+	bool broker_no_ack; /* direct reply-to cannot be acked */
+	bool cancelling;    /* nothing more is delivered */
+	uint64_t credit_messages, credit_bytes; /* totals granted */
+	uint64_t used_messages, used_bytes;
+	struct list pending; /* struct held_message that wait for credit */
+	struct charge charge; /* of pending ones */
+	uint8_t tag_len;
+	char tag[255];
+};
+
+/* A delivery that waits for its consumer's credit. */
+struct held_message {
+	struct list node;
+	uint64_t lane_tag;
+	size_t method_len, header_len, body_len;
+	uint8_t data[]; /* the payloads of method and header, and the body */
+};
+
+/* Something that is done when the session's socket has taken its bytes. */
+struct taken {
+	uint64_t position; /* in the output stream */
+	struct mux_channel_id channel;
+	uint64_t lane_tag;   /* auto-ack; 0: none */
+	uint64_t cost_bytes; /* publish credit of a returned message; 0: none */
+};
+
+struct session {
+	struct list node; /* in mux->sessions */
+	struct mux *mux;
+	struct upstream *upstream;
+	const struct session_ops *ops;
+	void *context;
+	uint64_t id;
+	struct mux_creds creds; /* groups owned */
+	struct mono since;
+	bool ended;
+	uint8_t program_len;
+	char program[PROGRAM_MAX];
+
+	struct channel **channels; /* owned, by number; NULL: never opened, or closed */
+	uint32_t channel_slots;
+	uint32_t channel_count;
+	struct list leaving;     /* struct channel that the client closed and that is not finished */
+	struct list gone;        /* see channel generations: struct closed_number */
+	struct list requests;    /* struct request unanswered */
+	uint32_t request_count;
+	struct list owned;       /* struct owned_queue */
+
+	struct account memory;
+	struct charge credit_charge; /* what the granted credit may still cost */
+	uint64_t window_bytes;       /* credit that is kept open; grows with use */
+	uint64_t granted_messages, granted_bytes; /* totals, as told */
+	uint64_t used_messages, used_bytes;       /* totals of publishes accepted */
+	uint64_t released_messages, released_bytes; /* totals of those that ended */
+	uint64_t want_messages, want_bytes;       /* totals asked for */
+	struct list credit_node; /* in mux->credits */
+	struct list want_node;   /* in mux->wants */
+
+	uint64_t get_credit, get_used; /* bytes, totals */
+	uint32_t gets;                 /* under way at the broker */
+	uint64_t position;             /* of the output stream */
+	struct taken *taken;           /* owned ring */
+	size_t taken_mask, taken_first, taken_count;
+
+	uint64_t published, delivered, unacked;
+};
+
+enum owned_state {
+	OWNED_DECLARING, /* declare is queued or sent */
+	OWNED_DECLARED,
+	OWNED_DELETING /* its session is gone, or it deletes it */
+};
+
+/* An exclusive queue: ours at the broker, and one session's here. */
+struct owned_queue {
+	struct map_node map_node; /* in upstream->queues */
+	struct list node;         /* in session->owned */
+	struct session *session;  /* NULL: gone; delete it */
+	struct upstream *upstream;
+	enum owned_state state;
+	uint8_t name_len;
+	char name[255];
+};
