@@ -218,10 +218,18 @@ struct mux_content {
 
 /*
  * What mux tells a front end. All views are valid during the call only.
- * Functions that hand over content return the position in the session's
- * output stream behind it: the count of all bytes ever queued for the socket.
- * session_written() reports how far the socket took them.
  */
+
+/* Where handed over content went. */
+struct mux_handed {
+	/*
+	 * The position in the session's output stream behind it: the count of all bytes ever queued for the
+	 * socket. session_written() reports how far the socket took them.
+	 */
+	uint64_t position;
+	uint64_t cost_bytes; /* of the client's credit: header and payload */
+};
+
 struct session_ops {
 	/* A request's reply: declare-ok, get-empty, ...; queue.declare-ok has the name in full. */
 	void (*reply)(void *context, uint32_t request, struct mux_channel_id channel, const struct amqc_method *reply);
@@ -235,11 +243,11 @@ struct session_ops {
 	 * written, the message goes back, and the get (502, SCOPE_REQUEST), or the
 	 * consumer (consumer_cancelled) ends.
 	 */
-	uint64_t (*got)(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
+	struct mux_handed (*got)(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
 			const struct amqc_basic_get_ok *method, const struct mux_content *content);
-	uint64_t (*deliver)(void *context, struct mux_channel_id channel, uint32_t consumer, uint64_t tag,
+	struct mux_handed (*deliver)(void *context, struct mux_channel_id channel, uint32_t consumer, uint64_t tag,
 			    const struct amqc_basic_deliver *method, const struct mux_content *content);
-	uint64_t (*returned)(void *context, struct mux_channel_id channel, uint64_t number,
+	struct mux_handed (*returned)(void *context, struct mux_channel_id channel, uint64_t number,
 			     const struct amqc_basic_return *method, const struct mux_content *content);
 	/* Publishes first..last ended so; fault is NULL, or the reason of NACKED, NOT_SENT and UNKNOWN. */
 	void (*outcome)(void *context, struct mux_channel_id channel, enum outcome_kind kind, uint64_t first,
