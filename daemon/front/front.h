@@ -1,0 +1,55 @@
+/*
+ * The front end that speaks muxd's own protocol (proto/PROTOCOL.md): one
+ * struct ipc for each accepted connection. It translates between frames and
+ * the calls of mux.h, and decides nothing about AMQP.
+ *
+ *	bytes -> ipc_frame_parse -> prescan -> unpack -> dispatch -> session_*()
+ *	session_ops -> ServerFrame -> packed into the stream's output
+ *
+ * Nothing on the way of a message allocates: headers are unpacked into an
+ * arena that is reset with each frame, and packed straight into the output;
+ * bodies are views of what was read.
+ *
+ * The front owns the connections, mux owns the sessions. A session that mux
+ * ends is told so at once and dropped later in the same turn, when none of our
+ * stack frames holds it.
+ */
+#pragma once
+
+#include "daemon/mux/mux.h"
+#include "daemon/net/loop.h"
+
+struct front;
+
+struct front_options {
+	struct loop *loop;
+	struct mux *mux;
+	const char *version; /* "0.1.0"; outlives the front */
+	uint64_t message_max;
+	uint64_t session_memory; /* bytes that may wait for a peer that does not read */
+	uint32_t channels_max;
+	uint32_t sessions_max;	       /* connections, Hello said or not */
+	uint32_t sessions_per_uid_max; /* the same of one uid */
+	/* May this process use this upstream at all? False with *ret_fault set. NULL: yes. */
+	bool (*admit)(void *context, const struct mux_creds *creds, const char *upstream,
+		      struct fault *ret_fault);
+	void *context;
+};
+
+/* 0 or -ENOMEM. */
+int front_new(const struct front_options *options, struct front **ret) __attribute__((warn_unused_result));
+
+/* Drops every connection without a word. NULL is fine; returns NULL. */
+struct front *front_free(struct front *front);
+
+/* A new connection; the descriptor is the front's. */
+void front_accept(struct front *front, int fd);
+
+/* Asks all sessions, and those that come yet, to leave within the time. */
+void front_go_away(struct front *front, uint64_t deadline_usec);
+
+/* Ends every session with an error that says why. */
+void front_end_all(struct front *front, const struct fault *fault);
+
+/* Connections, those that have not said Hello included. */
+size_t front_count(const struct front *front);

@@ -1,0 +1,454 @@
+/*
+ * The life of a connection.
+ *
+ *	GREETING --Hello--> OPEN --error--> ENDING
+ *	    `-------error, timeout-----------^
+ *
+ * ENDING lasts until the end task has run in the same turn: mux may end a
+ * session in the middle of one of our calls, and we are on the stack then.
+ * A peer that goes away is dropped where it is noticed, for the stream calls
+ * on_closed from nobody's frame but its own.
+ */
+#include "daemon/front/ipc.h"
+
+#include "daemon/base/log.h"
+#include "proto/prescan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define TABLES_KEPT_MAX (64u * 1024u) /* bytes of the block for tables that is kept from frame to frame */
+#define NAME_SHOWN_MAX 80u
+#define NAMES_SHOWN_MAX 160u
+
+/* ------------------------------------------------------------------ the end */
+
+static void log_end(const struct ipc *ipc, const char *reason, bool is_error)
+{
+	uint64_t age_usec = mono_since_usec(loop_now(ipc->front->options.loop), ipc->accepted);
+	unsigned long long id = ipc->session ? session_id(ipc->session) : 0;
+
+	log_write(is_error ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, NULL, 0,
+		  "session %llu (pid %u, uid %u) ended after %llu.%03llu s: %s", id, ipc->peer.pid,
+		  ipc->peer.uid, (unsigned long long)(age_usec / USEC_PER_SEC),
+		  (unsigned long long)(age_usec % USEC_PER_SEC / USEC_PER_MSEC), reason);
+}
+
+static void drop(struct ipc *ipc)
+{
+	struct front *front = ipc->front;
+
+	loop_clear_timer(front->options.loop, &ipc->hello_timer);
+	loop_task_cancel(&ipc->end_task);
+	if (ipc->session)
+		session_end(ipc->session);
+	stream_close(ipc->stream, ipc->end_drain_usec);
+	users_leave(&front->users, ipc->peer.uid);
+	peer_deinit(&ipc->peer);
+	list_unlink(&ipc->node);
+	front->count--;
+	free(ipc);
+}
+
+static void run_end(struct loop_task *task)
+{
+	drop(container_of(task, struct ipc, end_task));
+}
+
+void ipc_end(struct ipc *ipc, const struct fault *fault)
+{
+	char reason[FAULT_TEXT_MAX + 1];
+
+	if (ipc->state == IPC_ENDING)
+		return;
+	log_end(ipc, log_clean(reason, sizeof(reason), fault_text(fault)), true);
+	ipc_send_error(ipc, 0, (struct mux_channel_id){0, 0}, SCOPE_SESSION, fault);
+	ipc->state = IPC_ENDING;
+	ipc->end_drain_usec = IPC_LAST_WORDS_USEC;
+	loop_defer(ipc->front->options.loop, &ipc->end_task);
+}
+
+void ipc_fail(struct ipc *ipc, const struct fault *fault)
+{
+	if (ipc->session)
+		session_fail(ipc->session, fault); /* comes back by ipc_session_ops.ended */
+	else
+		ipc_end(ipc, fault);
+}
+
+static void on_closed(void *context, const char *reason)
+{
+	struct ipc *ipc = context;
+
+	if (ipc->state != IPC_ENDING)
+		log_end(ipc, reason, false);
+	ipc->end_drain_usec = 0;
+	drop(ipc);
+}
+
+static void on_hello_timeout(struct timer *timer, struct mono now)
+{
+	struct ipc *ipc = container_of(timer, struct ipc, hello_timer);
+	struct fault fault = fault_make_retryable(IPC_TIMED_OUT, "no Hello within %llu seconds",
+						  (unsigned long long)(IPC_HELLO_USEC / USEC_PER_SEC));
+
+	ipc_end(ipc, &fault);
+}
+
+/* ------------------------------------------------------------------ Hello */
+
+static bool refuse_version(const Muxd__V1__Hello *hello, struct fault *ret_fault)
+{
+	if (hello->version_min <= IPC_VERSION && hello->version_max >= IPC_VERSION)
+		return false;
+	*ret_fault =
+	    fault_make(530,
+		       "NOT_ALLOWED - no protocol version in common: this muxd speaks %u to %u, the client "
+		       "%u to %u",
+		       IPC_VERSION, IPC_VERSION, hello->version_min, hello->version_max);
+	return true;
+}
+
+static bool refuse_feature(const Muxd__V1__Hello *hello, struct fault *ret_fault)
+{
+	char name[NAME_SHOWN_MAX];
+
+	if (hello->n_features == 0)
+		return false;
+	*ret_fault = fault_make(540, "NOT_IMPLEMENTED - this muxd has no feature '%s'",
+				log_clean(name, sizeof(name), span_of(hello->features[0])));
+	return true;
+}
+
+static const char *upstream_name(const struct upstream *upstream)
+{
+	struct upstream_info info;
+
+	upstream_get_info(upstream, &info);
+	return info.name;
+}
+
+/* "a, b, c", as many as fit. */
+static void list_upstreams(struct mux *mux, char *out, size_t size)
+{
+	size_t used = 0;
+
+	*out = 0;
+	for (struct upstream *u = mux_first_upstream(mux); u && used < size; u = mux_next_upstream(u)) {
+		int n = snprintf(out + used, size - used, "%s%s", used ? ", " : "", upstream_name(u));
+
+		if (n < 0)
+			return;
+		used += (size_t)n;
+	}
+}
+
+static struct upstream *find_upstream(const struct ipc *ipc, const Muxd__V1__Hello *hello,
+				      struct fault *ret_fault)
+{
+	struct mux *mux = ipc->front->options.mux;
+	struct upstream *upstream = mux_find_upstream(mux, span_of(hello->upstream));
+	char names[NAMES_SHOWN_MAX];
+	char name[NAME_SHOWN_MAX];
+
+	if (upstream)
+		return upstream;
+	list_upstreams(mux, names, sizeof(names));
+	*ret_fault = fault_make(404, "NOT_FOUND - no upstream '%s'; there is: %s",
+				log_clean(name, sizeof(name), span_of(hello->upstream)), names);
+	return NULL;
+}
+
+static bool make_session(struct ipc *ipc, const Muxd__V1__Hello *hello, struct upstream *upstream,
+			 struct fault *ret_fault)
+{
+	const struct front_options *options = &ipc->front->options;
+	struct session_options session = {
+	    .upstream = upstream,
+	    .creds = {ipc->peer.uid, ipc->peer.gid, ipc->peer.pid, ipc->peer.groups, ipc->peer.group_count},
+	    .program = span_of(hello->program),
+	    .get_bytes = hello->get_bytes,
+	    .ops = &ipc_session_ops,
+	    .context = ipc,
+	};
+	int r;
+
+	if (options->admit &&
+	    !options->admit(options->context, &session.creds, upstream_name(upstream), ret_fault))
+		return false;
+	r = session_new(options->mux, &session, &ipc->session);
+	if (r == -EUSERS)
+		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions");
+	else if (r < 0)
+		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - no memory for a session");
+	return r == 0;
+}
+
+static void greet(struct ipc *ipc, const Muxd__V1__Hello *hello)
+{
+	struct upstream *upstream;
+	struct fault fault;
+	bool refused = refuse_version(hello, &fault) || refuse_feature(hello, &fault);
+
+	upstream = refused ? NULL : find_upstream(ipc, hello, &fault);
+	if (!upstream || !make_session(ipc, hello, upstream, &fault)) {
+		ipc_end(ipc, &fault);
+		return;
+	}
+	loop_clear_timer(ipc->front->options.loop, &ipc->hello_timer);
+	peer_deinit(&ipc->peer);
+	ipc->state = IPC_OPEN;
+	ipc_send_welcome(ipc);
+	if (ipc->front->going_away)
+		ipc_send_go_away(ipc);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+static void fail_size(struct ipc *ipc, enum ipc_frame_result result, struct span front_of_frame)
+{
+	unsigned int header_len = load_be32(front_of_frame.data);
+	struct fault fault;
+
+	if (result == IPC_FRAME_HEADER_SIZE)
+		fault = fault_make(501, "FRAME_ERROR - a header of %u bytes; 1 to %u are allowed", header_len,
+				   IPC_HEADER_MAX);
+	else
+		fault = fault_make(311, "CONTENT_TOO_LARGE - a payload of %u bytes; message-max is %llu",
+				   (unsigned int)load_be32(front_of_frame.data + 4),
+				   (unsigned long long)ipc->front->options.message_max);
+	ipc_fail(ipc, &fault);
+}
+
+/*
+ * A body on its way must fit into the credit before memory is spent on it:
+ * the session of an honest client is never over it.
+ */
+static bool body_is_paid(struct ipc *ipc, struct span front_of_frame)
+{
+	uint64_t cost;
+	uint64_t messages;
+	uint64_t bytes;
+	struct fault fault;
+
+	if (front_of_frame.len < IPC_FRAME_PREFIX || load_be32(front_of_frame.data + 4) == 0)
+		return true;
+	cost = (uint64_t)load_be32(front_of_frame.data) + load_be32(front_of_frame.data + 4);
+	if (ipc->state == IPC_OPEN) {
+		session_credit_totals(ipc->session, &messages, &bytes);
+		if (cost <= bytes && ipc->spent_bytes <= bytes - cost)
+			return true;
+		fault = fault_make(
+		    506, "RESOURCE_ERROR - publish credit overrun: %llu bytes spent, %llu more, of %llu",
+		    (unsigned long long)ipc->spent_bytes, (unsigned long long)cost,
+		    (unsigned long long)bytes);
+	} else {
+		fault = fault_make(503, "COMMAND_INVALID - the first frame must be Hello");
+	}
+	ipc_fail(ipc, &fault);
+	return false;
+}
+
+static void take_header(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
+{
+	struct fault fault;
+
+	if (ipc->state == IPC_OPEN) {
+		ipc_dispatch(ipc, frame, bytes);
+		return;
+	}
+	if (frame->op_case == MUXD__V1__CLIENT_FRAME__OP_HELLO && bytes->payload.len == 0) {
+		greet(ipc, frame->hello);
+		return;
+	}
+	fault = fault_make(503, "COMMAND_INVALID - the first frame must be Hello");
+	ipc_fail(ipc, &fault);
+}
+
+static void take_frame(struct ipc *ipc, const struct ipc_frame *bytes)
+{
+	struct front *front = ipc->front;
+	enum prescan_result scanned = prescan(PRESCAN_CLIENT_FRAME, bytes->header);
+	Muxd__V1__ClientFrame *frame = NULL;
+	struct fault fault;
+
+	if (scanned == PRESCAN_OK)
+		frame = muxd__v1__client_frame__unpack(&front->decode.allocator, bytes->header.len,
+						       bytes->header.data);
+	if (frame) {
+		take_header(ipc, frame, bytes);
+	} else {
+		fault = fault_make(502, "SYNTAX_ERROR - malformed header: %s",
+				   scanned == PRESCAN_OK ? "a field has another type than muxd.proto gives it"
+							 : prescan_strerror(scanned));
+		ipc_fail(ipc, &fault);
+	}
+	arena_reset(&front->decode);
+	buf_truncate(&front->tables, 0);
+	if (front->tables.capacity > TABLES_KEPT_MAX)
+		buf_deinit(&front->tables);
+}
+
+/* True if the connection goes on reading. */
+static bool is_reading(const struct ipc *ipc)
+{
+	return ipc->state != IPC_ENDING && !(ipc->session && session_is_ended(ipc->session));
+}
+
+static size_t on_bytes(void *context, struct span bytes, size_t *ret_need)
+{
+	struct ipc *ipc = context;
+	struct span rest = bytes;
+	struct ipc_frame frame;
+
+	while (is_reading(ipc)) {
+		size_t size = 0;
+		enum ipc_frame_result result =
+		    ipc_frame_parse(rest, ipc->front->options.message_max, &frame, &size);
+
+		if (result == IPC_FRAME_INCOMPLETE) {
+			*ret_need = size;
+			if (body_is_paid(ipc, rest))
+				return bytes.len - rest.len;
+		} else if (result != IPC_FRAME_OK) {
+			fail_size(ipc, result, rest);
+		} else {
+			take_frame(ipc, &frame);
+			rest = span_skip(rest, size);
+		}
+	}
+	return bytes.len;
+}
+
+static void on_written(void *context, uint64_t total)
+{
+	struct ipc *ipc = context;
+
+	if (ipc->session && ipc->state != IPC_ENDING)
+		session_written(ipc->session, total);
+}
+
+static const struct stream_ops stream_ops = {on_bytes, on_written, NULL, on_closed};
+
+/* ------------------------------------------------------------------ accepting */
+
+/* The descriptor is closed if this fails. */
+static struct ipc *make_ipc(struct front *front, int fd)
+{
+	struct ipc *ipc = calloc(1, sizeof(*ipc));
+	struct stream_options options = {.fd = fd, .ops = &stream_ops, .context = ipc};
+	int r = ipc ? peer_init(&ipc->peer, fd) : -ENOMEM;
+
+	if (r == 0)
+		r = stream_new(front->options.loop, &options, &ipc->stream);
+	if (r < 0) {
+		log_warning("cannot serve a new connection: %s", strerror(-r));
+		if (ipc)
+			peer_deinit(&ipc->peer);
+		free(ipc);
+		(void)close(fd);
+		return NULL;
+	}
+	ipc->front = front;
+	ipc->accepted = loop_now(front->options.loop);
+	timer_init(&ipc->hello_timer, on_hello_timeout);
+	loop_task_init(&ipc->end_task, run_end);
+	return ipc;
+}
+
+/* One more than the limits allow: it is told, and leaves. */
+static void turn_away(struct ipc *ipc, const char *whose)
+{
+	struct fault fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions%s", whose);
+
+	log_info("refused a connection of pid %u, uid %u: too many sessions%s", ipc->peer.pid, ipc->peer.uid,
+		 whose);
+	ipc_send_error(ipc, 0, (struct mux_channel_id){0, 0}, SCOPE_SESSION, &fault);
+	stream_close(ipc->stream, IPC_LAST_WORDS_USEC);
+	peer_deinit(&ipc->peer);
+	free(ipc);
+}
+
+void front_accept(struct front *front, int fd)
+{
+	struct ipc *ipc = make_ipc(front, fd);
+
+	if (!ipc)
+		return;
+	if (front->count >= front->options.sessions_max) {
+		turn_away(ipc, "");
+		return;
+	}
+	if (!users_enter(&front->users, ipc->peer.uid, front->options.sessions_per_uid_max)) {
+		turn_away(ipc, " of this user");
+		return;
+	}
+	list_append(&front->connections, &ipc->node);
+	front->count++;
+	if (loop_set_timer(front->options.loop, &ipc->hello_timer,
+			   mono_add_usec(ipc->accepted, IPC_HELLO_USEC)) < 0)
+		drop(ipc);
+}
+
+/* ------------------------------------------------------------------ the front */
+
+int front_new(const struct front_options *options, struct front **ret)
+{
+	struct front *front = calloc(1, sizeof(*front));
+
+	if (!front)
+		return -ENOMEM;
+	front->options = *options;
+	front->started = loop_now(options->loop);
+	front->tables = BUF_INIT;
+	list_init(&front->connections);
+	arena_init(&front->decode, front->decode_block, sizeof(front->decode_block));
+	arena_init(&front->encode, front->encode_block, sizeof(front->encode_block));
+	*ret = front;
+	return 0;
+}
+
+struct front *front_free(struct front *front)
+{
+	struct ipc *ipc;
+
+	if (!front)
+		return NULL;
+	while ((ipc = list_first(&front->connections, struct ipc, node))) {
+		ipc->end_drain_usec = 0;
+		drop(ipc);
+	}
+	users_deinit(&front->users);
+	buf_deinit(&front->tables);
+	arena_deinit(&front->decode);
+	arena_deinit(&front->encode);
+	free(front);
+	return NULL;
+}
+
+void front_go_away(struct front *front, uint64_t deadline_usec)
+{
+	struct ipc *ipc;
+
+	front->going_away = true;
+	front->away_deadline = mono_add_usec(loop_now(front->options.loop), deadline_usec);
+	list_foreach (ipc, &front->connections, node)
+		if (ipc->state == IPC_OPEN)
+			ipc_send_go_away(ipc);
+}
+
+void front_end_all(struct front *front, const struct fault *fault)
+{
+	struct ipc *ipc;
+
+	/* The drop comes with the end task, so the list does not change under us. */
+	list_foreach (ipc, &front->connections, node)
+		ipc_fail(ipc, fault);
+}
+
+size_t front_count(const struct front *front)
+{
+	return front->count;
+}

@@ -1,0 +1,98 @@
+/*
+ * What the files of the front share: the connection, and how frames are
+ * written. See front.h for the model.
+ *
+ *	ipc.c       the connection's life: accept, read, Hello, end
+ *	dispatch.c  client frames -> mux
+ *	event.c     mux -> server frames (struct session_ops)
+ *	query.c     what muxd says about itself
+ *	table.c     tables and properties
+ *	users.c     connections counted by uid
+ */
+#pragma once
+
+#include "daemon/front/front.h"
+#include "daemon/front/table.h"
+#include "daemon/front/users.h"
+#include "daemon/net/peer.h"
+#include "daemon/net/stream.h"
+#include "proto/frame.h"
+
+#define IPC_VERSION 1u
+#define IPC_HELLO_USEC (5 * USEC_PER_SEC)
+#define IPC_LAST_WORDS_USEC (1 * USEC_PER_SEC) /* how long a session error may take to be read */
+
+/* muxd's own code for a deadline; AMQP has none (PROTOCOL.md, "Errors"). */
+#define IPC_TIMED_OUT 408u
+
+struct front {
+	struct front_options options;
+	struct list connections;
+	size_t count;
+	struct users users;
+	struct mono started;
+	bool going_away;
+	struct mono away_deadline;
+	struct arena decode; /* the frame that is being read */
+	struct arena encode; /* the frame that is being written */
+	struct buf tables;   /* AMQP bytes of the tables of the frame that is being read */
+	uint8_t decode_block[ARENA_BLOCK_GOOD];
+	uint8_t encode_block[ARENA_BLOCK_GOOD];
+};
+
+enum ipc_state {
+	IPC_GREETING, /* waits for Hello */
+	IPC_OPEN,
+	IPC_ENDING /* told so, or beyond telling; dropped later in this turn */
+};
+
+struct ipc {
+	struct list node; /* in the front's connections */
+	struct front *front;
+	enum ipc_state state;
+	struct stream *stream;	 /* owned */
+	struct session *session; /* mux's; NULL before Hello */
+	struct peer peer;	 /* its groups only until Hello */
+	struct mono accepted;
+	struct timer hello_timer;
+	struct loop_task end_task;
+	uint64_t end_drain_usec; /* how long the last words may take; 0: none */
+	uint64_t spent_bytes;	 /* publish credit that was used */
+};
+
+extern const struct session_ops ipc_session_ops;
+
+/* ------------------------------------------------------------------ ipc.c */
+
+/* Ends the connection by an error: mux is told first if there is a session. */
+void ipc_fail(struct ipc *ipc, const struct fault *fault);
+
+/* The session has ended, or never was: last words, then the drop. */
+void ipc_end(struct ipc *ipc, const struct fault *fault);
+
+/* ------------------------------------------------------------------ dispatch.c */
+
+/* A whole frame of an open session. */
+void ipc_dispatch(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes);
+
+/* ------------------------------------------------------------------ event.c */
+
+/*
+ * Packs a frame into the output. Returns the position behind it, or 0 if the
+ * header is larger than the protocol allows (nothing was written).
+ */
+uint64_t ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, struct span payload);
+
+void ipc_send_error(struct ipc *ipc, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
+		    const struct fault *fault);
+void ipc_send_done(struct ipc *ipc, uint32_t request);
+void ipc_send_welcome(struct ipc *ipc);
+void ipc_send_go_away(struct ipc *ipc);
+
+Muxd__V1__UpstreamState ipc_upstream_state(enum upstream_state state);
+
+/* ------------------------------------------------------------------ query.c */
+
+void ipc_send_status(struct ipc *ipc, uint32_t request);
+void ipc_send_sessions(struct ipc *ipc, uint32_t request, uint64_t after);
+void ipc_send_channels(struct ipc *ipc, uint32_t request, uint64_t after_session, uint32_t after_channel);

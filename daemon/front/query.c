@@ -1,0 +1,209 @@
+/*
+ * What muxd says about itself: status, sessions, channels. Lists go page by
+ * page, so that no answer is larger than a header may be.
+ */
+#include "daemon/front/ipc.h"
+
+#include <unistd.h>
+
+#define PAGE_ENTRIES_MAX 500u
+#define UPSTREAMS_MAX 256u /* in one status */
+
+static void send_answer(struct ipc *ipc, Muxd__V1__ServerFrame *frame, uint32_t request)
+{
+	frame->has_request = true;
+	frame->request = request;
+	if (ipc_send(ipc, frame, SPAN_NULL) == 0) {
+		struct fault fault = fault_make(541, "INTERNAL_ERROR - the answer does not fit into a frame");
+
+		ipc_send_error(ipc, request, (struct mux_channel_id){0, 0}, SCOPE_REQUEST, &fault);
+	}
+	arena_reset(&ipc->front->encode);
+}
+
+static void refuse_no_memory(struct ipc *ipc, uint32_t request)
+{
+	struct fault fault = fault_make_retryable(506, "RESOURCE_ERROR - no memory for the answer");
+
+	arena_reset(&ipc->front->encode);
+	ipc_send_error(ipc, request, (struct mux_channel_id){0, 0}, SCOPE_REQUEST, &fault);
+}
+
+/* An array of pointers to count entries of this size, all in the arena; NULL: no memory. */
+static void **alloc_entries(struct front *front, size_t count, size_t entry_size)
+{
+	void **entries = arena_alloc(&front->encode, count * sizeof(*entries));
+	uint8_t *block = arena_alloc(&front->encode, count * entry_size);
+
+	if (!entries || !block)
+		return NULL;
+	for (size_t i = 0; i < count; i++)
+		entries[i] = block + i * entry_size;
+	return entries;
+}
+
+#define SET(message, member, value)             \
+	do {                                    \
+		(message)->has_##member = true; \
+		(message)->member = (value);    \
+	} while (0)
+
+/* ------------------------------------------------------------------ status */
+
+struct upstream_room {
+	Muxd__V1__UpstreamStatus status;
+	Muxd__V1__Lanes lanes;
+};
+
+static void fill_upstream(struct upstream_room *room, const struct upstream *upstream)
+{
+	Muxd__V1__UpstreamStatus *status = &room->status;
+	Muxd__V1__Lanes *lanes = &room->lanes;
+	struct upstream_info info;
+
+	upstream_get_info(upstream, &info);
+	muxd__v1__lanes__init(lanes);
+	SET(lanes, max, info.lanes_max);
+	SET(lanes, open, info.lanes_open);
+	SET(lanes, leased, info.lanes_leased);
+	SET(lanes, warm, info.lanes_warm);
+	muxd__v1__upstream_status__init(status);
+	SET(status, name, bytes_of(span_str(info.name)));
+	SET(status, state, ipc_upstream_state(info.state));
+	SET(status, endpoint, bytes_of(span_str(info.endpoint)));
+	SET(status, epoch, info.epoch);
+	SET(status, reconnects, info.reconnects);
+	SET(status, last_error, bytes_of(span_str(info.last_error)));
+	SET(status, unconfirmed, info.unconfirmed);
+	SET(status, broker, bytes_of(span_str(info.broker)));
+	status->lanes = lanes;
+}
+
+static size_t count_upstreams(struct mux *mux)
+{
+	size_t count = 0;
+
+	for (struct upstream *u = mux_first_upstream(mux); u && count < UPSTREAMS_MAX;
+	     u = mux_next_upstream(u))
+		count++;
+	return count;
+}
+
+void ipc_send_status(struct ipc *ipc, uint32_t request)
+{
+	struct front *front = ipc->front;
+	struct mux *mux = front->options.mux;
+	Muxd__V1__ServerFrame frame = MUXD__V1__SERVER_FRAME__INIT;
+	Muxd__V1__Status status = MUXD__V1__STATUS__INIT;
+	struct upstream *upstream = mux_first_upstream(mux);
+	size_t count = count_upstreams(mux);
+	void **rooms = alloc_entries(front, count, sizeof(struct upstream_room));
+
+	if (!rooms) {
+		refuse_no_memory(ipc, request);
+		return;
+	}
+	for (size_t i = 0; i < count; i++, upstream = mux_next_upstream(upstream))
+		fill_upstream(rooms[i], upstream);
+	status.n_upstreams = count;
+	status.upstreams = (Muxd__V1__UpstreamStatus **)rooms; /* the status is each room's first member */
+	SET(&status, version, bytes_of(span_str(front->options.version)));
+	SET(&status, pid, (uint32_t)getpid());
+	SET(&status, uptime_seconds,
+	    mono_since_usec(loop_now(front->options.loop), front->started) / USEC_PER_SEC);
+	SET(&status, sessions, mux_session_count(mux));
+	SET(&status, memory_used, mux_memory_used(mux));
+	SET(&status, memory_limit, mux_memory_limit(mux));
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_STATUS;
+	frame.status = &status;
+	send_answer(ipc, &frame, request);
+}
+
+/* ------------------------------------------------------------------ sessions */
+
+static void fill_session(Muxd__V1__SessionInfo *entry, const struct session_info *info)
+{
+	muxd__v1__session_info__init(entry);
+	SET(entry, id, info->id);
+	SET(entry, pid, info->pid);
+	SET(entry, uid, info->uid);
+	SET(entry, gid, info->gid);
+	SET(entry, program, bytes_of(info->program));
+	SET(entry, upstream, bytes_of(span_str(info->upstream)));
+	SET(entry, age_seconds, info->age_usec / USEC_PER_SEC);
+	SET(entry, channels, info->channels);
+	SET(entry, consumers, info->consumers);
+	SET(entry, unconfirmed, info->unconfirmed);
+	SET(entry, unacked, info->unacked);
+	SET(entry, published, info->published);
+	SET(entry, delivered, info->delivered);
+	SET(entry, memory_used, info->memory_used);
+}
+
+void ipc_send_sessions(struct ipc *ipc, uint32_t request, uint64_t after)
+{
+	const struct mux *mux = ipc->front->options.mux;
+	Muxd__V1__ServerFrame frame = MUXD__V1__SERVER_FRAME__INIT;
+	Muxd__V1__Sessions sessions = MUXD__V1__SESSIONS__INIT;
+	void **entries = alloc_entries(ipc->front, PAGE_ENTRIES_MAX, sizeof(Muxd__V1__SessionInfo));
+	struct session_info info;
+
+	if (!entries) {
+		refuse_no_memory(ipc, request);
+		return;
+	}
+	while (mux_next_session(mux, after, &info)) {
+		if (sessions.n_sessions == PAGE_ENTRIES_MAX) {
+			SET(&sessions, more, true);
+			break;
+		}
+		fill_session(entries[sessions.n_sessions++], &info);
+		after = info.id;
+	}
+	sessions.sessions = (Muxd__V1__SessionInfo **)entries;
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_SESSIONS;
+	frame.sessions = &sessions;
+	send_answer(ipc, &frame, request);
+}
+
+/* ------------------------------------------------------------------ channels */
+
+static void fill_channel(Muxd__V1__ChannelInfo *entry, const struct channel_info *info)
+{
+	muxd__v1__channel_info__init(entry);
+	SET(entry, session, info->session);
+	SET(entry, channel, info->id.number);
+	SET(entry, generation, info->id.generation);
+	SET(entry, lane, info->lane);
+	SET(entry, consumers, info->consumers);
+	SET(entry, prefetch, info->prefetch);
+	SET(entry, unconfirmed, info->unconfirmed);
+	SET(entry, unacked, info->unacked);
+}
+
+void ipc_send_channels(struct ipc *ipc, uint32_t request, uint64_t after_session, uint32_t after_channel)
+{
+	const struct mux *mux = ipc->front->options.mux;
+	Muxd__V1__ServerFrame frame = MUXD__V1__SERVER_FRAME__INIT;
+	Muxd__V1__Channels channels = MUXD__V1__CHANNELS__INIT;
+	void **entries = alloc_entries(ipc->front, PAGE_ENTRIES_MAX, sizeof(Muxd__V1__ChannelInfo));
+	struct channel_info info;
+
+	if (!entries) {
+		refuse_no_memory(ipc, request);
+		return;
+	}
+	while (mux_next_channel(mux, after_session, after_channel, &info)) {
+		if (channels.n_channels == PAGE_ENTRIES_MAX) {
+			SET(&channels, more, true);
+			break;
+		}
+		fill_channel(entries[channels.n_channels++], &info);
+		after_session = info.session;
+		after_channel = info.id.number;
+	}
+	channels.channels = (Muxd__V1__ChannelInfo **)entries;
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_CHANNELS;
+	frame.channels = &channels;
+	send_answer(ipc, &frame, request);
+}
