@@ -5,11 +5,12 @@
  */
 #include "daemon/front/ipc.h"
 
-#include <stdio.h>
-
 #include "daemon/base/log.h"
 
+#include <stdio.h>
+
 #define EMPTY SPAN_NULL
+#define NOTHING_HANDED ((struct mux_handed){0, 0})
 
 /* ------------------------------------------------------------------ packing */
 
@@ -24,16 +25,21 @@ static void cut_off(struct ipc *ipc)
 	loop_defer(ipc->front->options.loop, &ipc->end_task);
 }
 
-uint64_t ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, struct span payload)
+static struct mux_handed handed(const struct ipc *ipc, size_t cost_bytes)
+{
+	return (struct mux_handed){.position = stream_position(ipc->stream), .cost_bytes = cost_bytes};
+}
+
+struct mux_handed ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, struct span payload)
 {
 	size_t header_len = muxd__v1__server_frame__get_packed_size(frame);
 	struct buf *out;
 	uint8_t *at;
 
 	if (header_len > IPC_HEADER_MAX || payload.len > IPC_PAYLOAD_MAX)
-		return 0;
+		return NOTHING_HANDED;
 	if (ipc->state == IPC_ENDING) /* nothing comes behind the last words */
-		return stream_position(ipc->stream);
+		return handed(ipc, header_len + payload.len);
 	out = stream_out(ipc->stream);
 	at = buf_reserve(out, IPC_FRAME_PREFIX + header_len + payload.len);
 	if (at) {
@@ -47,7 +53,7 @@ uint64_t ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, struct sp
 	stream_mark(ipc->stream); /* without memory too: the stream then ends by it */
 	if (buf_len(out) > ipc->front->options.session_memory)
 		cut_off(ipc);
-	return stream_position(ipc->stream);
+	return handed(ipc, header_len + payload.len);
 }
 
 static void frame_init(Muxd__V1__ServerFrame *frame, uint32_t request, struct mux_channel_id channel)
@@ -346,14 +352,14 @@ static bool set_properties(struct front *front, const struct amqc_properties *pr
 	return !properties->present || properties_from_amqp(&front->encode, properties, room);
 }
 
-static uint64_t op_got(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
-		       const struct amqc_basic_get_ok *method, const struct mux_content *content)
+static struct mux_handed op_got(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
+				const struct amqc_basic_get_ok *method, const struct mux_content *content)
 {
 	struct ipc *ipc = context;
 	Muxd__V1__ServerFrame frame;
 	Muxd__V1__Got got = MUXD__V1__GOT__INIT;
 	Muxd__V1__Properties properties;
-	uint64_t position = 0;
+	struct mux_handed result = NOTHING_HANDED;
 
 	frame_init(&frame, request, channel);
 	got.has_tag = tag != 0;
@@ -367,19 +373,20 @@ static uint64_t op_got(void *context, uint32_t request, struct mux_channel_id ch
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_GOT;
 	frame.got = &got;
 	if (set_properties(ipc->front, content->properties, &properties, &got.properties))
-		position = ipc_send(ipc, &frame, content->body);
+		result = ipc_send(ipc, &frame, content->body);
 	arena_reset(&ipc->front->encode);
-	return position;
+	return result;
 }
 
-static uint64_t op_deliver(void *context, struct mux_channel_id channel, uint32_t consumer, uint64_t tag,
-			   const struct amqc_basic_deliver *method, const struct mux_content *content)
+static struct mux_handed op_deliver(void *context, struct mux_channel_id channel, uint32_t consumer,
+				    uint64_t tag, const struct amqc_basic_deliver *method,
+				    const struct mux_content *content)
 {
 	struct ipc *ipc = context;
 	Muxd__V1__ServerFrame frame;
 	Muxd__V1__Delivery delivery = MUXD__V1__DELIVERY__INIT;
 	Muxd__V1__Properties properties;
-	uint64_t position = 0;
+	struct mux_handed result = NOTHING_HANDED;
 
 	frame_init(&frame, 0, channel);
 	delivery.has_consumer = true;
@@ -393,19 +400,20 @@ static uint64_t op_deliver(void *context, struct mux_channel_id channel, uint32_
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_DELIVERY;
 	frame.delivery = &delivery;
 	if (set_properties(ipc->front, content->properties, &properties, &delivery.properties))
-		position = ipc_send(ipc, &frame, content->body);
+		result = ipc_send(ipc, &frame, content->body);
 	arena_reset(&ipc->front->encode);
-	return position;
+	return result;
 }
 
-static uint64_t op_returned(void *context, struct mux_channel_id channel, uint64_t number,
-			    const struct amqc_basic_return *method, const struct mux_content *content)
+static struct mux_handed op_returned(void *context, struct mux_channel_id channel, uint64_t number,
+				     const struct amqc_basic_return *method,
+				     const struct mux_content *content)
 {
 	struct ipc *ipc = context;
 	Muxd__V1__ServerFrame frame;
 	Muxd__V1__Returned returned = MUXD__V1__RETURNED__INIT;
 	Muxd__V1__Properties properties;
-	uint64_t position = 0;
+	struct mux_handed result = NOTHING_HANDED;
 
 	frame_init(&frame, 0, channel);
 	returned.has_number = true;
@@ -418,9 +426,9 @@ static uint64_t op_returned(void *context, struct mux_channel_id channel, uint64
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_RETURNED;
 	frame.returned = &returned;
 	if (set_properties(ipc->front, content->properties, &properties, &returned.properties))
-		position = ipc_send(ipc, &frame, content->body);
+		result = ipc_send(ipc, &frame, content->body);
 	arena_reset(&ipc->front->encode);
-	return position;
+	return result;
 }
 
 static Muxd__V1__OutcomeKind outcome_of(enum outcome_kind kind)

@@ -78,10 +78,10 @@ void ipc_dispatch(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const str
 /* ------------------------------------------------------------------ event.c */
 
 /*
- * Packs a frame into the output. Returns the position behind it, or 0 if the
- * header is larger than the protocol allows (nothing was written).
+ * Packs a frame into the output. The position returned is 0 if the header is
+ * larger than the protocol allows (nothing was written).
  */
-uint64_t ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, struct span payload);
+struct mux_handed ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, struct span payload);
 
 void ipc_send_error(struct ipc *ipc, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
 		    const struct fault *fault);

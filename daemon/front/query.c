@@ -13,7 +13,7 @@ static void send_answer(struct ipc *ipc, Muxd__V1__ServerFrame *frame, uint32_t 
 {
 	frame->has_request = true;
 	frame->request = request;
-	if (ipc_send(ipc, frame, SPAN_NULL) == 0) {
+	if (ipc_send(ipc, frame, SPAN_NULL).position == 0) {
 		struct fault fault = fault_make(541, "INTERNAL_ERROR - the answer does not fit into a frame");
 
 		ipc_send_error(ipc, request, (struct mux_channel_id){0, 0}, SCOPE_REQUEST, &fault);
