@@ -1,4 +1,6 @@
 # Each of these adds to check_PROGRAMS, TESTS and noinst_PROGRAMS.
+# The broker is built always: quickstart uses it.
+include $(top_srcdir)/tests/broker/local.mk
 if HAVE_CHECK
 include $(top_srcdir)/tests/unit/local.mk
 endif
