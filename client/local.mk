@@ -1,3 +1,19 @@
 # libmuxclient: floor C. Of what is built here it links proto/ alone.
 include_HEADERS += client/muxclient.h
 pkgconfig_DATA += client/muxclient.pc
+
+# libtool's version, current:revision:age. At a release: the code changed only:
+# revision + 1. Symbols were added: current + 1, revision 0, age + 1. Symbols or
+# structs changed or went: current + 1, revision 0, age 0 (a new soname).
+lib_LTLIBRARIES += client/libmuxclient.la
+client_libmuxclient_la_SOURCES = \
+	client/admin.c client/chan.c client/conn.c client/consume.c client/dispatch.c \
+	client/error.c client/io.c client/msg.c client/ops.c client/options.c client/out.c \
+	client/outcome.c client/publish.c client/receive.c client/request.c client/table.c \
+	client/wire.c client/wire.h client/internal.h client/muxclient.h
+client_libmuxclient_la_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) -pthread
+client_libmuxclient_la_LIBADD = proto/libproto.la $(PROTOBUF_C_LIBS) -lpthread
+client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
+	-Wl,--version-script=$(top_srcdir)/client/libmuxclient.map
+EXTRA_client_libmuxclient_la_DEPENDENCIES = client/libmuxclient.map
+EXTRA_DIST += client/libmuxclient.map

@@ -349,7 +349,7 @@ uint32_t muxc_channel_get_number(const struct muxc_channel *channel);
 void *muxc_channel_get_userdata(const struct muxc_channel *channel);
 
 /* The connection it was opened from; NULL after that was freed. */
-struct muxc *muxc_channel_get_connection(const struct muxc_channel *channel);
+struct muxc *muxc_channel_get_connection(struct muxc_channel *channel);
 
 /* Copies why the channel has ended; returns 0 while it has not, else the negative errno. */
 int muxc_channel_get_error(struct muxc_channel *channel, struct muxc_error *ret_error);

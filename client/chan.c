@@ -1,0 +1,442 @@
+/*
+ * Channels: numbers and generations, opening and closing.
+ *
+ * Opening is local: a free number is taken, its generation raised, and
+ * ChannelOpen put into the output. Closing is local too: ChannelClose goes out
+ * as a request that nobody waits for (when the unanswered requests leave room;
+ * else the channel waits in a list), and the number is free again when it was
+ * answered and every publish has its outcome. A channel that muxd ends is
+ * first doomed (an answer said so), then ended.
+ */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHANNEL_OPEN_GENERATION 1u /* field of muxd.v1.ChannelOpen */
+#define SLOTS_MIN 4u
+#define NUMBER_MAX 65535u /* channels of one connection, whatever muxd says */
+
+struct muxc_channel *channel_new(struct muxc *c, const struct muxc_channel_options *options)
+{
+	struct muxc_channel *channel;
+
+	channel = calloc(1, sizeof(*channel));
+	if (!channel)
+		return NULL;
+	channel->c = c;
+	channel->refs = 1;
+	channel->error = (struct muxc_error)MUXC_ERROR_INIT;
+	if (options)
+		channel->options = *options;
+	if (cond_init_monotonic(&channel->cond) < 0) {
+		free(channel);
+		return NULL;
+	}
+	return channel;
+}
+
+void channel_unref(struct muxc_channel *channel)
+{
+	if (--channel->refs > 0)
+		return;
+	events_drop(channel);
+	consumers_free(channel);
+	outcomes_deinit(&channel->outcomes);
+	free(channel->settles);
+	if (!conn_is_foreign(channel->c))
+		(void)pthread_cond_destroy(&channel->cond);
+	channel->c->refs--;
+	free(channel);
+}
+
+void channel_wake(struct muxc_channel *channel)
+{
+	if (channel->waiters > 0)
+		(void)pthread_cond_broadcast(&channel->cond);
+}
+
+int channel_wait(struct muxc_channel *channel, uint64_t deadline_usec)
+{
+	int r;
+
+	channel->waiters++;
+	r = conn_wait(channel->c, &channel->cond, deadline_usec);
+	channel->waiters--;
+	return r;
+}
+
+int channel_lock(struct muxc_channel *channel, struct muxc_error *ret_error)
+{
+	int r;
+
+	if (!channel)
+		return error_set(ret_error, -EINVAL, "no channel was given");
+	r = conn_lock(channel->c, ret_error);
+	if (r < 0)
+		return r;
+	channel->refs++;
+	return 0;
+}
+
+int channel_usable(struct muxc_channel *channel, struct muxc_error *ret_error)
+{
+	if (channel->closed_here)
+		return error_set(ret_error, -ESHUTDOWN, "channel %u was closed by this program",
+				 channel->number);
+	if (channel->state == CHANNEL_OPEN)
+		return 0;
+	error_copy(ret_error, &channel->error);
+	return channel->error.error;
+}
+
+int channel_enter(struct muxc_channel *channel, struct muxc_error *ret_error)
+{
+	int r;
+
+	r = channel_lock(channel, ret_error);
+	if (r < 0)
+		return r;
+	r = channel_usable(channel, ret_error);
+	if (r < 0)
+		channel_leave(channel);
+	return r;
+}
+
+void channel_leave(struct muxc_channel *channel)
+{
+	struct muxc *c = channel->c;
+
+	channel_unref(channel);
+	conn_leave(c);
+}
+
+struct muxc_channel *channel_find(struct muxc *c, uint32_t number, uint32_t generation)
+{
+	struct muxc_channel *channel;
+
+	if (number == 0 || number > c->channels_count)
+		return NULL;
+	channel = c->channels[number - 1].channel;
+	return channel && channel->generation == generation ? channel : NULL;
+}
+
+/* ------------------------------------------------------------------- ending */
+
+static void slot_clear(struct muxc_channel *channel)
+{
+	struct muxc *c = channel->c;
+
+	if (channel->closed_here)
+		c->channels_ending--;
+	c->channels[channel->number - 1].channel = NULL;
+	if (c->channels_ending > 0 || c->channels_waiters > 0)
+		(void)pthread_cond_broadcast(&c->cond);
+	channel_unref(channel);
+}
+
+void channel_end(struct muxc_channel *channel, const struct muxc_error *error)
+{
+	if (channel->state == CHANNEL_ENDED)
+		return;
+	channel->state = CHANNEL_ENDED;
+	if (!channel->closed_here)
+		channel->error = *error;
+	requests_fail(channel->c, channel, error);
+	outcomes_settle_rest(channel, MUXC_UNKNOWN, error);
+	if (channel->settles)
+		channel->settles->count = 0;
+	notice_push_error(channel, EVENT_CHANNEL_CLOSED, &channel->error);
+	channel_wake(channel);
+	credit_wake(channel->c);
+	slot_clear(channel);
+}
+
+void channel_doom(struct muxc_channel *channel, const struct muxc_error *error)
+{
+	if (channel->state != CHANNEL_OPEN)
+		return;
+	channel->state = CHANNEL_DOOMED;
+	channel->error = *error;
+	channel_wake(channel);
+	credit_wake(channel->c);
+}
+
+void channel_check_closed(struct muxc_channel *channel)
+{
+	const struct outcomes *outcomes = &channel->outcomes;
+	struct muxc_error error = MUXC_ERROR_INIT;
+
+	if (!channel->close_done || outcomes->base < outcomes->published)
+		return;
+	error_set(&error, -ESHUTDOWN, "channel %u was closed by this program", channel->number);
+	channel_end(channel, &error);
+}
+
+static void send_close(struct muxc_channel *channel)
+{
+	int r;
+
+	r = request_send_detached(channel, MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE, SPAN_NULL);
+	if (r < 0)
+		conn_fail(channel->c, r, "no memory to close a channel");
+}
+
+void channels_send_closes(struct muxc *c)
+{
+	struct muxc_channel *channel;
+
+	while (c->state != CONN_ENDED && (channel = c->closing_first) &&
+	       c->requests_count < c->requests_max) {
+		c->closing_first = channel->next_closing;
+		if (!c->closing_first)
+			c->closing_last = NULL;
+		if (channel->state != CHANNEL_ENDED)
+			send_close(channel);
+		channel_unref(channel);
+	}
+	/* Nobody answers any more. */
+	while (c->state == CONN_ENDED && (channel = c->closing_first)) {
+		c->closing_first = channel->next_closing;
+		channel_unref(channel);
+	}
+}
+
+static void channel_close(struct muxc_channel *channel)
+{
+	struct muxc *c = channel->c;
+
+	if (channel->closed_here)
+		return;
+	channel->closed_here = true;
+	if (channel->state == CHANNEL_OPEN)
+		channel->state = CHANNEL_CLOSING;
+	channel_wake(channel);
+	if (channel->state == CHANNEL_ENDED)
+		return;
+	c->channels_ending++;
+	channel->refs++;
+	channel->next_closing = NULL;
+	if (c->closing_last)
+		c->closing_last->next_closing = channel;
+	else
+		c->closing_first = channel;
+	c->closing_last = channel;
+	channels_send_closes(c);
+	out_policy(c, false);
+}
+
+int muxc_channel_close(struct muxc_channel *channel)
+{
+	int r;
+
+	r = channel_lock(channel, NULL);
+	if (r < 0)
+		return r;
+	channel_close(channel);
+	channel_leave(channel);
+	return 0;
+}
+
+/* In a forked child: memory only, if no thread of the parent was changing it. */
+static void channel_free_in_child(struct muxc_channel *channel)
+{
+	struct muxc *c = channel->c;
+
+	if (pthread_mutex_trylock(&c->lock) != 0)
+		return;
+	c->refs++;
+	channel->user_freed = true;
+	channel->destroyed = true;
+	if (!channel->running)
+		events_drop(channel);
+	channel_unref(channel);
+	conn_leave(c);
+}
+
+struct muxc_channel *muxc_channel_free(struct muxc_channel *channel)
+{
+	if (!channel)
+		return NULL;
+	if (conn_is_foreign(channel->c)) {
+		channel_free_in_child(channel);
+		return NULL;
+	}
+	(void)channel_lock(channel, NULL);
+	channel_close(channel);
+	channel->user_freed = true;
+	if (!channel->running)
+		events_drop(channel);
+	channel_tell_destroyed(channel);
+	channel_unref(channel);
+	channel_leave(channel);
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ opening */
+
+static int slots_grow(struct muxc *c)
+{
+	uint32_t count = c->channels_count ? c->channels_count * 2 : SLOTS_MIN;
+	struct channel_slot *slots;
+
+	if (count > c->channels_max)
+		count = c->channels_max;
+	if (count > NUMBER_MAX)
+		count = NUMBER_MAX;
+	if (count <= c->channels_count)
+		return -EMFILE;
+	slots = realloc(c->channels, count * sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	memset(slots + c->channels_count, 0, (count - c->channels_count) * sizeof(*slots));
+	c->channels = slots;
+	c->channels_count = count;
+	return 0;
+}
+
+/* The index of a free slot, or -EMFILE, -ENOMEM. */
+static int64_t slot_free(struct muxc *c)
+{
+	uint32_t i, index, limit = c->channels_count < c->channels_max ? c->channels_count : c->channels_max;
+	int r;
+
+	for (i = 0; i < limit; i++) {
+		index = (c->channels_next + i) % limit;
+		if (!c->channels[index].channel && c->channels[index].generation < UINT32_MAX) {
+			c->channels_next = index + 1;
+			return index;
+		}
+	}
+	index = c->channels_count;
+	r = slots_grow(c);
+	if (r < 0)
+		return r;
+	return index;
+}
+
+/* Waits for a number when all are taken, but some are being closed. */
+static int64_t slot_wait(struct muxc *c)
+{
+	uint64_t deadline = deadline_after(c->request_timeout_usec);
+	int64_t index;
+	int r;
+
+	for (;;) {
+		r = conn_check(c, NULL);
+		if (r < 0)
+			return r;
+		index = slot_free(c);
+		if (index != -EMFILE || c->channels_ending == 0)
+			return index;
+		c->channels_waiters++;
+		r = conn_wait(c, &c->cond, deadline);
+		c->channels_waiters--;
+		if (r < 0)
+			return -EMFILE;
+	}
+}
+
+static int send_open(struct muxc_channel *channel)
+{
+	struct frame_head head = {.channel = channel->number, .op = MUXD__V1__CLIENT_FRAME__OP_CHANNEL_OPEN};
+	struct buf op = BUF_INIT;
+	int r;
+
+	wire_put_number(&op, CHANNEL_OPEN_GENERATION, channel->generation);
+	r = buf_failed(&op) ? -ENOMEM : out_frame(channel->c, &head, buf_span(&op));
+	buf_deinit(&op);
+	return r;
+}
+
+/* With a slot found: from here on it cannot fail for want of anything but memory. */
+static int channel_open(struct muxc *c, uint32_t index, struct muxc_channel *channel)
+{
+	struct channel_slot *slot = &c->channels[index];
+	int r;
+
+	channel->number = index + 1;
+	channel->generation = slot->generation + 1;
+	r = send_open(channel);
+	if (r < 0)
+		return r;
+	slot->generation++;
+	slot->channel = channel;
+	channel->refs++;
+	return 0;
+}
+
+static int channel_options_copy(struct muxc_channel_options *to, const struct muxc_channel_options *from)
+{
+	memset(to, 0, sizeof(*to));
+	if (!from)
+		return 0;
+	if (from->size < sizeof(size_t))
+		return -EINVAL;
+	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
+	return 0;
+}
+
+int muxc_channel_open(struct muxc *c, const struct muxc_channel_options *options, struct muxc_channel **ret)
+{
+	struct muxc_channel_options copy;
+	struct muxc_channel *channel;
+	int64_t index;
+	int r;
+
+	if (!ret || channel_options_copy(&copy, options) < 0)
+		return -EINVAL;
+	r = conn_enter(c, NULL);
+	if (r < 0)
+		return r;
+	channel = channel_new(c, &copy);
+	if (!channel) {
+		conn_leave(c);
+		return -ENOMEM;
+	}
+	c->refs++;
+	index = slot_wait(c);
+	r = index < 0 ? (int)index : channel_open(c, (uint32_t)index, channel);
+	if (r < 0)
+		channel_unref(channel);
+	else
+		*ret = channel;
+	conn_leave(c);
+	return r;
+}
+
+/* ------------------------------------------------------------------ looking */
+
+uint32_t muxc_channel_get_number(const struct muxc_channel *channel)
+{
+	return channel ? channel->number : 0;
+}
+
+void *muxc_channel_get_userdata(const struct muxc_channel *channel)
+{
+	return channel ? channel->options.userdata : NULL;
+}
+
+struct muxc *muxc_channel_get_connection(struct muxc_channel *channel)
+{
+	struct muxc *c;
+
+	if (channel_lock(channel, NULL) < 0)
+		return NULL;
+	c = channel->c->freed ? NULL : channel->c;
+	channel_leave(channel);
+	return c;
+}
+
+int muxc_channel_get_error(struct muxc_channel *channel, struct muxc_error *ret_error)
+{
+	int r;
+
+	r = channel_enter(channel, ret_error);
+	if (r < 0)
+		return r;
+	error_clear(ret_error);
+	channel_leave(channel);
+	return 0;
+}

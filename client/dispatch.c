@@ -1,0 +1,380 @@
+/*
+ * Handlers. What happened is queued as an event on its channel, in order; a
+ * channel with events is in the ready list. Whoever dispatches takes a channel
+ * from the list, marks it running, and calls its handlers one by one without
+ * the lock. So handlers of one channel run in order and one at a time, however
+ * many threads dispatch (today one: the dispatch thread, or in loop mode the
+ * caller of muxc_process()).
+ *
+ * A handler may free its channel or the connection: the running mark is a
+ * reference, and each step looks again.
+ */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TURN_BUDGET 32 /* events of a channel before the next channel has its turn */
+
+/* ------------------------------------------------------------------- queues */
+
+static void ready_push(struct muxc_channel *channel)
+{
+	struct muxc *c = channel->c;
+
+	if (channel->ready || channel->running)
+		return;
+	channel->ready = true;
+	channel->refs++;
+	channel->next_ready = NULL;
+	if (c->ready_last)
+		c->ready_last->next_ready = channel;
+	else
+		c->ready_first = channel;
+	c->ready_last = channel;
+	if (c->has_threads)
+		(void)pthread_cond_signal(&c->dispatch_cond);
+}
+
+static struct muxc_channel *ready_pop(struct muxc *c)
+{
+	struct muxc_channel *channel = c->ready_first;
+
+	if (!channel)
+		return NULL;
+	c->ready_first = channel->next_ready;
+	if (!c->ready_first)
+		c->ready_last = NULL;
+	channel->ready = false;
+	return channel;
+}
+
+void event_push(struct muxc_channel *channel, struct event *event)
+{
+	event->next = NULL;
+	if (channel->events.last)
+		channel->events.last->next = event;
+	else
+		channel->events.first = event;
+	channel->events.last = event;
+	ready_push(channel);
+}
+
+static struct event *event_pop(struct muxc_channel *channel)
+{
+	struct event *event = channel->events.first;
+
+	if (!event)
+		return NULL;
+	channel->events.first = event->next;
+	if (!channel->events.first)
+		channel->events.last = NULL;
+	return event;
+}
+
+static bool event_is_message(const struct event *event)
+{
+	return event->type == EVENT_MESSAGE || event->type == EVENT_RETURNED;
+}
+
+void event_free(struct muxc *c, struct event *event)
+{
+	struct notice *notice = (struct notice *)event;
+
+	if (event_is_message(event)) {
+		message_drop(c, (struct muxc_message *)event);
+		return;
+	}
+	free(notice->name);
+	free(notice->text);
+	free(notice);
+}
+
+void events_drop(struct muxc_channel *channel)
+{
+	struct event *event;
+
+	while ((event = event_pop(channel)))
+		event_free(channel->c, event);
+}
+
+void events_requeue(struct muxc_channel *channel, uint32_t consumer)
+{
+	struct event_queue kept = {NULL, NULL}, all = channel->events;
+	struct muxc_message *message;
+	struct event *event, *next;
+
+	for (event = all.first; event; event = next) {
+		next = event->next;
+		event->next = NULL;
+		message = (struct muxc_message *)event;
+		if (event->type == EVENT_MESSAGE && message->consumer == consumer) {
+			if (message->tag)
+				(void)settle_add(channel, MUXD__V1__SETTLE_KIND__REQUEUE, message->tag,
+						 message->tag);
+			event_free(channel->c, event);
+			continue;
+		}
+		if (kept.last)
+			kept.last->next = event;
+		else
+			kept.first = event;
+		kept.last = event;
+	}
+	channel->events = kept;
+}
+
+/* ------------------------------------------------------------------ notices */
+
+static bool notice_wanted(const struct muxc_channel *channel, enum event_type type)
+{
+	const struct muxc *c = channel->c;
+
+	if (c->freed || channel->user_freed)
+		return false;
+	switch (type) {
+	case EVENT_OUTCOME:
+		return channel->options.on_outcome;
+	case EVENT_CHANNEL_CLOSED:
+		return channel->options.on_closed && !channel->closed_here;
+	case EVENT_UPSTREAM:
+		return c->on_upstream;
+	case EVENT_GOING_AWAY:
+		return c->on_going_away;
+	case EVENT_CLOSED:
+		return c->on_closed;
+	default:
+		return true;
+	}
+}
+
+/* Confirms that follow one another are one call. */
+static bool notice_joins(struct muxc_channel *channel, const struct notice *notice)
+{
+	struct notice *last = (struct notice *)channel->events.last;
+
+	if (!last || notice->event.type != EVENT_OUTCOME || last->event.type != EVENT_OUTCOME)
+		return false;
+	if (notice->kind != MUXC_CONFIRMED || last->kind != MUXC_CONFIRMED || last->last + 1 != notice->first)
+		return false;
+	last->last = notice->last;
+	return true;
+}
+
+int notice_push(struct muxc_channel *channel, const struct notice *notice)
+{
+	struct notice *copy = NULL;
+	bool wanted = notice_wanted(channel, notice->event.type);
+
+	if (wanted && notice_joins(channel, notice))
+		return 0;
+	if (wanted)
+		copy = malloc(sizeof(*copy));
+	if (!copy) {
+		free(notice->name);
+		free(notice->text);
+		return wanted ? -ENOMEM : 0;
+	}
+	*copy = *notice;
+	event_push(channel, &copy->event);
+	return 0;
+}
+
+void notice_push_error(struct muxc_channel *channel, enum event_type type, const struct muxc_error *error)
+{
+	struct notice notice = {.event = {NULL, type}, .error = *error};
+
+	(void)notice_push(channel, &notice);
+}
+
+/* ----------------------------------------------------------------- handlers */
+
+static void handler_begin(struct muxc *c)
+{
+	c->in_handler = true;
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
+/* False in a child that the handler has forked: nothing may be touched. */
+static bool handler_end(struct muxc *c)
+{
+	if (conn_is_foreign(c))
+		return false;
+	(void)pthread_mutex_lock(&c->lock);
+	c->in_handler = false;
+	return true;
+}
+
+static int dispatch_message(struct muxc_channel *channel, struct muxc_message *message)
+{
+	struct consumer *consumer = consumer_find(channel, message->consumer);
+	bool stale = channel->closed_here || (message->tag && channel->state != CHANNEL_OPEN);
+	muxc_message_handler handler;
+	void *userdata;
+
+	if (consumer)
+		consumer_took(channel, consumer, message->size_bytes);
+	if (!consumer || stale)
+		return 0;
+	handler = consumer->on_message;
+	userdata = consumer->userdata;
+	handler_begin(channel->c);
+	handler(channel, message, userdata);
+	return handler_end(channel->c) ? 1 : -ECHILD;
+}
+
+static int dispatch_returned(struct muxc_channel *channel, struct muxc_message *message)
+{
+	handler_begin(channel->c);
+	channel->options.on_return(channel, message, message->error, channel->options.userdata);
+	return handler_end(channel->c) ? 1 : -ECHILD;
+}
+
+static int dispatch_cancelled(struct muxc_channel *channel, const struct notice *notice)
+{
+	struct consumer *consumer = consumer_find(channel, notice->consumer);
+	muxc_cancelled_handler handler;
+	void *userdata;
+
+	if (!consumer)
+		return 0;
+	handler = consumer->on_cancelled;
+	userdata = consumer->userdata;
+	consumer_remove(channel, notice->consumer);
+	if (!handler || channel->closed_here)
+		return 0;
+	handler_begin(channel->c);
+	handler(channel, notice->consumer, notice->text ? notice->text : "", userdata);
+	return handler_end(channel->c) ? 1 : -ECHILD;
+}
+
+static int dispatch_outcome(struct muxc_channel *channel, const struct notice *notice)
+{
+	struct muxc_outcome outcome = {notice->first, notice->last, notice->kind, &notice->error};
+
+	handler_begin(channel->c);
+	channel->options.on_outcome(channel, &outcome, channel->options.userdata);
+	return handler_end(channel->c) ? 1 : -ECHILD;
+}
+
+/* The connection's own. */
+static int dispatch_own(struct muxc *c, const struct notice *notice)
+{
+	struct muxc_upstream upstream;
+
+	handler_begin(c);
+	switch (notice->event.type) {
+	case EVENT_UPSTREAM:
+		upstream = (struct muxc_upstream){notice->name ? notice->name : "", notice->kind,
+						  notice->text ? notice->text : "", notice->first};
+		c->on_upstream(c, &upstream, c->userdata);
+		break;
+	case EVENT_GOING_AWAY:
+		c->on_going_away(c, notice->first, notice->text ? notice->text : "", c->userdata);
+		break;
+	default:
+		c->on_closed(c, &notice->error, c->userdata);
+		break;
+	}
+	return handler_end(c) ? 1 : -ECHILD;
+}
+
+/* 1 when a handler was called, 0 when there was none to call, -ECHILD in a forked child. */
+static int dispatch_event(struct muxc_channel *channel, struct event *event)
+{
+	const struct notice *notice = (const struct notice *)event;
+
+	switch (event->type) {
+	case EVENT_MESSAGE:
+		return dispatch_message(channel, (struct muxc_message *)event);
+	case EVENT_RETURNED:
+		return dispatch_returned(channel, (struct muxc_message *)event);
+	case EVENT_OUTCOME:
+		return dispatch_outcome(channel, notice);
+	case EVENT_CANCELLED:
+		return dispatch_cancelled(channel, notice);
+	case EVENT_CHANNEL_CLOSED:
+		handler_begin(channel->c);
+		channel->options.on_closed(channel, &notice->error, channel->options.userdata);
+		return handler_end(channel->c) ? 1 : -ECHILD;
+	default:
+		return dispatch_own(channel->c, notice);
+	}
+}
+
+/* -------------------------------------------------------------- dispatching */
+
+void channel_tell_destroyed(struct muxc_channel *channel)
+{
+	muxc_destroy_handler handler = channel->options.on_destroy;
+
+	if (!channel->user_freed || channel->destroyed || channel->running)
+		return;
+	channel->destroyed = true;
+	if (!handler)
+		return;
+	(void)pthread_mutex_unlock(&channel->c->lock);
+	handler(channel->options.userdata);
+	(void)pthread_mutex_lock(&channel->c->lock);
+}
+
+/* The turn of one channel, whose reference from the ready list it uses up. */
+static int dispatch_channel(struct muxc_channel *channel, int budget)
+{
+	struct muxc *c = channel->c;
+	struct event *event;
+	int called = 0, r;
+
+	channel->running = true;
+	while (budget-- > 0 && !c->freed && (event = event_pop(channel))) {
+		r = dispatch_event(channel, event);
+		if (r < 0)
+			return r;
+		called += r;
+		event_free(c, event);
+	}
+	channel->running = false;
+	if (channel->user_freed || c->freed)
+		events_drop(channel);
+	if (channel->events.first)
+		ready_push(channel);
+	channel_tell_destroyed(channel);
+	channel_unref(channel);
+	return called;
+}
+
+int dispatch_run(struct muxc *c, int budget)
+{
+	struct muxc_channel *channel;
+	int called = 0, r;
+
+	while (called < budget && (channel = ready_pop(c))) {
+		r = dispatch_channel(channel, TURN_BUDGET);
+		if (r < 0)
+			return r;
+		called += r;
+	}
+	return called;
+}
+
+void *dispatch_thread_main(void *arg)
+{
+	struct muxc *c = arg;
+
+	(void)pthread_mutex_lock(&c->lock);
+	while (!c->stopping) {
+		/* A child forked by a handler: this thread is all there is of the library, and ends. */
+		if (dispatch_run(c, DISPATCH_BUDGET) < 0)
+			return NULL;
+		if (c->ready_first || c->stopping)
+			continue;
+		if (!c->out_blocked)
+			out_flush(c);
+		(void)pthread_cond_wait(&c->dispatch_cond, &c->lock);
+	}
+	/* What is left is nobody's any more. */
+	(void)dispatch_run(c, DISPATCH_BUDGET);
+	conn_leave(c);
+	return NULL;
+}

@@ -1,0 +1,331 @@
+/*
+ * Threads and reading. The I/O thread sleeps in poll() until the socket has
+ * input, has room for what is left to be sent, someone writes to wake_fd, or
+ * the tick for output that was put off. It runs no code of the program, so
+ * whatever a handler does, answers are read and waiters woken.
+ *
+ * One read per wake; a frame larger than the buffer makes it grow to just the
+ * frame.
+ */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define READ_BYTES (64u * 1024u)
+#define DIRECT_BUDGET 2u
+
+bool in_dispatch_thread(const struct muxc *c)
+{
+	return c->has_threads && pthread_equal(pthread_self(), c->dispatch_thread);
+}
+
+void io_wake(struct muxc *c)
+{
+	static const uint64_t one = 1;
+	ssize_t n;
+
+	if (c->wake_fd < 0 || c->wake_pending)
+		return;
+	c->wake_pending = true;
+	n = write(c->wake_fd, &one, sizeof(one));
+	(void)n; /* it fails only when it is readable anyway */
+}
+
+/* Room for one read, and for all of a frame that has begun. */
+static size_t read_room(struct muxc *c)
+{
+	struct ipc_frame frame;
+	size_t needed = 0, len = buf_len(&c->in), room = READ_BYTES;
+
+	if (len > 0 &&
+	    ipc_frame_parse(buf_span(&c->in), IPC_PAYLOAD_MAX, &frame, &needed) == IPC_FRAME_INCOMPLETE &&
+	    needed > len + room)
+		room = needed - len;
+	return room;
+}
+
+int io_read(struct muxc *c)
+{
+	uint8_t *room;
+	size_t size;
+	ssize_t n;
+
+	(void)pthread_mutex_lock(&c->lock);
+	size = read_room(c);
+	room = buf_reserve(&c->in, size);
+	if (!room)
+		conn_fail(c, -ENOMEM, "no memory to read from muxd");
+	if (c->state == CONN_ENDED) {
+		(void)pthread_mutex_unlock(&c->lock);
+		return 0;
+	}
+	(void)pthread_mutex_unlock(&c->lock);
+	do {
+		n = recv(c->fd, room, size, MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return 0;
+	(void)pthread_mutex_lock(&c->lock);
+	c->direct_budget = DIRECT_BUDGET;
+	if (n > 0) {
+		buf_commit(&c->in, (size_t)n);
+		receive_input(c);
+	} else if (n == 0) {
+		conn_fail(c, -ECONNRESET, "muxd has closed the connection; connect again");
+	} else {
+		conn_fail(c, -ECONNRESET, "the connection to muxd was lost: %s", strerror(errno));
+	}
+	(void)pthread_mutex_unlock(&c->lock);
+	return 1;
+}
+
+/* How long to sleep; NULL: until something happens. */
+static struct timespec *io_timeout(const struct muxc *c, struct timespec *ts)
+{
+	uint64_t until = UINT64_MAX, now;
+
+	if (c->state == CONN_GREETING)
+		until = c->connect_deadline_usec;
+	if (c->tick_armed && c->tick_usec < until)
+		until = c->tick_usec;
+	if (until == UINT64_MAX)
+		return NULL;
+	now = now_usec();
+	until = until > now ? until - now : 0;
+	ts->tv_sec = (time_t)(until / USEC_PER_SEC);
+	ts->tv_nsec = (long)(until % USEC_PER_SEC) * 1000;
+	return ts;
+}
+
+/* What the poll has told; with the lock, given up while reading. */
+static void io_turn(struct muxc *c, short socket_events, short wake_events)
+{
+	uint64_t count;
+	ssize_t n;
+
+	if (wake_events) {
+		n = read(c->wake_fd, &count, sizeof(count));
+		(void)n;
+		c->wake_pending = false;
+	}
+	if (socket_events & POLLOUT)
+		c->out_blocked = false;
+	if (socket_events & ~POLLOUT) {
+		(void)pthread_mutex_unlock(&c->lock);
+		(void)io_read(c);
+		(void)pthread_mutex_lock(&c->lock);
+	}
+	if (c->tick_armed && now_usec() >= c->tick_usec)
+		c->tick_armed = false;
+	if (!c->out_blocked)
+		out_flush(c);
+	conn_check_greeting(c);
+}
+
+static void *io_thread_main(void *arg)
+{
+	struct muxc *c = arg;
+	struct pollfd fds[2];
+	struct timespec ts, *timeout;
+
+	(void)pthread_mutex_lock(&c->lock);
+	while (!c->stopping && c->state != CONN_ENDED) {
+		fds[0] =
+		    (struct pollfd){.fd = c->fd, .events = (short)(POLLIN | (c->out_blocked ? POLLOUT : 0))};
+		fds[1] = (struct pollfd){.fd = c->wake_fd, .events = POLLIN};
+		timeout = io_timeout(c, &ts);
+		(void)pthread_mutex_unlock(&c->lock);
+		if (ppoll(fds, 2, timeout, NULL) < 0)
+			fds[0].revents = fds[1].revents = 0;
+		(void)pthread_mutex_lock(&c->lock);
+		io_turn(c, fds[0].revents, fds[1].revents);
+	}
+	conn_leave(c);
+	return NULL;
+}
+
+/* With signals blocked, so that the program's handlers run in the program's threads. */
+static int start_threads(struct muxc *c)
+{
+	sigset_t all, before;
+	int r;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	(void)pthread_mutex_lock(&c->lock);
+	r = -pthread_create(&c->io_thread, NULL, io_thread_main, c);
+	if (r == 0) {
+		c->refs++;
+		r = -pthread_create(&c->dispatch_thread, NULL, dispatch_thread_main, c);
+		if (r == 0) {
+			c->refs++;
+			c->has_threads = true;
+		} else {
+			c->stopping = true;
+			io_wake(c);
+		}
+	}
+	(void)pthread_mutex_unlock(&c->lock);
+	if (c->stopping)
+		(void)pthread_join(c->io_thread, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r;
+}
+
+int io_start(struct muxc *c, struct muxc_error *ret_error)
+{
+	int r;
+
+	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->wake_fd < 0)
+		return error_set(ret_error, -errno, "cannot make an eventfd: %s", strerror(errno));
+	r = start_threads(c);
+	if (r < 0)
+		return error_set(ret_error, r, "cannot start a thread: %s", strerror(-r));
+	return 0;
+}
+
+void io_stop(struct muxc *c)
+{
+	if (!c->has_threads)
+		return;
+	(void)pthread_join(c->io_thread, NULL);
+	if (in_dispatch_thread(c))
+		(void)pthread_detach(c->dispatch_thread);
+	else
+		(void)pthread_join(c->dispatch_thread, NULL);
+}
+
+/* ---------------------------------------------------------------- loop mode */
+
+/* Locks a connection in loop mode. */
+static int loop_lock(struct muxc *c)
+{
+	int r;
+
+	r = conn_lock(c, NULL);
+	if (r == 0 && !c->loop) {
+		conn_leave(c);
+		return -EOPNOTSUPP;
+	}
+	return r;
+}
+
+int muxc_get_fd(struct muxc *c)
+{
+	int r;
+
+	r = loop_lock(c);
+	if (r < 0)
+		return r;
+	r = c->fd;
+	conn_leave(c);
+	return r;
+}
+
+int muxc_get_events(struct muxc *c)
+{
+	int r;
+
+	r = loop_lock(c);
+	if (r < 0)
+		return r;
+	r = c->state == CONN_ENDED ? 0 : POLLIN | (buf_len(&c->out) > 0 || c->dirty ? POLLOUT : 0);
+	conn_leave(c);
+	return r;
+}
+
+static uint64_t loop_timeout(const struct muxc *c)
+{
+	if (c->ready_first || c->state == CONN_ENDED)
+		return 0;
+	return c->state == CONN_GREETING ? c->connect_deadline_usec : UINT64_MAX;
+}
+
+int muxc_get_timeout(struct muxc *c, uint64_t *ret_usec)
+{
+	int r;
+
+	if (!ret_usec)
+		return -EINVAL;
+	r = loop_lock(c);
+	if (r < 0)
+		return r;
+	*ret_usec = loop_timeout(c);
+	conn_leave(c);
+	return 0;
+}
+
+int muxc_process(struct muxc *c)
+{
+	int r;
+
+	r = loop_lock(c);
+	if (r < 0)
+		return r;
+	if (c->in_handler) {
+		conn_leave(c);
+		return -EBUSY;
+	}
+	out_flush(c);
+	(void)pthread_mutex_unlock(&c->lock);
+	(void)io_read(c);
+	(void)pthread_mutex_lock(&c->lock);
+	conn_check_greeting(c);
+	r = dispatch_run(c, DISPATCH_BUDGET);
+	if (r == -ECHILD)
+		return r; /* a handler has forked, and this is the child: nothing may be touched */
+	if (!c->freed)
+		out_flush(c);
+	if (r == 0 && c->state == CONN_ENDED)
+		r = c->error.error;
+	conn_leave(c);
+	return r;
+}
+
+/* Sleeps until there is work, at most until `until`. */
+static void loop_poll(struct muxc *c, uint64_t until)
+{
+	struct pollfd pfd = {.fd = c->fd, .events = (short)(POLLIN | (buf_len(&c->out) > 0 ? POLLOUT : 0))};
+	uint64_t now = now_usec(), usec = until > now ? until - now : 0;
+	struct timespec ts = {(time_t)(usec / USEC_PER_SEC), (long)(usec % USEC_PER_SEC) * 1000};
+
+	(void)pthread_mutex_unlock(&c->lock);
+	(void)ppoll(&pfd, 1, &ts, NULL);
+	(void)pthread_mutex_lock(&c->lock);
+}
+
+static bool loop_has_input(const struct muxc *c)
+{
+	struct pollfd pfd = {.fd = c->fd, .events = POLLIN};
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
+int muxc_wait(struct muxc *c, uint64_t timeout_usec)
+{
+	uint64_t deadline = deadline_after(timeout_usec), until;
+	int r = 0;
+
+	r = loop_lock(c);
+	if (r < 0)
+		return r;
+	for (;;) {
+		out_flush(c);
+		until = loop_timeout(c);
+		r = until <= now_usec() || loop_has_input(c);
+		if (r || now_usec() >= deadline)
+			break;
+		loop_poll(c, until < deadline ? until : deadline);
+	}
+	conn_leave(c);
+	return r;
+}

@@ -1,0 +1,348 @@
+/*
+ * Outcomes of publishes. Most end as confirmed and in order, so they are kept
+ * as a number (`base`: all up to here have ended) and a few ranges beyond it.
+ * What did not end as confirmed is an exception; the last EXCEPTIONS_MAX ranges
+ * of those are remembered for who asks later.
+ */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const outcome_names[] = {
+    [MUXC_CONFIRMED] = "confirmed", [MUXC_RETURNED] = "returned", [MUXC_NACKED] = "nacked",
+    [MUXC_FAILED] = "failed",	    [MUXC_UNKNOWN] = "unknown",
+};
+
+const char *muxc_outcome_name(int kind)
+{
+	return kind >= MUXC_CONFIRMED && kind <= MUXC_UNKNOWN ? outcome_names[kind] : "unknown";
+}
+
+void outcomes_deinit(struct outcomes *outcomes)
+{
+	size_t i;
+
+	for (i = 0; i < outcomes->exceptions_count; i++)
+		free(outcomes->exceptions[(outcomes->exceptions_start + i) % outcomes->exceptions_capacity]
+			 .error);
+	free(outcomes->exceptions);
+	free(outcomes->settled);
+	free(outcomes->first_failure);
+	memset(outcomes, 0, sizeof(*outcomes));
+}
+
+/* --------------------------------------------------------------- exceptions */
+
+static struct exception *exception_at(const struct outcomes *outcomes, size_t i)
+{
+	return &outcomes->exceptions[(outcomes->exceptions_start + i) % outcomes->exceptions_capacity];
+}
+
+static int exceptions_make_room(struct outcomes *outcomes)
+{
+	size_t capacity = outcomes->exceptions_capacity ? outcomes->exceptions_capacity * 2 : 8;
+	struct exception *grown, *oldest;
+
+	if (outcomes->exceptions_count < outcomes->exceptions_capacity)
+		return 0;
+	if (outcomes->exceptions_capacity < EXCEPTIONS_MAX) {
+		/* Until it is as large as it gets, the ring starts at 0. */
+		grown = realloc(outcomes->exceptions, capacity * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		outcomes->exceptions = grown;
+		outcomes->exceptions_capacity = capacity;
+		return 0;
+	}
+	oldest = exception_at(outcomes, 0);
+	if (oldest->range.last > outcomes->forgotten)
+		outcomes->forgotten = oldest->range.last;
+	free(oldest->error);
+	outcomes->exceptions_start = (outcomes->exceptions_start + 1) % outcomes->exceptions_capacity;
+	outcomes->exceptions_count--;
+	return 0;
+}
+
+static bool same_error(const struct muxc_error *a, const struct muxc_error *b)
+{
+	if (!a)
+		return b->kind == MUXC_ERROR_NONE;
+	return a->kind == b->kind && a->code == b->code && strcmp(a->text, b->text) == 0;
+}
+
+static int exception_add(struct outcomes *outcomes, struct range range, int kind,
+			 const struct muxc_error *error)
+{
+	struct exception *last;
+	int r;
+
+	if (outcomes->exceptions_count > 0) {
+		last = exception_at(outcomes, outcomes->exceptions_count - 1);
+		if (last->kind == kind && last->range.last + 1 == range.first &&
+		    same_error(last->error, error)) {
+			last->range.last = range.last;
+			return 0;
+		}
+	}
+	r = exceptions_make_room(outcomes);
+	if (r < 0)
+		return r;
+	last = exception_at(outcomes, outcomes->exceptions_count++);
+	last->range = range;
+	last->kind = kind;
+	/* Without memory the kind is told, the reason is not. */
+	last->error = error->kind == MUXC_ERROR_NONE ? NULL : error_dup(error);
+	return 0;
+}
+
+/* ------------------------------------------------------------------- ranges */
+
+static void settled_remove(struct outcomes *outcomes, size_t at)
+{
+	outcomes->settled_count--;
+	memmove(&outcomes->settled[at], &outcomes->settled[at + 1],
+		(outcomes->settled_count - at) * sizeof(outcomes->settled[0]));
+}
+
+static int settled_insert(struct outcomes *outcomes, size_t at, struct range range)
+{
+	size_t capacity = outcomes->settled_capacity ? outcomes->settled_capacity * 2 : 8;
+	struct range *grown;
+
+	if (outcomes->settled_count == outcomes->settled_capacity) {
+		grown = realloc(outcomes->settled, capacity * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		outcomes->settled = grown;
+		outcomes->settled_capacity = capacity;
+	}
+	memmove(&outcomes->settled[at + 1], &outcomes->settled[at],
+		(outcomes->settled_count - at) * sizeof(outcomes->settled[0]));
+	outcomes->settled[at] = range;
+	outcomes->settled_count++;
+	return 0;
+}
+
+/* Index of the first settled range that ends at or behind the number. */
+static size_t settled_find(const struct outcomes *outcomes, uint64_t number)
+{
+	size_t low = 0, high = outcomes->settled_count, middle;
+
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (outcomes->settled[middle].last < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* -EPROTO: overlaps what is settled. */
+static int settled_add(struct outcomes *outcomes, struct range range)
+{
+	size_t at = settled_find(outcomes, range.first);
+	struct range *next = at < outcomes->settled_count ? &outcomes->settled[at] : NULL;
+	struct range *previous = at > 0 ? &outcomes->settled[at - 1] : NULL;
+
+	if (range.first <= outcomes->base || (next && next->first <= range.last))
+		return -EPROTO;
+	if (range.first == outcomes->base + 1) {
+		outcomes->base = range.last;
+		if (next && next->first == range.last + 1) {
+			outcomes->base = next->last;
+			settled_remove(outcomes, at);
+		}
+		return 0;
+	}
+	if (previous && previous->last + 1 == range.first) {
+		previous->last = range.last;
+		if (next && next->first == range.last + 1) {
+			previous->last = next->last;
+			settled_remove(outcomes, at);
+		}
+		return 0;
+	}
+	if (next && next->first == range.last + 1) {
+		next->first = range.first;
+		return 0;
+	}
+	return settled_insert(outcomes, at, range);
+}
+
+/* ----------------------------------------------------------------- settling */
+
+int outcomes_settle(struct muxc_channel *channel, struct range range, int kind,
+		    const struct muxc_error *error)
+{
+	struct outcomes *outcomes = &channel->outcomes;
+	struct notice notice = {
+	    .event = {NULL, EVENT_OUTCOME}, .first = range.first, .last = range.last, .kind = kind};
+	int r;
+
+	if (range.first == 0 || range.last < range.first || range.last > outcomes->published)
+		return -EPROTO;
+	r = settled_add(outcomes, range);
+	if (r < 0)
+		return r;
+	outcomes->counts[kind] += range.last - range.first + 1;
+	if (kind != MUXC_CONFIRMED) {
+		r = exception_add(outcomes, range, kind, error);
+		if (r < 0)
+			return r;
+		if (!outcomes->first_failure)
+			outcomes->first_failure = error_dup(error);
+	}
+	notice.error = *error;
+	return notice_push(channel, &notice);
+}
+
+void outcomes_settle_rest(struct muxc_channel *channel, int kind, const struct muxc_error *error)
+{
+	struct outcomes *outcomes = &channel->outcomes;
+	struct range gap;
+
+	while (outcomes->base < outcomes->published) {
+		gap.first = outcomes->base + 1;
+		gap.last = outcomes->settled_count > 0 ? outcomes->settled[0].first - 1 : outcomes->published;
+		/* Without memory nothing better can be said of them. */
+		if (outcomes_settle(channel, gap, kind, error) < 0 && outcomes->base < gap.last)
+			break;
+	}
+}
+
+/* ------------------------------------------------------------------ waiting */
+
+static bool is_settled(const struct outcomes *outcomes, uint64_t number)
+{
+	size_t at;
+
+	if (number <= outcomes->base)
+		return true;
+	at = settled_find(outcomes, number);
+	return at < outcomes->settled_count && outcomes->settled[at].first <= number;
+}
+
+/* The kind of a settled one, or -ENODATA. */
+static int kind_of(const struct outcomes *outcomes, uint64_t number, struct muxc_error *ret_error)
+{
+	const struct exception *exception;
+	size_t i;
+
+	for (i = outcomes->exceptions_count; i > 0; i--) {
+		exception = exception_at(outcomes, i - 1);
+		if (number < exception->range.first || number > exception->range.last)
+			continue;
+		if (exception->error)
+			error_copy(ret_error, exception->error);
+		return exception->kind;
+	}
+	if (number <= outcomes->forgotten)
+		return error_set(ret_error, -ENODATA,
+				 "the outcome of publish %llu is not remembered any more",
+				 (unsigned long long)number);
+	return MUXC_CONFIRMED;
+}
+
+static int wait_settled(struct muxc_channel *channel, uint64_t number, uint64_t timeout_usec,
+			struct muxc_error *ret_error)
+{
+	uint64_t deadline = deadline_after(timeout_usec ? timeout_usec : channel->c->request_timeout_usec);
+
+	while (!is_settled(&channel->outcomes, number)) {
+		if (channel->state == CHANNEL_ENDED)
+			return error_set(ret_error, -ENOMEM, "there was no memory to keep the outcome");
+		if (channel_wait(channel, deadline) < 0 && !is_settled(&channel->outcomes, number))
+			return error_set(ret_error, -ETIMEDOUT, "publish %llu has no outcome yet",
+					 (unsigned long long)number);
+	}
+	return 0;
+}
+
+int muxc_wait_outcome(struct muxc_channel *channel, uint64_t number, uint64_t timeout_usec, int *ret_kind,
+		      struct muxc_error *ret_error)
+{
+	int r;
+
+	r = channel_lock(channel, ret_error);
+	if (r < 0)
+		return r;
+	if (number == 0 || number > channel->outcomes.published)
+		r = error_set(ret_error, -EINVAL, "no publish has the number %llu",
+			      (unsigned long long)number);
+	else
+		r = wait_settled(channel, number, timeout_usec, ret_error);
+	if (r == 0) {
+		error_clear(ret_error);
+		r = kind_of(&channel->outcomes, number, ret_error);
+	}
+	channel_leave(channel);
+	if (r < 0)
+		return r;
+	if (ret_kind)
+		*ret_kind = r;
+	return 0;
+}
+
+/* As many counts as the program's struct has room for. */
+static int totals_copy(const struct outcomes *outcomes, struct muxc_totals *ret)
+{
+	struct muxc_totals totals = {
+	    .size = ret->size,
+	    .published = outcomes->published,
+	    .confirmed = outcomes->counts[MUXC_CONFIRMED],
+	    .returned = outcomes->counts[MUXC_RETURNED],
+	    .nacked = outcomes->counts[MUXC_NACKED],
+	    .failed = outcomes->counts[MUXC_FAILED],
+	    .unknown = outcomes->counts[MUXC_UNKNOWN],
+	};
+
+	if (ret->size < sizeof(size_t))
+		return -EINVAL;
+	memcpy(ret, &totals, ret->size < sizeof(totals) ? ret->size : sizeof(totals));
+	return 0;
+}
+
+int muxc_wait_all(struct muxc_channel *channel, uint64_t timeout_usec, struct muxc_totals *ret_totals,
+		  struct muxc_error *ret_error)
+{
+	uint64_t number;
+	uint64_t deadline;
+	int r;
+
+	r = channel_lock(channel, ret_error);
+	if (r < 0)
+		return r;
+	number = channel->outcomes.published;
+	deadline = deadline_after(timeout_usec ? timeout_usec : channel->c->request_timeout_usec);
+	while (channel->outcomes.base < number && channel->state != CHANNEL_ENDED) {
+		if (channel_wait(channel, deadline) < 0 && channel->outcomes.base < number) {
+			r = error_set(ret_error, -ETIMEDOUT, "%llu publishes have no outcome yet",
+				      (unsigned long long)(number - channel->outcomes.base));
+			break;
+		}
+	}
+	if (r == 0) {
+		error_clear(ret_error);
+		error_copy(ret_error, channel->outcomes.first_failure);
+		r = ret_totals ? totals_copy(&channel->outcomes, ret_totals) : 0;
+	}
+	channel_leave(channel);
+	return r;
+}
+
+int muxc_channel_get_totals(struct muxc_channel *channel, struct muxc_totals *ret_totals)
+{
+	int r;
+
+	if (!ret_totals)
+		return -EINVAL;
+	r = channel_lock(channel, NULL);
+	if (r < 0)
+		return r;
+	r = totals_copy(&channel->outcomes, ret_totals);
+	channel_leave(channel);
+	return r;
+}

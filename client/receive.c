@@ -1,0 +1,544 @@
+/*
+ * What muxd sends, frame by frame. The head of each (request, channel,
+ * generation, operation) is read by hand; what comes per message is handled
+ * from there, everything else is pre-scanned and unpacked by protobuf-c.
+ *
+ * A frame of another generation than the channel's present one is stale and
+ * dropped. What muxd must not send ends the connection with -EPROTO.
+ */
+#include "client/internal.h"
+
+#include "proto/prescan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Field numbers of what is read by hand. */
+enum receive_field {
+	OUTCOME_KIND = 1,
+	OUTCOME_NUMBERS = 2,
+	OUTCOME_ERROR = 3,
+	RANGE_FIRST = 1,
+	RANGE_LAST = 2,
+	CREDIT_MESSAGES = 1,
+	CREDIT_BYTES = 2,
+	GET_CREDIT_BYTES = 1
+};
+
+struct received {
+	uint32_t request;
+	uint32_t channel;
+	uint32_t generation;
+	uint32_t op;
+	struct span body; /* the operation */
+	struct span header;
+	struct span payload;
+};
+
+/* Fields that a later version may add are not mistaken for the operation. */
+static bool is_known_op(uint32_t number)
+{
+	return (number >= MUXD__V1__SERVER_FRAME__EVENT_DELIVERY &&
+		number <= MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY) ||
+	       (number >= MUXD__V1__SERVER_FRAME__EVENT_STATUS &&
+		number <= MUXD__V1__SERVER_FRAME__EVENT_CHANNELS);
+}
+
+static int read_head(struct received *frame)
+{
+	struct span in = frame->header;
+	struct wire_field field;
+	int r;
+
+	while ((r = wire_next(&in, &field)) > 0) {
+		if (field.type == WIRE_BYTES && is_known_op(field.number)) {
+			frame->op = field.number;
+			frame->body = field.bytes;
+		} else if (field.number == WIRE_SERVER_REQUEST) {
+			frame->request = (uint32_t)field.value;
+		} else if (field.number == WIRE_SERVER_CHANNEL) {
+			frame->channel = (uint32_t)field.value;
+		} else if (field.number == WIRE_SERVER_GENERATION) {
+			frame->generation = (uint32_t)field.value;
+		}
+	}
+	return r;
+}
+
+static void bad_frame(struct muxc *c, const char *what)
+{
+	conn_fail(c, -EPROTO, "muxd sent what it must not: %s", what);
+}
+
+static void no_memory(struct muxc *c)
+{
+	conn_fail(c, -ENOMEM, "no memory for what muxd sent");
+}
+
+/* Unpacks the whole header; valid until the arena is reset. NULL: the connection has ended. */
+static Muxd__V1__ServerFrame *unpack(struct muxc *c, struct span header)
+{
+	enum prescan_result scan = prescan(PRESCAN_SERVER_FRAME, header);
+	Muxd__V1__ServerFrame *frame;
+
+	if (scan != PRESCAN_OK) {
+		bad_frame(c, prescan_strerror(scan));
+		return NULL;
+	}
+	frame = muxd__v1__server_frame__unpack(&c->arena.allocator, header.len, header.data);
+	if (!frame)
+		bad_frame(c, "a header that does not unpack");
+	return frame;
+}
+
+static struct span binary_span(const ProtobufCBinaryData *data)
+{
+	return span_make(data->data, data->len);
+}
+
+/* ----------------------------------------------------------------- messages */
+
+static struct muxc_message *receive_message(struct muxc *c, const struct received *frame,
+					    enum message_form form)
+{
+	struct muxc_message *message = message_alloc(c, frame->body.len, frame->payload.len);
+
+	if (!message) {
+		no_memory(c);
+		return NULL;
+	}
+	if (form == MESSAGE_RETURNED) {
+		message->error = calloc(1, sizeof(*message->error));
+		if (!message->error) {
+			message_drop(c, message);
+			no_memory(c);
+			return NULL;
+		}
+		*message->error =
+		    (struct muxc_error){.size = sizeof(struct muxc_error), .kind = MUXC_ERROR_BROKER};
+		message->error->error = -EREMOTEIO;
+		message->error->channel = frame->channel;
+	}
+	if (message_parse(message, form, frame->body, frame->payload) < 0) {
+		message_drop(c, message);
+		bad_frame(c, "a message that cannot be read");
+		return NULL;
+	}
+	message->event.type = form == MESSAGE_RETURNED ? EVENT_RETURNED : EVENT_MESSAGE;
+	message->size_bytes = frame->header.len + frame->payload.len;
+	return message;
+}
+
+/* It came for nobody: a consumer that is gone. */
+static void give_back(struct muxc_channel *channel, struct muxc_message *message)
+{
+	if (message->tag &&
+	    settle_add(channel, MUXD__V1__SETTLE_KIND__REQUEUE, message->tag, message->tag) < 0)
+		no_memory(channel->c);
+	message_drop(channel->c, message);
+}
+
+static void on_delivery(struct muxc *c, const struct received *frame)
+{
+	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
+	struct muxc_message *message;
+
+	if (!channel || channel->closed_here)
+		return;
+	message = receive_message(c, frame, MESSAGE_DELIVERY);
+	if (!message)
+		return;
+	if (consumer_find(channel, message->consumer))
+		event_push(channel, &message->event);
+	else
+		give_back(channel, message);
+}
+
+static void on_returned(struct muxc *c, const struct received *frame)
+{
+	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
+	struct muxc_message *message;
+
+	if (!channel || channel->user_freed || !channel->options.on_return)
+		return;
+	message = receive_message(c, frame, MESSAGE_RETURNED);
+	if (message)
+		event_push(channel, &message->event);
+}
+
+static void grant_get_credit(struct muxc *c, size_t taken)
+{
+	struct frame_head head = {.op = MUXD__V1__CLIENT_FRAME__OP_GET_CREDIT};
+	struct buf op = BUF_INIT;
+	uint64_t window = c->message_max > GET_WINDOW_BYTES ? c->message_max : GET_WINDOW_BYTES;
+
+	c->got_bytes += taken;
+	if (c->got_granted >= c->got_bytes + window / 2)
+		return;
+	c->got_granted = c->got_bytes + window;
+	wire_put_number(&op, GET_CREDIT_BYTES, c->got_granted);
+	if (buf_failed(&op) || out_frame(c, &head, buf_span(&op)) < 0)
+		no_memory(c);
+	buf_deinit(&op);
+}
+
+static void on_got(struct muxc *c, const struct received *frame, struct request *request)
+{
+	struct muxc_message *message;
+
+	if (request->op != MUXD__V1__CLIENT_FRAME__OP_GET || !request->channel) {
+		bad_frame(c, "a message as the answer to something else");
+		return;
+	}
+	grant_get_credit(c, frame->header.len + frame->payload.len);
+	message = receive_message(c, frame, MESSAGE_GOT);
+	if (!message)
+		return;
+	if (request->abandoned)
+		give_back(request->channel, message);
+	else
+		request->message = message;
+	request_done(c, request);
+}
+
+/* ----------------------------------------------------------------- outcomes */
+
+static const uint8_t outcome_kinds[] = {
+    [MUXD__V1__OUTCOME_KIND__CONFIRMED] = MUXC_CONFIRMED, [MUXD__V1__OUTCOME_KIND__RETURNED] = MUXC_RETURNED,
+    [MUXD__V1__OUTCOME_KIND__NACKED] = MUXC_NACKED,	  [MUXD__V1__OUTCOME_KIND__NOT_SENT] = MUXC_FAILED,
+    [MUXD__V1__OUTCOME_KIND__UNKNOWN] = MUXC_UNKNOWN,
+};
+
+static int read_range(struct span in, struct range *ret)
+{
+	struct wire_field field;
+	int r;
+
+	*ret = (struct range){0, 0};
+	while ((r = wire_next(&in, &field)) > 0) {
+		if (field.type == WIRE_VARINT && field.number == RANGE_FIRST)
+			ret->first = field.value;
+		else if (field.type == WIRE_VARINT && field.number == RANGE_LAST)
+			ret->last = field.value;
+	}
+	return r;
+}
+
+/* The kind, and the error if there is one. */
+static int read_outcome_head(struct muxc *c, const struct received *frame, struct muxc_error *error)
+{
+	struct span in = frame->body;
+	struct wire_field field;
+	uint64_t kind = MUXD__V1__OUTCOME_KIND__CONFIRMED;
+	Muxd__V1__ServerFrame *whole;
+	bool has_error = false;
+	int r;
+
+	while ((r = wire_next(&in, &field)) > 0) {
+		if (field.type == WIRE_VARINT && field.number == OUTCOME_KIND)
+			kind = field.value;
+		else if (field.type == WIRE_BYTES && field.number == OUTCOME_ERROR)
+			has_error = true;
+	}
+	if (r < 0)
+		return r;
+	if (kind >= sizeof(outcome_kinds))
+		kind = MUXD__V1__OUTCOME_KIND__UNKNOWN;
+	if (has_error) {
+		whole = unpack(c, frame->header);
+		if (!whole)
+			return -EPROTO;
+		if (whole->event_case == MUXD__V1__SERVER_FRAME__EVENT_OUTCOME && whole->outcome->error)
+			error_from_wire(error, whole->outcome->error, frame->channel);
+	}
+	return outcome_kinds[kind];
+}
+
+static void on_outcome(struct muxc *c, const struct received *frame)
+{
+	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
+	struct muxc_error error = MUXC_ERROR_INIT;
+	struct span in = frame->body;
+	struct wire_field field;
+	struct range range;
+	int kind, r = 0;
+
+	if (!channel)
+		return;
+	kind = read_outcome_head(c, frame, &error);
+	if (kind < 0) {
+		bad_frame(c, "an outcome that cannot be read");
+		return;
+	}
+	while (r == 0 && wire_next(&in, &field) > 0) {
+		if (field.number != OUTCOME_NUMBERS || field.type != WIRE_BYTES)
+			continue;
+		r = read_range(field.bytes, &range);
+		if (r == 0)
+			r = outcomes_settle(channel, range, kind, &error);
+	}
+	if (r == -ENOMEM)
+		no_memory(c);
+	else if (r < 0)
+		bad_frame(c, "an outcome for what was not published, or a second one");
+	channel_wake(channel);
+	channel_check_closed(channel);
+}
+
+static void on_credit(struct muxc *c, const struct received *frame)
+{
+	struct span in = frame->body;
+	struct wire_field field;
+	uint64_t messages = 0, bytes = 0;
+
+	while (wire_next(&in, &field) > 0) {
+		if (field.type == WIRE_VARINT && field.number == CREDIT_MESSAGES)
+			messages = field.value;
+		else if (field.type == WIRE_VARINT && field.number == CREDIT_BYTES)
+			bytes = field.value;
+	}
+	credit_update(c, messages, bytes);
+}
+
+/* ------------------------------------------------------------------ answers */
+
+static void undo_consume(struct request *request)
+{
+	struct buf op = BUF_INIT;
+
+	wire_put_number(&op, 1, request->consumer);
+	if (buf_failed(&op) ||
+	    request_send_detached(request->channel, MUXD__V1__CLIENT_FRAME__OP_CANCEL, buf_span(&op)) < 0)
+		no_memory(request->channel->c);
+	buf_deinit(&op);
+}
+
+static void on_consuming(struct request *request, const Muxd__V1__Consuming *answer)
+{
+	struct consumer *consumer;
+
+	if (!request->channel || !request->consumer)
+		return;
+	if (request->abandoned) {
+		if (request->channel->state == CHANNEL_OPEN)
+			undo_consume(request);
+		return;
+	}
+	consumer = consumer_find(request->channel, request->consumer);
+	if (!consumer)
+		return;
+	consumer->active = true;
+	if (answer->has_consumer_tag)
+		consumer->tag = text_dup(binary_span(&answer->consumer_tag));
+}
+
+static void on_request_error(struct muxc *c, struct request *request, const Muxd__V1__Error *error)
+{
+	struct muxc_channel *channel = request->channel;
+
+	error_from_wire(&request->error, error, channel ? channel->number : 0);
+	request->result = request->error.error;
+	if (channel && request->error.closes_channel)
+		channel_doom(channel, &request->error);
+	if (channel && request->op == MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE)
+		channel->close_done = true;
+}
+
+/* The answer to a request; what does not fit what was asked is an error of muxd's. */
+static void on_answer(struct muxc *c, const struct received *frame, struct request *request)
+{
+	Muxd__V1__ServerFrame *answer = unpack(c, frame->header);
+	struct muxc_channel *closing = NULL;
+
+	if (!answer)
+		return;
+	switch (answer->event_case) {
+	case MUXD__V1__SERVER_FRAME__EVENT_ERROR:
+		on_request_error(c, request, answer->error);
+		break;
+	case MUXD__V1__SERVER_FRAME__EVENT_QUEUE_DECLARED:
+		request->count = answer->queue_declared->message_count;
+		request->consumers = answer->queue_declared->consumer_count;
+		request->text = text_dup(binary_span(&answer->queue_declared->queue));
+		break;
+	case MUXD__V1__SERVER_FRAME__EVENT_COUNTED:
+		request->count = answer->counted->message_count;
+		break;
+	case MUXD__V1__SERVER_FRAME__EVENT_CONSUMING:
+		on_consuming(request, answer->consuming);
+		break;
+	case MUXD__V1__SERVER_FRAME__EVENT_STATUS:
+	case MUXD__V1__SERVER_FRAME__EVENT_SESSIONS:
+	case MUXD__V1__SERVER_FRAME__EVENT_CHANNELS:
+		request->result = admin_keep(request, frame->header);
+		break;
+	default:
+		break;
+	}
+	if (request->op == MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE) {
+		closing = request->channel;
+		closing->close_done = true;
+		closing->refs++;
+	}
+	request_done(c, request);
+	if (closing) {
+		channel_check_closed(closing);
+		channel_unref(closing);
+	}
+}
+
+/* ------------------------------------------------------------------- events */
+
+static void set_upstream(struct muxc *c, const Muxd__V1__UpstreamChanged *upstream)
+{
+	struct notice notice = {.event = {NULL, EVENT_UPSTREAM}};
+
+	c->upstream_state = (int)upstream->state;
+	notice.kind = c->upstream_state;
+	notice.first = upstream->epoch;
+	notice.name = text_dup(binary_span(&upstream->name));
+	notice.text = text_dup(binary_span(&upstream->text));
+	if (notice_push(c->own, &notice) < 0)
+		no_memory(c);
+}
+
+static void on_welcome(struct muxc *c, const Muxd__V1__Welcome *welcome)
+{
+	if (c->state != CONN_GREETING) {
+		bad_frame(c, "a second Welcome");
+		return;
+	}
+	c->state = CONN_READY;
+	c->session = welcome->session;
+	c->message_max = welcome->message_max;
+	if (welcome->channels_max)
+		c->channels_max = welcome->channels_max;
+	if (welcome->requests_max)
+		c->requests_max = welcome->requests_max;
+	if (welcome->credit)
+		credit_update(c, welcome->credit->messages, welcome->credit->bytes);
+	credit_wake(c);
+	if (welcome->upstream)
+		set_upstream(c, welcome->upstream);
+	channels_send_closes(c);
+	(void)pthread_cond_broadcast(&c->cond);
+}
+
+static void on_error(struct muxc *c, const struct received *frame, const Muxd__V1__Error *wire)
+{
+	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
+	struct muxc_error error;
+
+	error_from_wire(&error, wire, frame->channel);
+	if (frame->channel == 0) {
+		conn_end(c, &error);
+	} else if (channel) {
+		error.closes_channel = 1;
+		channel_end(channel, &error);
+	}
+}
+
+static void on_consumer_cancelled(struct muxc *c, const struct received *frame,
+				  const Muxd__V1__ConsumerCancelled *cancelled)
+{
+	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
+	struct notice notice = {.event = {NULL, EVENT_CANCELLED}, .consumer = cancelled->consumer};
+
+	if (!channel || !consumer_find(channel, cancelled->consumer))
+		return;
+	notice.text = text_dup(binary_span(&cancelled->text));
+	if (notice_push(channel, &notice) < 0)
+		no_memory(c);
+}
+
+static void on_event(struct muxc *c, const struct received *frame)
+{
+	Muxd__V1__ServerFrame *event = unpack(c, frame->header);
+	struct notice notice = {.event = {NULL, EVENT_GOING_AWAY}};
+
+	if (!event)
+		return;
+	switch (event->event_case) {
+	case MUXD__V1__SERVER_FRAME__EVENT_WELCOME:
+		on_welcome(c, event->welcome);
+		return;
+	case MUXD__V1__SERVER_FRAME__EVENT_ERROR:
+		on_error(c, frame, event->error);
+		return;
+	case MUXD__V1__SERVER_FRAME__EVENT_CONSUMER_CANCELLED:
+		on_consumer_cancelled(c, frame, event->consumer_cancelled);
+		return;
+	case MUXD__V1__SERVER_FRAME__EVENT_UPSTREAM_CHANGED:
+		set_upstream(c, event->upstream_changed);
+		return;
+	case MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY:
+		notice.first = (uint64_t)event->go_away->deadline_ms * 1000;
+		notice.text = text_dup(binary_span(&event->go_away->text));
+		if (notice_push(c->own, &notice) < 0)
+			no_memory(c);
+		return;
+	default:
+		return; /* a later version's event */
+	}
+}
+
+/* ------------------------------------------------------------------- frames */
+
+static void on_frame(struct muxc *c, const struct ipc_frame *ipc)
+{
+	struct received frame = {.header = ipc->header, .payload = ipc->payload};
+	struct request *request = NULL;
+
+	if (read_head(&frame) < 0) {
+		bad_frame(c, "a header that is not protobuf");
+		return;
+	}
+	if (frame.request) {
+		request = request_find(c, frame.request);
+		if (!request)
+			bad_frame(c, "an answer to no request");
+		else if (frame.op == MUXD__V1__SERVER_FRAME__EVENT_GOT)
+			on_got(c, &frame, request);
+		else
+			on_answer(c, &frame, request);
+		return;
+	}
+	switch (frame.op) {
+	case MUXD__V1__SERVER_FRAME__EVENT_DELIVERY:
+		on_delivery(c, &frame);
+		return;
+	case MUXD__V1__SERVER_FRAME__EVENT_RETURNED:
+		on_returned(c, &frame);
+		return;
+	case MUXD__V1__SERVER_FRAME__EVENT_OUTCOME:
+		on_outcome(c, &frame);
+		return;
+	case MUXD__V1__SERVER_FRAME__EVENT_CREDIT:
+		on_credit(c, &frame);
+		return;
+	default:
+		on_event(c, &frame);
+		return;
+	}
+}
+
+void receive_input(struct muxc *c)
+{
+	struct ipc_frame frame;
+	enum ipc_frame_result result;
+	size_t needed;
+
+	while (c->state != CONN_ENDED) {
+		result = ipc_frame_parse(buf_span(&c->in), IPC_PAYLOAD_MAX, &frame, &needed);
+		if (result == IPC_FRAME_INCOMPLETE)
+			break;
+		if (result != IPC_FRAME_OK) {
+			bad_frame(c, "a frame larger than any may be");
+			break;
+		}
+		on_frame(c, &frame);
+		arena_reset(&c->arena);
+		buf_consume(&c->in, needed);
+	}
+}
