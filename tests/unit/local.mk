@@ -4,6 +4,7 @@ UNIT_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(PROTOBUF_C_CFLAGS)
 UNIT_PROTO = proto/libproto.la
 UNIT_BASE = daemon/base/libbase.a $(UNIT_PROTO)
 UNIT_AMQP = daemon/amqp/libamqp.a $(UNIT_BASE)
+UNIT_POLICY = daemon/policy/libpolicy.a $(UNIT_BASE) $(PCRE2_LIBS)
 UNIT_CONF = daemon/conf/libconf.a $(UNIT_BASE) $(CONFUSE_LIBS)
 
 
@@ -28,6 +29,12 @@ check_PROGRAMS += tests/unit/test-conf
 TESTS += tests/unit/test-conf
 tests_unit_test_conf_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_conf_LDADD = $(UNIT_CONF) $(CHECK_LIBS)
+
+# policy
+check_PROGRAMS += tests/unit/test-policy
+TESTS += tests/unit/test-policy
+tests_unit_test_policy_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_LDADD = $(UNIT_POLICY) $(CHECK_LIBS)
 
 # proto
 PROTO_TESTS = tests/unit/test-proto-buf tests/unit/test-proto-frame tests/unit/test-proto-prescan \

@@ -1,0 +1,358 @@
+#include "daemon/policy/access.h"
+
+#include "daemon/base/log.h"
+#include "daemon/policy/pattern.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CODE_ACCESS_REFUSED 403u /* AMQP's reply code */
+#define NAME_BYTES_MAX 255u	 /* of a short string */
+#define SHOWN_MAX 80u
+
+enum permission {
+	NOTHING, /* none is needed */
+	CONFIGURE,
+	WRITE,
+	READ,
+	PERMISSION_COUNT
+};
+
+enum kind {
+	QUEUE,
+	EXCHANGE
+};
+
+static const char *const permission_names[] = {"", "configure", "write", "read"};
+static const char *const kind_names[] = {"queue", "exchange"};
+
+/*
+ * What each operation needs, as rabbit_channel.erl of RabbitMQ 3.10 has it. A
+ * passive declare needs nothing there. With a dead-letter or alternate
+ * exchange a declare also needs read on what is declared and write on that
+ * exchange; RabbitMQ asks for it only when the thing is new, which is not
+ * known here, so it is always asked for.
+ */
+static const struct need {
+	enum kind kind; /* of the name */
+	enum permission name;
+	enum permission source;
+} needs[ACCESS_OPERATION_COUNT] = {
+    [ACCESS_ATTACH] = {QUEUE, NOTHING, NOTHING},
+    [ACCESS_CONTROL] = {QUEUE, NOTHING, NOTHING},
+    [ACCESS_QUEUE_DECLARE] = {QUEUE, CONFIGURE, NOTHING},
+    [ACCESS_QUEUE_DECLARE_PASSIVE] = {QUEUE, NOTHING, NOTHING},
+    [ACCESS_QUEUE_DELETE] = {QUEUE, CONFIGURE, NOTHING},
+    [ACCESS_QUEUE_BIND] = {QUEUE, WRITE, READ},
+    [ACCESS_QUEUE_PURGE] = {QUEUE, READ, NOTHING},
+    [ACCESS_EXCHANGE_DECLARE] = {EXCHANGE, CONFIGURE, NOTHING},
+    [ACCESS_EXCHANGE_DECLARE_PASSIVE] = {EXCHANGE, NOTHING, NOTHING},
+    [ACCESS_EXCHANGE_DELETE] = {EXCHANGE, CONFIGURE, NOTHING},
+    [ACCESS_EXCHANGE_BIND] = {EXCHANGE, WRITE, READ},
+    [ACCESS_PUBLISH] = {EXCHANGE, WRITE, NOTHING},
+    [ACCESS_GET] = {QUEUE, READ, NOTHING},
+    [ACCESS_CONSUME] = {QUEUE, READ, NOTHING},
+};
+
+/* A rule with its own memory. */
+struct rule {
+	char *name;
+	struct access_id *users;
+	size_t user_count;
+	struct access_id *groups;
+	size_t group_count;
+	char **upstreams;
+	size_t upstream_count;
+	pcre2_code *patterns[PERMISSION_COUNT]; /* by permission; that of NOTHING is NULL */
+	bool control;
+	struct limits limits;
+};
+
+struct access {
+	struct rule *rules;
+	size_t rule_count;
+	uint32_t own_uid;
+	struct pattern_scratch scratch;
+};
+
+/* ------------------------------------------------------------------ lifetime */
+
+static void rule_deinit(struct rule *rule)
+{
+	for (size_t i = 0; i < rule->upstream_count; i++)
+		free(rule->upstreams[i]);
+	for (size_t i = 0; i < PERMISSION_COUNT; i++)
+		pcre2_code_free(rule->patterns[i]);
+	free(rule->upstreams);
+	free(rule->users);
+	free(rule->groups);
+	free(rule->name);
+}
+
+void access_free(struct access *access)
+{
+	if (!access)
+		return;
+	for (size_t i = 0; i < access->rule_count; i++)
+		rule_deinit(&access->rules[i]);
+	free(access->rules);
+	pattern_scratch_deinit(&access->scratch);
+	free(access);
+}
+
+/* NULL without a failure when there are none. */
+static int copy_ids(const struct access_id *ids, size_t count, struct access_id **ret, size_t *ret_count)
+{
+	struct access_id *copy;
+
+	if (count == 0)
+		return 0;
+	copy = calloc(count, sizeof(*copy));
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, ids, count * sizeof(*copy));
+	*ret = copy;
+	*ret_count = count;
+	return 0;
+}
+
+static int copy_upstreams(struct rule *rule, const struct access_rule *from)
+{
+	if (from->upstream_count == 0)
+		return 0;
+	rule->upstreams = calloc(from->upstream_count, sizeof(*rule->upstreams));
+	if (!rule->upstreams)
+		return -ENOMEM;
+	for (; rule->upstream_count < from->upstream_count; rule->upstream_count++) {
+		rule->upstreams[rule->upstream_count] = strdup(from->upstreams[rule->upstream_count]);
+		if (!rule->upstreams[rule->upstream_count])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int compile(struct rule *rule, const struct access_rule *from, struct access_error *ret_error)
+{
+	const char *const sources[PERMISSION_COUNT] = {NULL, from->configure, from->write, from->read};
+
+	for (size_t i = CONFIGURE; i < PERMISSION_COUNT; i++) {
+		int r = pattern_compile(sources[i], &rule->patterns[i], ret_error->text,
+					sizeof(ret_error->text), &ret_error->offset);
+
+		if (r < 0) {
+			ret_error->pattern = permission_names[i];
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* What was made so far is there also after a failure. */
+static int rule_init(struct rule *rule, const struct access_rule *from, struct access_error *ret_error)
+{
+	int r;
+
+	rule->control = from->control;
+	rule->limits = from->limits;
+	rule->name = strdup(from->name);
+	if (!rule->name)
+		return -ENOMEM;
+	r = copy_ids(from->users, from->user_count, &rule->users, &rule->user_count);
+	if (r == 0)
+		r = copy_ids(from->groups, from->group_count, &rule->groups, &rule->group_count);
+	if (r == 0)
+		r = copy_upstreams(rule, from);
+	return r < 0 ? r : compile(rule, from, ret_error);
+}
+
+int access_new(const struct access_rule *rules, size_t rule_count, uint32_t own_uid, struct access **ret,
+	       struct access_error *ret_error)
+{
+	struct access *access = calloc(1, sizeof(*access));
+	int r;
+
+	if (!access)
+		return -ENOMEM;
+	*ret_error = (struct access_error){0};
+	access->own_uid = own_uid;
+	r = pattern_scratch_init(&access->scratch);
+	if (r == 0 && rule_count > 0) {
+		access->rules = calloc(rule_count, sizeof(*access->rules));
+		r = access->rules ? 0 : -ENOMEM;
+	}
+	while (r == 0 && access->rule_count < rule_count) {
+		ret_error->rule = access->rule_count;
+		r = rule_init(&access->rules[access->rule_count], &rules[access->rule_count], ret_error);
+		access->rule_count++;
+	}
+	if (r < 0) {
+		access_free(access);
+		return r;
+	}
+	*ret = access;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ matching */
+
+static bool ids_have(const struct access_id *ids, size_t count, uint32_t id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (id >= ids[i].first && id <= ids[i].last &&
+		    !(ids[i].from_name && id == ACCESS_OVERFLOW_ID))
+			return true;
+	return false;
+}
+
+static bool groups_match(const struct rule *rule, const struct access_creds *creds)
+{
+	if (rule->group_count == 0 || ids_have(rule->groups, rule->group_count, creds->gid))
+		return true;
+	for (size_t i = 0; i < creds->group_count; i++)
+		if (ids_have(rule->groups, rule->group_count, creds->groups[i]))
+			return true;
+	return false;
+}
+
+static bool upstream_matches(const struct rule *rule, const char *upstream)
+{
+	for (size_t i = 0; i < rule->upstream_count; i++)
+		if (strcmp(rule->upstreams[i], upstream) == 0)
+			return true;
+	return rule->upstream_count == 0;
+}
+
+static const struct rule *find_rule(const struct access *access, const struct access_creds *creds,
+				    const char *upstream)
+{
+	for (size_t i = 0; i < access->rule_count; i++) {
+		const struct rule *rule = &access->rules[i];
+
+		if ((rule->user_count == 0 || ids_have(rule->users, rule->user_count, creds->uid)) &&
+		    groups_match(rule, creds) && upstream_matches(rule, upstream))
+			return rule;
+	}
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ checking */
+
+struct check {
+	struct access *access;
+	const struct rule *rule;
+	struct fault *fault;
+};
+
+static bool refuse(const struct check *check, enum permission permission, enum kind kind, struct span name,
+		   const char *why)
+{
+	char shown[SHOWN_MAX];
+
+	*check->fault =
+	    fault_make(CODE_ACCESS_REFUSED,
+		       "ACCESS_REFUSED - %s access to %s '%s' refused by muxd's access section '%s'%s",
+		       permission_names[permission], kind_names[kind], log_clean(shown, sizeof(shown), name),
+		       check->rule->name, why);
+	return false;
+}
+
+/* The name as RabbitMQ sees it; out has room for NAME_BYTES_MAX. */
+static struct span without_line_ends(struct span name, uint8_t *out)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < name.len; i++)
+		if (name.data[i] != '\r' && name.data[i] != '\n')
+			out[len++] = name.data[i];
+	return span_make(out, len);
+}
+
+static bool allowed(const struct check *check, enum permission permission, enum kind kind, struct span name)
+{
+	const pcre2_code *pattern = check->rule->patterns[permission];
+	uint8_t stripped[NAME_BYTES_MAX];
+	struct span seen;
+	int r;
+
+	if (permission == NOTHING)
+		return true;
+	if (name.len > NAME_BYTES_MAX)
+		return refuse(check, permission, kind, name, ": the name is too long");
+	/* RabbitMQ knows the default exchange by this name when it comes to permissions. */
+	if (kind == EXCHANGE && name.len == 0)
+		name = SPAN_LITERAL("amq.default");
+	r = pattern_match(pattern, name, &check->access->scratch);
+	if (r > 0) {
+		seen = without_line_ends(name, stripped);
+		if (seen.len < name.len)
+			r = pattern_match(pattern, seen, &check->access->scratch);
+	}
+	if (r > 0)
+		return true;
+	return refuse(check, permission, kind, name, r < 0 ? ": its pattern is too costly" : "");
+}
+
+/* Its name is an address of the broker's and no queue; RabbitMQ asks for no permission. */
+static bool is_direct_reply_to(const struct access_request *request)
+{
+	return request->operation == ACCESS_CONSUME &&
+	       span_equal(request->name, SPAN_LITERAL("amq.rabbitmq.reply-to"));
+}
+
+static bool check_names(const struct check *check, const struct access_request *request)
+{
+	const struct need *need = &needs[request->operation];
+
+	if (is_direct_reply_to(request))
+		return true;
+	if (!allowed(check, need->name, need->kind, request->name) ||
+	    !allowed(check, need->source, EXCHANGE, request->source))
+		return false;
+	if (!request->has_other || need->name != CONFIGURE)
+		return true;
+	return allowed(check, READ, need->kind, request->name) &&
+	       allowed(check, WRITE, EXCHANGE, request->other);
+}
+
+static bool is_trusted(const struct access *access, const struct access_creds *creds)
+{
+	/* Where muxd runs as nobody, the overflow id is everybody else as well. */
+	return creds->uid == 0 || (creds->uid == access->own_uid && creds->uid != ACCESS_OVERFLOW_ID);
+}
+
+bool access_check(struct access *access, const struct access_creds *creds, const char *upstream,
+		  const struct access_request *request, struct fault *ret_fault)
+{
+	struct check check = {.access = access, .fault = ret_fault};
+
+	if (access->rule_count == 0)
+		return true;
+	if (is_trusted(access, creds) && request->operation == ACCESS_CONTROL)
+		return true;
+	check.rule = find_rule(access, creds, upstream);
+	if (!check.rule) {
+		if (is_trusted(access, creds))
+			return true;
+		*ret_fault = fault_make(CODE_ACCESS_REFUSED,
+					"ACCESS_REFUSED - no access section of muxd lets uid %u use upstream "
+					"'%s'",
+					(unsigned int)creds->uid, upstream);
+		return false;
+	}
+	if (request->operation == ACCESS_CONTROL && !check.rule->control) {
+		*ret_fault = fault_make(CODE_ACCESS_REFUSED,
+					"ACCESS_REFUSED - control refused by muxd's access section '%s'",
+					check.rule->name);
+		return false;
+	}
+	return check_names(&check, request);
+}
+
+struct limits access_limits(const struct access *access, const struct access_creds *creds,
+			    const char *upstream, const struct limits *whole)
+{
+	const struct rule *rule = find_rule(access, creds, upstream);
+
+	return rule ? limits_lower(whole, &rule->limits) : *whole;
+}
