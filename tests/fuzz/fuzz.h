@@ -1,0 +1,19 @@
+/*
+ * What every fuzz target has in common: the entry, and an assertion that no
+ * build leaves out.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+/* libFuzzer's entry point, called by replay.c in a normal build. Always returns 0. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static inline void require(bool condition)
+{
+	if (!condition)
+		abort();
+}
