@@ -11,4 +11,5 @@ daemon_conf_libconf_a_SOURCES = \
 	daemon/conf/check.c
 daemon_conf_libconf_a_CFLAGS = $(AM_CFLAGS) $(CONFUSE_CFLAGS)
 
+dist_man_MANS += daemon/muxd.conf.5
 dist_doc_DATA += daemon/muxd.conf.example

@@ -1,5 +1,6 @@
 #include "daemon/base/clock.h"
 #include "daemon/conf/conf.h"
+#include "daemon/conf/keys.h"
 
 #include <check.h>
 #include <errno.h>
@@ -288,6 +289,51 @@ START_TEST(conf__example_that_is_shipped_is_accepted)
 	ck_assert_msg(l.result == 0, "%s", l.errors);
 	ck_assert_str_eq(l.warnings, "");
 	unload(&l);
+}
+END_TEST
+
+static char *read_source(const char *name)
+{
+	const char *srcdir = getenv("srcdir");
+	char path[4096];
+	char *text = calloc(1, 1u << 17);
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", srcdir ? srcdir : ".", name);
+	file = fopen(path, "r");
+	ck_assert_msg(file != NULL, "%s", path);
+	ck_assert_uint_gt(fread(text, 1, (1u << 17) - 1, file), 0);
+	fclose(file);
+	return text;
+}
+
+START_TEST(conf__every_key_is_in_the_manual)
+{
+	const struct key *const tables[] = {keys_global, keys_upstream, keys_limits, keys_access};
+	char *manual = read_source("daemon/muxd.conf.5");
+	char entry[128];
+
+	for (int i = 0; i < COUNT(tables); i++) {
+		for (const struct key *key = tables[i]; key->name; key++) {
+			snprintf(entry, sizeof(entry), "\n.It Ic %s Pq ", key->name);
+			ck_assert_msg(strstr(manual, entry) != NULL, "%s is not explained", key->name);
+		}
+	}
+	free(manual);
+}
+END_TEST
+
+START_TEST(conf__example_names_what_the_manual_has)
+{
+	const struct key *const tables[] = {keys_global, keys_upstream, keys_limits};
+	char *example = read_source("daemon/muxd.conf.example");
+
+	for (int i = 0; i < COUNT(tables); i++)
+		for (const struct key *key = tables[i]; key->name; key++)
+			ck_assert_msg(strstr(example, key->name) || strncmp(key->name, "tls-", 4) == 0 ||
+					  strcmp(key->name, "sasl") == 0,
+				      "%s is not there", key->name);
+	free(example);
 }
 END_TEST
 
@@ -835,6 +881,8 @@ int main(void)
 	tcase_add_test(tests, conf__upstreams_are_read);
 	tcase_add_test(tests, conf__access_sections_keep_their_order);
 	tcase_add_test(tests, conf__example_that_is_shipped_is_accepted);
+	tcase_add_test(tests, conf__every_key_is_in_the_manual);
+	tcase_add_test(tests, conf__example_names_what_the_manual_has);
 	tcase_add_loop_test(tests, conf__wrong_file_is_told_all_its_errors_with_their_lines, 0,
 			    COUNT(wrongs));
 	tcase_add_test(tests, conf__good_file_can_be_read_after_a_bad_one);
