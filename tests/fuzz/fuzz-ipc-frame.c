@@ -5,16 +5,7 @@
  * The first byte of the input chooses the limit of the payload.
  */
 #include "proto/frame.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool condition)
-{
-	if (!condition)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 /* Parses a copy in a block of its own, so that a read behind it is found. */
 static enum ipc_frame_result parse_copy(struct span input, size_t payload_max, size_t *ret_needed)
@@ -23,8 +14,7 @@ static enum ipc_frame_result parse_copy(struct span input, size_t payload_max, s
 	enum ipc_frame_result result;
 	struct ipc_frame frame;
 
-	if (!copy)
-		abort();
+	require(copy != NULL);
 	if (input.len)
 		memcpy(copy, input.data, input.len);
 	result = ipc_frame_parse(span_make(copy, input.len), payload_max, &frame, ret_needed);

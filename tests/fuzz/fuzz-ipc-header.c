@@ -9,10 +9,7 @@
 #include "proto/frame.h"
 #include "proto/muxd.pb-c.h"
 #include "proto/prescan.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 /* Small, so that further blocks are used as well. */
 #define BLOCK_SIZE 2048u
@@ -25,12 +22,6 @@ struct meter {
 	struct arena *arena;
 	size_t bytes;
 };
-
-static void require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 static void *meter_alloc(void *context, size_t size)
 {
@@ -50,8 +41,7 @@ static void pack_into(const ProtobufCMessage *message, struct buf *out)
 	size_t len = protobuf_c_message_get_packed_size(message);
 	uint8_t *room = buf_reserve(out, len);
 
-	if (!room)
-		abort();
+	require(room != NULL);
 	require(protobuf_c_message_pack(message, room) == len);
 	buf_commit(out, len);
 }
