@@ -30,7 +30,8 @@ static int store(cfg_t *section, cfg_opt_t *opt, const char *text, void *result)
 		return -1;
 	value->line = (unsigned int)section->line;
 	/* The default's number is of no use to a pointer option, and each section has its own. */
-	value->first_line = opt->flags & CFGF_LIST ? 0 : (unsigned int)opt->def.number;
+	/* Behind the first of a list come the others; a second list has replaced the one before. */
+	value->first_line = opt->nvalues > 1 ? 0 : (unsigned int)opt->def.number;
 	if (opt->def.number == 0)
 		opt->def.number = section->line;
 	if (len > 0)

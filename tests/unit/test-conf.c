@@ -434,6 +434,10 @@ static const struct wrong wrongs[] = {
      "5: access \"a\": control: \"2\" is neither true nor false\n"},
     {GOOD "log-level = info\nlog-level = debug\nlimits { }\nlimits { }\n",
      "3: log-level: given twice, first on line 2\n5: limits: given twice, first on line 4\n"},
+    {"upstream u {\n uri = amqp://localhost/a\n uri += amqp://localhost/b\n uri = amqp://localhost/c\n}\n",
+     "4: upstream \"u\": uri: given twice, first on line 2\n"},
+    {GOOD "access a {\n user = { 1, 2 }\n user = { 3, 4 }\n}\n",
+     "4: access \"a\": user: given twice, first on line 3\n"},
     {GOOD "upstream \"a b\" { uri = amqp://localhost }\naccess \"\" { }\n",
      "2: upstream \"a b\": a name has letters, digits, \".\", \"_\" and \"-\" only\n"
      "3: access \"\": a name must have 1 to 64 characters\n"},
