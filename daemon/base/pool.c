@@ -20,13 +20,13 @@ static unsigned int class_of(size_t size)
 	unsigned int class = 0;
 
 	while (class < POOL_CLASSES && class_size(class) < size)
-		class++;
+		class ++;
 	return class;
 }
 
 void pool_deinit(struct pool *pool)
 {
-	for (unsigned int class = 0; class < POOL_CLASSES; class++) {
+	for (unsigned int class = 0; class < POOL_CLASSES; class ++) {
 		while (pool->free[class]) {
 			struct pool_block *block = pool->free[class];
 

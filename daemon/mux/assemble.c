@@ -29,9 +29,9 @@ static bool redecode(struct assemble *assemble)
 
 	if (amqc_method_decode(span_first(kept, assemble->method_len), &assemble->method) != AMQC_OK)
 		return false;
-	return amqc_content_header_decode(span_first(span_skip(kept, assemble->method_len),
-								     assemble->header_len),
-							  &assemble->header) == AMQC_OK;
+	return amqc_content_header_decode(
+		   span_first(span_skip(kept, assemble->method_len), assemble->header_len),
+		   &assemble->header) == AMQC_OK;
 }
 
 enum assemble_result assemble_method(struct assemble *assemble, struct span payload)

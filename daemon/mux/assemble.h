@@ -8,7 +8,7 @@
 #include "daemon/amqp/content.h"
 
 enum assemble_result {
-	ASSEMBLE_MORE,  /* go on */
+	ASSEMBLE_MORE,	/* go on */
 	ASSEMBLE_WHOLE, /* the content is there: assemble->method, header, body */
 	ASSEMBLE_FAULT, /* frames that may not follow each other, or do not decode: the broker's fault */
 	ASSEMBLE_NO_MEMORY
@@ -22,7 +22,7 @@ enum assemble_state {
 
 struct assemble {
 	enum assemble_state state;
-	struct amqc_method method;         /* what announced it; views of kept, or of the input while it lasts */
+	struct amqc_method method; /* what announced it; views of kept, or of the input while it lasts */
 	struct amqc_content_header header; /* likewise */
 	struct span body;
 	struct buf kept; /* owned: the payloads of method and header, then the body; empty between contents */

@@ -11,7 +11,8 @@ static void conn_timer_fired(struct timer *timer, struct mono now);
 
 void conn_init(struct conn *conn, struct timerq *timers, const struct conn_ops *ops, void *context)
 {
-	*conn = (struct conn){.state = CONN_IDLE, .out = BUF_INIT, .timers = timers, .ops = ops, .context = context};
+	*conn = (struct conn){
+	    .state = CONN_IDLE, .out = BUF_INIT, .timers = timers, .ops = ops, .context = context};
 	timer_init(&conn->timer, conn_timer_fired);
 }
 
@@ -75,9 +76,10 @@ static void conn_timer_fired(struct timer *timer, struct mono now)
 	uint64_t interval = conn->handshake.heartbeat_sec * USEC_PER_SEC;
 
 	if (mono_since_usec(now, conn->last_rx) >= 2 * interval) {
-		conn_lost(conn, fault_make_retryable(AMQC_CONNECTION_FORCED,
-						     "broker sent nothing for two heartbeat intervals (%u s each)",
-						     conn->handshake.heartbeat_sec));
+		conn_lost(conn,
+			  fault_make_retryable(AMQC_CONNECTION_FORCED,
+					       "broker sent nothing for two heartbeat intervals (%u s each)",
+					       conn->handshake.heartbeat_sec));
 		return;
 	}
 	if (mono_since_usec(now, conn->last_tx) >= interval / 2) {
@@ -158,7 +160,8 @@ static void on_channel_zero(struct conn *conn, const struct amqc_frame *frame, s
 	if (frame->type == AMQC_FRAME_HEARTBEAT)
 		return;
 	if (frame->type != AMQC_FRAME_METHOD) {
-		conn_lost(conn, fault_make_retryable(AMQC_UNEXPECTED_FRAME, "broker sent content on channel 0"));
+		conn_lost(conn,
+			  fault_make_retryable(AMQC_UNEXPECTED_FRAME, "broker sent content on channel 0"));
 		return;
 	}
 	result = amqc_method_decode(frame->payload, &method);
@@ -192,7 +195,8 @@ static void on_frame(struct conn *conn, const struct amqc_frame *frame, struct m
 	if (conn->state == CONN_OPEN)
 		conn->ops->frame(conn->context, frame);
 	else if (conn->state == CONN_HANDSHAKE)
-		conn_lost(conn, fault_make_retryable(AMQC_CHANNEL_ERROR, "broker used a channel in the handshake"));
+		conn_lost(conn,
+			  fault_make_retryable(AMQC_CHANNEL_ERROR, "broker used a channel in the handshake"));
 }
 
 /* True if the first bytes cannot be an AMQP broker's; then the connection has ended. */
@@ -210,8 +214,8 @@ static bool not_amqp(struct conn *conn, struct span bytes)
 		return false;
 	if (bytes.len >= AMQC_PROTOCOL_HEADER_LEN && memcmp(bytes.data, "AMQP", 4) == 0) {
 		conn_lost(conn, fault_make_retryable(AMQC_NOT_IMPLEMENTED,
-						     "broker speaks AMQP %u.%u.%u and not 0-9-1", bytes.data[5],
-						     bytes.data[6], bytes.data[7]));
+						     "broker speaks AMQP %u.%u.%u and not 0-9-1",
+						     bytes.data[5], bytes.data[6], bytes.data[7]));
 		return true;
 	}
 	conn_lost(conn, fault_make_retryable(AMQC_FRAME_ERROR, "peer is not an AMQP server: it sent \"%s\"",

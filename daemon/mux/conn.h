@@ -12,17 +12,17 @@
 #include "daemon/mux/handshake.h"
 
 enum conn_state {
-	CONN_IDLE,      /* no transport */
+	CONN_IDLE, /* no transport */
 	CONN_HANDSHAKE,
 	CONN_OPEN,
-	CONN_CLOSING,   /* connection.close was sent */
+	CONN_CLOSING, /* connection.close was sent */
 	CONN_ENDED
 };
 
 enum conn_end {
-	CONN_END_LOST,    /* transport gone, silent peer, garbage, or the broker closed it: dial again */
+	CONN_END_LOST,	  /* transport gone, silent peer, garbage, or the broker closed it: dial again */
 	CONN_END_REFUSED, /* the broker does not want us: dial again, but slowly */
-	CONN_END_CLOSED   /* we closed it, and the broker agreed */
+	CONN_END_CLOSED	  /* we closed it, and the broker agreed */
 };
 
 struct conn_ops {
@@ -37,7 +37,7 @@ struct conn_ops {
 struct conn {
 	enum conn_state state;
 	struct handshake handshake;
-	struct buf out;        /* to the broker */
+	struct buf out;	       /* to the broker */
 	struct mono last_rx;   /* when bytes came */
 	struct mono last_tx;   /* when bytes were appended to out for the last time */
 	struct timer timer;    /* heartbeats */

@@ -7,9 +7,9 @@
 
 /* What we can do with, told in start-ok, so that the broker makes use of it. */
 static const char *const capabilities[] = {
-    "publisher_confirms", "exchange_exchange_bindings", "basic.nack",          "consumer_cancel_notify",
-    "connection.blocked", "consumer_priorities",        "authentication_failure_close", "per_consumer_qos",
-    "direct_reply_to",
+    "publisher_confirms",	    "exchange_exchange_bindings", "basic.nack",
+    "consumer_cancel_notify",	    "connection.blocked",	  "consumer_priorities",
+    "authentication_failure_close", "per_consumer_qos",		  "direct_reply_to",
 };
 
 const char *handshake_state_text(enum handshake_state state)
@@ -35,7 +35,8 @@ void handshake_begin(struct handshake *handshake, const struct handshake_options
 
 static enum handshake_result broken(struct fault *ret_fault, const char *what)
 {
-	*ret_fault = fault_make_retryable(AMQC_COMMAND_INVALID, "broker's handshake makes no sense: %s", what);
+	*ret_fault =
+	    fault_make_retryable(AMQC_COMMAND_INVALID, "broker's handshake makes no sense: %s", what);
 	return HANDSHAKE_BROKEN;
 }
 
@@ -92,8 +93,9 @@ static void append_client_properties(struct buf *table, const struct handshake_o
 	amqc_table_end(table, mark);
 }
 
-static enum handshake_result answer_start(struct handshake *handshake, const struct amqc_connection_start *start,
-					  struct buf *out, struct fault *ret_fault)
+static enum handshake_result answer_start(struct handshake *handshake,
+					  const struct amqc_connection_start *start, struct buf *out,
+					  struct fault *ret_fault)
 {
 	const struct handshake_options *options = &handshake->options;
 	struct buf table = BUF_INIT, response = BUF_INIT;
@@ -102,8 +104,9 @@ static enum handshake_result answer_start(struct handshake *handshake, const str
 	if (!mechanism_offered(start->mechanisms, options->sasl)) {
 		char offered[64];
 
-		*ret_fault = fault_make(AMQC_ACCESS_REFUSED, "broker offers no SASL mechanism %s, but: %s", options->sasl,
-					log_clean(offered, sizeof(offered), start->mechanisms));
+		*ret_fault =
+		    fault_make(AMQC_ACCESS_REFUSED, "broker offers no SASL mechanism %s, but: %s",
+			       options->sasl, log_clean(offered, sizeof(offered), start->mechanisms));
 		return HANDSHAKE_REFUSED;
 	}
 	read_server(handshake, start->server_properties);
@@ -168,7 +171,8 @@ static enum handshake_result closed_by_broker(const struct amqc_connection_close
 	struct amqc_method reply = {.id = AMQC_CONNECTION_CLOSE_OK};
 
 	(void)amqc_method_append(out, 0, &reply);
-	*ret_fault = fault_from_broker(close->reply_code, close->reply_text, close->class_id, close->method_id);
+	*ret_fault =
+	    fault_from_broker(close->reply_code, close->reply_text, close->class_id, close->method_id);
 	ret_fault->retryable = true;
 	switch (close->reply_code) {
 	case AMQC_ACCESS_REFUSED:

@@ -30,7 +30,7 @@ struct handshake_options {
 	const char *password;
 	const char *vhost;
 	const char *connection_name; /* shown by the broker's management */
-	uint16_t channel_max;        /* our wishes; the broker's lower ones win */
+	uint16_t channel_max;	     /* our wishes; the broker's lower ones win */
 	uint32_t frame_max;
 	uint16_t heartbeat_sec;
 };
@@ -40,10 +40,10 @@ struct handshake_options {
 struct handshake {
 	enum handshake_state state;
 	struct handshake_options options; /* the strings outlive the handshake */
-	uint16_t channel_max;             /* negotiated; never 0 */
-	uint32_t frame_max;               /* negotiated; AMQC_FRAME_SIZE_MIN or more */
-	uint16_t heartbeat_sec;           /* negotiated; 0: none */
-	bool consumer_cancel_notify;      /* capabilities that the broker told */
+	uint16_t channel_max;		  /* negotiated; never 0 */
+	uint32_t frame_max;		  /* negotiated; AMQC_FRAME_SIZE_MIN or more */
+	uint16_t heartbeat_sec;		  /* negotiated; 0: none */
+	bool consumer_cancel_notify;	  /* capabilities that the broker told */
 	bool basic_nack;
 	bool publisher_confirms;
 	char broker[HANDSHAKE_BROKER_MAX]; /* "RabbitMQ 3.10.8", printable */

@@ -54,21 +54,21 @@ typedef bool (*mux_authorize_fn)(void *context, const struct mux_creds *creds, c
 				 const struct amqc_method *method, struct fault *ret_fault);
 
 struct mux_limits {
-	uint64_t total_memory;   /* bytes, all sessions */
+	uint64_t total_memory;	 /* bytes, all sessions */
 	uint64_t session_memory; /* bytes, one session */
-	uint64_t message_max;    /* bytes of a body that a session publishes */
+	uint64_t message_max;	 /* bytes of a body that a session publishes */
 	uint32_t sessions;
 	uint32_t channels_per_session; /* also the highest channel number */
-	uint32_t prefetch;             /* of a consumer that set none */
+	uint32_t prefetch;	       /* of a consumer that set none */
 	uint64_t request_timeout_usec;
 	uint64_t publish_timeout_usec;
 };
 
 struct mux_options {
 	struct mux_limits limits;
-	mux_authorize_fn authorize;                             /* NULL: everything is allowed */
+	mux_authorize_fn authorize;				/* NULL: everything is allowed */
 	void (*random)(void *context, void *out, size_t count); /* bytes for jitter and names; never NULL */
-	void *context;                                          /* of both */
+	void *context;						/* of both */
 };
 
 struct upstream_endpoint {
@@ -82,8 +82,8 @@ struct upstream_options {
 	const char *name;
 	const struct upstream_endpoint *endpoints; /* tried in order */
 	size_t endpoint_count;
-	const char *sasl;              /* "PLAIN" or "EXTERNAL" */
-	uint32_t heartbeat_sec;        /* offered; the lower of ours and the broker's is used; 0: none */
+	const char *sasl;	       /* "PLAIN" or "EXTERNAL" */
+	uint32_t heartbeat_sec;	       /* offered; the lower of ours and the broker's is used; 0: none */
 	uint64_t connect_timeout_usec; /* for dial and handshake together */
 	uint64_t reconnect_min_usec;
 	uint64_t reconnect_max_usec;
@@ -97,7 +97,10 @@ struct upstream_options {
 struct upstream_ops {
 	/* Connect to endpoint number index; answer later by upstream_dialled() or upstream_dial_failed(). */
 	void (*dial)(void *context, size_t index);
-	/* Drop the transport, or give up dialling, now. No feed or lost comes after it. */
+	/*
+	 * Drop the transport, or give up dialling, now; of upstream_output() write what the socket takes at
+	 * once (there may be a last connection.close-ok in it). No feed or lost comes after it.
+	 */
 	void (*hang_up)(void *context);
 	/* The state changed (for systemd's STATUS=). */
 	void (*changed)(void *context);
@@ -141,7 +144,7 @@ struct upstream_info {
 	enum upstream_state state;
 	const char *endpoint; /* label of the one in use, or tried last */
 	const char *broker;   /* "RabbitMQ 3.10.8", or "" */
-	uint64_t epoch;       /* connections that came up so far */
+	uint64_t epoch;	      /* connections that came up so far */
 	uint64_t reconnects;
 	const char *last_error; /* "" if none */
 	uint32_t lanes_max;
@@ -189,6 +192,9 @@ void upstream_pump(struct upstream *upstream);
 void upstream_close(struct upstream *upstream, uint64_t timeout_usec);
 bool upstream_is_closed(const struct upstream *upstream);
 
+/* True if nothing is left to do for sessions that have ended: every publish of theirs has its outcome. */
+bool upstream_is_drained(const struct upstream *upstream);
+
 /* ------------------------------------------------------------------ sessions */
 
 enum outcome_kind {
@@ -232,7 +238,8 @@ struct mux_handed {
 
 struct session_ops {
 	/* A request's reply: declare-ok, get-empty, ...; queue.declare-ok has the name in full. */
-	void (*reply)(void *context, uint32_t request, struct mux_channel_id channel, const struct amqc_method *reply);
+	void (*reply)(void *context, uint32_t request, struct mux_channel_id channel,
+		      const struct amqc_method *reply);
 	/* A request's other end. */
 	void (*refuse)(void *context, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
 		       const struct fault *fault);
@@ -244,17 +251,20 @@ struct session_ops {
 	 * consumer (consumer_cancelled) ends.
 	 */
 	struct mux_handed (*got)(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
-			const struct amqc_basic_get_ok *method, const struct mux_content *content);
-	struct mux_handed (*deliver)(void *context, struct mux_channel_id channel, uint32_t consumer, uint64_t tag,
-			    const struct amqc_basic_deliver *method, const struct mux_content *content);
+				 const struct amqc_basic_get_ok *method, const struct mux_content *content);
+	struct mux_handed (*deliver)(void *context, struct mux_channel_id channel, uint32_t consumer,
+				     uint64_t tag, const struct amqc_basic_deliver *method,
+				     const struct mux_content *content);
 	struct mux_handed (*returned)(void *context, struct mux_channel_id channel, uint64_t number,
-			     const struct amqc_basic_return *method, const struct mux_content *content);
+				      const struct amqc_basic_return *method,
+				      const struct mux_content *content);
 	/* Publishes first..last ended so; fault is NULL, or the reason of NACKED, NOT_SENT and UNKNOWN. */
 	void (*outcome)(void *context, struct mux_channel_id channel, enum outcome_kind kind, uint64_t first,
 			uint64_t last, const struct fault *fault);
 	/* The channel ended by an error; every request and publish of it was answered before. */
 	void (*channel_ended)(void *context, struct mux_channel_id channel, const struct fault *fault);
-	void (*consumer_cancelled)(void *context, struct mux_channel_id channel, uint32_t consumer, struct span text);
+	void (*consumer_cancelled)(void *context, struct mux_channel_id channel, uint32_t consumer,
+				   struct span text);
 	/* The publish credit, in totals since the session began. */
 	void (*credit)(void *context, uint64_t messages, uint64_t bytes);
 	void (*upstream_changed)(void *context);
@@ -270,8 +280,8 @@ struct session_ops {
 struct session_options {
 	struct upstream *upstream;
 	struct mux_creds creds;
-	struct span program;           /* cut at 64 bytes */
-	uint64_t get_bytes;            /* first credit for got bodies */
+	struct span program;	       /* cut at 64 bytes */
+	uint64_t get_bytes;	       /* first credit for got bodies */
 	const struct session_ops *ops; /* outlives the session */
 	void *context;
 };
@@ -308,7 +318,7 @@ void session_close_channel(struct session *session, uint32_t request, uint32_t n
 struct mux_request {
 	uint32_t id; /* not 0, and not one that is unanswered: else the session ends */
 	uint32_t channel;
-	uint64_t timeout_usec;            /* 0: the limits' */
+	uint64_t timeout_usec;		  /* 0: the limits' */
 	const struct amqc_method *method; /* a client's method of exchange, queue or basic, without no_wait */
 	/* basic.consume and basic.cancel name the consumer by number; the tag of cancel is filled in. */
 	uint32_t consumer;
@@ -318,7 +328,8 @@ struct mux_request {
 
 void session_request(struct session *session, const struct mux_request *request);
 
-/* For a request that the front answers itself, at once (ping, status): false: it was wrong, the session ended. */
+/* For a request that the front answers itself, at once (ping, status): false: it was wrong, the session
+ * ended. */
 bool session_request_local(struct session *session, uint32_t id);
 
 struct mux_publish {
@@ -348,7 +359,8 @@ enum settle_kind {
 };
 
 /* Tags first..last of the channel; first 0: from the oldest on; both 0: all. */
-void session_settle(struct session *session, uint32_t channel, enum settle_kind kind, uint64_t first, uint64_t last);
+void session_settle(struct session *session, uint32_t channel, enum settle_kind kind, uint64_t first,
+		    uint64_t last);
 
 /* Totals; lower ones than before are ignored. */
 void session_consumer_credit(struct session *session, uint32_t channel, uint32_t consumer, uint64_t messages,

@@ -16,7 +16,7 @@ struct redial {
 	uint64_t max_usec; /* the longest */
 	size_t endpoint_count;
 	size_t endpoint;     /* the one in use, or to dial next */
-	size_t tried;        /* endpoints that failed in this round */
+	size_t tried;	     /* endpoints that failed in this round */
 	unsigned int rounds; /* rounds that failed */
 };
 

@@ -5,16 +5,18 @@
  *
  *	mux       the whole, timers, the end of a turn, looking
  *	upstream  dialling, coming up, going down
- *	session   what front ends call
+ *	session   what front ends call; operations: its requests
  *	dispatch  frames from the broker, to the channel that leases the lane
  *	channel   opening, failing, leaving; waiting for a lane
+ *	consumer  deliveries on their way to a session
+ *	delivery  which of them are settled, and telling the broker
  *	queues    who owns which exclusive queue; names for unnamed ones
- *	consumer  deliveries on their way to a session, and what it settles
  *	request   a method that is answered once
+ *	flow      which lane writes next, and how much
  *	publish   publishes, from acceptance to outcome
  *	credit    what a session may have under way
- *	flow      which lane writes next, and how much
  *	lane      numbers, opening and closing
+ *	vet       what the broker would close the connection for
  *
  * Ownership is a tree: mux owns upstreams and sessions; a session owns its
  * channels as long as it lives, then their upstream does (orphans), until what
@@ -47,24 +49,26 @@ struct mux {
 	struct list sessions;  /* struct session, by rising id */
 	uint32_t session_count;
 	uint64_t last_session;
-	struct list outcomes; /* struct channel with an outcome not yet told */
-	struct list credits;  /* struct session whose credit may have grown */
-	struct list wants;    /* struct session that asked for more than there was, in turn */
-	struct buf scratch;   /* for encoding */
+	struct list touched; /* struct channel to be looked at when the turn ends */
+	struct list credits; /* struct session whose credit may have grown */
+	struct list wants;   /* struct session that asked for more than there was, in turn */
+	struct buf scratch;  /* for encoding */
 };
 
 struct upstream {
 	struct list node; /* in mux->upstreams */
 	struct mux *mux;
-	struct upstream_options options; /* strings owned */
+	struct upstream_options options; /* strings and endpoints owned */
 	const struct upstream_ops *ops;
 	void *context;
 	enum upstream_state state;
-	bool dialling;  /* the body was asked for a transport, or has one */
-	bool closing;   /* muxd goes: no more dialling */
+	bool dialling; /* the body was asked for a transport, or has one */
+	bool closing;  /* muxd goes: no more dialling */
 	struct redial redial;
 	struct timer timer; /* next dial, deadline of dial and handshake, or of closing */
 	struct conn conn;
+	bool ending; /* the connection ended in this turn, by end and last_fault: not dealt with yet */
+	enum conn_end end;
 	uint64_t epoch, reconnects;
 	size_t endpoint; /* in use or tried last */
 	struct fault last_fault;
@@ -78,12 +82,12 @@ struct upstream {
 	struct list held;    /* struct lane whose next publish must wait (window, blocked) */
 	struct list waiting; /* struct channel without a lane that needs one, in turn */
 	struct list idle;    /* struct lane leased by a channel that would not miss it, longest first */
-	struct list orphans; /* struct channel whose session or client left it */
+	struct list orphans; /* struct channel whose session has ended */
 
 	uint64_t unconfirmed_messages; /* sent and not answered */
 	uint64_t unconfirmed_bytes;
 
-	struct map queues;           /* struct owned_queue by name */
+	struct map queues;	     /* struct owned_queue by name */
 	struct channel *housekeeper; /* an orphan for our own requests, or NULL */
 };
 
@@ -95,19 +99,22 @@ enum lane_state {
 /* Publishes sent on a lane: slot i has delivery tag first + i. */
 struct confirms {
 	struct publish **ring; /* owned; NULL slots are settled */
-	size_t mask;           /* slots - 1; 0 with ring NULL */
+	size_t mask;	       /* slots - 1; 0 with ring NULL */
 	uint64_t first, next;  /* oldest tag not settled; tag of the next publish */
 };
 
 struct lane {
 	struct upstream *upstream;
 	struct channel *channel; /* the lessee; NULL: warm or closing */
-	struct list node;        /* in warm or idle */
-	struct list send_node;   /* in ready or held */
+	struct list node;	 /* in warm or idle */
+	struct list send_node;	 /* in ready or held */
+	bool is_ready;		 /* which of the two */
 	enum lane_state state;
 	uint16_t number;
 	uint16_t prefetch; /* last basic.qos sent */
-	bool mid_content;  /* between a publish's header and its last body frame */
+	bool close_ok_due; /* the number is free when control has been sent */
+	struct publish
+	    *sending;	      /* its body is under way: nothing else may be sent on this number meanwhile */
 	struct list awaiting; /* struct request sent, in order */
 	struct assemble in;
 	struct buf control; /* whole frames (acks, nacks) that go before anything queued */
@@ -135,9 +142,10 @@ struct request {
 	enum amqc_method_id method;
 	struct timer timer;
 	struct mux *mux;
-	struct consumer *consumer;  /* basic.consume, basic.cancel */
-	struct owned_queue *queue;  /* exclusive queue.declare, or queue.delete of an owned one */
-	bool no_ack;                /* basic.get */
+	struct consumer *consumer; /* basic.consume, basic.cancel */
+	struct owned_queue *queue; /* exclusive queue.declare, or queue.delete of an owned one */
+	bool no_ack;		   /* basic.get */
+	bool counted_get;	   /* it is one of session->gets */
 	size_t frame_len;
 	uint8_t frame[]; /* the method's frame, with channel 0 in it */
 };
@@ -152,7 +160,8 @@ struct publish {
 	uint32_t head_len;   /* of method and header frame together */
 	bool mandatory;
 	bool returned;
-	bool settled; /* its outcome was told; the slot waits for the broker */
+	bool settled;		      /* its outcome was told; the slot waits for the broker */
+	bool dropped;		      /* it left its slot while its body was being sent */
 	uint32_t exchange_at, key_at; /* where the names lie in data */
 	uint8_t exchange_len, key_len;
 	size_t body_len;
@@ -163,7 +172,7 @@ struct publish {
 enum channel_state {
 	CHANNEL_OPEN,
 	CHANNEL_LEAVING, /* closed by its client or left by a dead one: finishes what was accepted */
-	CHANNEL_FAILED   /* ended by an error; the client has to open it again */
+	CHANNEL_FAILED	 /* ended by an error; the client has to open it again */
 };
 
 enum slot_state {
@@ -174,37 +183,34 @@ enum slot_state {
 	SLOT_ACKED    /* acked by the client; the broker is told at the end of the turn */
 };
 
-struct slot {
-	enum slot_state state;
-	uint32_t bytes;
-};
-
 /* Deliveries on the channel's lane: the slot of lane tag first + i. */
 struct deliveries {
-	struct slot *ring; /* owned */
+	uint8_t *ring; /* owned; enum slot_state */
 	size_t mask;
 	uint64_t first, next; /* lane tags; as in struct confirms */
 	uint64_t offset;      /* the client's tag minus the lane's */
-	uint64_t out;         /* slots that pin the lane: not DONE */
-	uint64_t acked;       /* highest lane tag with SLOT_ACKED, or 0 */
+	uint64_t open;	      /* slots that are not DONE: they pin the lane */
+	uint64_t acked;	      /* slots that are ACKED */
+	uint64_t acked_last;  /* the highest of them */
 };
 
 struct channel {
-	struct list node;        /* in session->leaving or upstream->orphans */
-	struct list lane_node;   /* in upstream->waiting */
-	struct list outcome_node; /* in mux->outcomes */
-	struct session *session; /* NULL: nobody to tell */
+	struct list node;	  /* in session->leaving or upstream->orphans, or neither */
+	struct list lane_node;	  /* in upstream->waiting */
+	struct list touched_node; /* in mux->touched */
+	struct session *session;  /* NULL: nobody to tell */
 	struct upstream *upstream;
 	struct lane *lane; /* NULL: none leased */
 	struct mux_channel_id id;
 	enum channel_state state;
-	struct fault fault; /* why it failed */
-	struct list queue;  /* struct op not yet sent */
-	uint32_t requests;  /* unanswered or unsent ones, ours included */
-	uint32_t close_request; /* to be answered when it has left; 0: none */
-	uint64_t published;     /* number of the last one accepted */
-	uint64_t unsettled;     /* publishes without an outcome */
-	struct timer timer;     /* earliest deadline of a publish */
+	struct fault fault;	    /* why it failed */
+	struct list queue;	    /* struct op not yet sent */
+	uint32_t requests;	    /* unanswered or unsent ones, ours included */
+	uint32_t close_request;	    /* to be answered when it has left; 0: none */
+	uint64_t published;	    /* number of the last one accepted */
+	uint64_t unsettled;	    /* publishes without an outcome */
+	uint64_t unacked;	    /* deliveries with the client */
+	struct timer timer;	    /* earliest deadline of a publish */
 	enum outcome_kind run_kind; /* outcomes not yet told: run_first..run_last */
 	uint64_t run_first, run_last;
 	struct fault run_fault;
@@ -214,7 +220,8 @@ struct channel {
 	struct deliveries deliveries;
 	uint8_t last_queue_len;
 	char last_queue[255]; /* what the empty queue name means */
-	uint8_t allowed_len;  /* the exchange that was authorized last, plus one; 0: none */
+	bool allowed_known;   /* an exchange was authorized: this one was the last */
+	uint8_t allowed_len;
 	char allowed[255];
 };
 
@@ -223,12 +230,14 @@ struct consumer {
 	struct channel *channel;
 	uint32_t number; /* the client's name for it */
 	bool no_ack;
-	bool broker_no_ack; /* direct reply-to cannot be acked */
-	bool cancelling;    /* nothing more is delivered */
+	bool broker_no_ack;			/* direct reply-to cannot be acked */
+	bool started;				/* consume-ok came */
+	bool cancelling;			/* nothing more is delivered */
 	uint64_t credit_messages, credit_bytes; /* totals granted */
 	uint64_t used_messages, used_bytes;
-	struct list pending; /* struct held_message that wait for credit */
+	struct list pending;  /* struct held_message that wait for credit */
 	struct charge charge; /* of pending ones */
+	uint16_t prefetch;    /* for basic.qos */
 	uint8_t tag_len;
 	char tag[255];
 };
@@ -237,6 +246,7 @@ struct consumer {
 struct held_message {
 	struct list node;
 	uint64_t lane_tag;
+	size_t size; /* of this block, as charged */
 	size_t method_len, header_len, body_len;
 	uint8_t data[]; /* the payloads of method and header, and the body */
 };
@@ -247,6 +257,11 @@ struct taken {
 	struct mux_channel_id channel;
 	uint64_t lane_tag;   /* auto-ack; 0: none */
 	uint64_t cost_bytes; /* publish credit of a returned message; 0: none */
+};
+
+struct channel_slot {
+	struct channel *channel; /* NULL: never opened, or closed */
+	uint32_t generation;	 /* of the last one opened; 0: none */
 };
 
 struct session {
@@ -262,29 +277,28 @@ struct session {
 	uint8_t program_len;
 	char program[PROGRAM_MAX];
 
-	struct channel **channels; /* owned, by number; NULL: never opened, or closed */
+	struct channel_slot *channels; /* owned, by number */
 	uint32_t channel_slots;
 	uint32_t channel_count;
-	struct list leaving;     /* struct channel that the client closed and that is not finished */
-	struct list gone;        /* see channel generations: struct closed_number */
-	struct list requests;    /* struct request unanswered */
+	struct list leaving;  /* struct channel that the client closed and that is not finished */
+	struct list requests; /* struct request unanswered */
 	uint32_t request_count;
-	struct list owned;       /* struct owned_queue */
+	struct list owned; /* struct owned_queue */
 
 	struct account memory;
-	struct charge credit_charge; /* what the granted credit may still cost */
-	uint64_t window_bytes;       /* credit that is kept open; grows with use */
-	uint64_t granted_messages, granted_bytes; /* totals, as told */
-	uint64_t used_messages, used_bytes;       /* totals of publishes accepted */
+	struct charge credit_charge;		    /* what the granted credit may still cost */
+	uint64_t window_bytes;			    /* credit that is kept open; grows with use */
+	uint64_t granted_messages, granted_bytes;   /* totals, as told */
+	uint64_t used_messages, used_bytes;	    /* totals of publishes accepted */
 	uint64_t released_messages, released_bytes; /* totals of those that ended */
-	uint64_t want_messages, want_bytes;       /* totals asked for */
-	struct list credit_node; /* in mux->credits */
-	struct list want_node;   /* in mux->wants */
+	uint64_t want_messages, want_bytes;	    /* totals asked for */
+	struct list credit_node;		    /* in mux->credits */
+	struct list want_node;			    /* in mux->wants */
 
 	uint64_t get_credit, get_used; /* bytes, totals */
-	uint32_t gets;                 /* under way at the broker */
-	uint64_t position;             /* of the output stream */
-	struct taken *taken;           /* owned ring */
+	uint32_t gets;		       /* under way at the broker */
+	bool gets_held;		       /* a lane waits to send another */
+	struct taken *taken;	       /* owned ring */
 	size_t taken_mask, taken_first, taken_count;
 
 	uint64_t published, delivered, unacked;
@@ -293,16 +307,17 @@ struct session {
 enum owned_state {
 	OWNED_DECLARING, /* declare is queued or sent */
 	OWNED_DECLARED,
-	OWNED_DELETING /* its session is gone, or it deletes it */
+	OWNED_DELETING /* deleted, or about to be */
 };
 
 /* An exclusive queue: ours at the broker, and one session's here. */
 struct owned_queue {
 	struct map_node map_node; /* in upstream->queues */
-	struct list node;         /* in session->owned */
+	struct list node;	  /* in session->owned */
 	struct session *session;  /* NULL: gone; delete it */
 	struct upstream *upstream;
 	enum owned_state state;
+	uint32_t pending; /* requests about it that have not ended */
 	uint8_t name_len;
 	char name[255];
 };

@@ -1,0 +1,413 @@
+#include "daemon/mux/channel.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/consumer.h"
+#include "daemon/mux/delivery.h"
+#include "daemon/mux/lane.h"
+#include "daemon/mux/publish.h"
+#include "daemon/mux/queues.h"
+#include "daemon/mux/request.h"
+
+#include <stdlib.h>
+
+#define PUBLISH_TIMED_OUT 408u /* as REQUEST_TIMED_OUT */
+
+static void channel_timer_fired(struct timer *timer, struct mono now);
+
+struct channel *channel_new(struct upstream *upstream, struct session *session, struct mux_channel_id id)
+{
+	struct channel *channel = calloc(1, sizeof(*channel));
+
+	if (!channel)
+		return NULL;
+	channel->upstream = upstream;
+	channel->session = session;
+	channel->id = id;
+	channel->deliveries.first = 1;
+	channel->deliveries.next = 1;
+	list_init(&channel->node);
+	list_init(&channel->lane_node);
+	list_init(&channel->touched_node);
+	list_init(&channel->queue);
+	list_init(&channel->consumers);
+	timer_init(&channel->timer, channel_timer_fired);
+	return channel;
+}
+
+void channel_touch(struct channel *channel)
+{
+	if (list_empty(&channel->touched_node))
+		list_append(&channel->upstream->mux->touched, &channel->touched_node);
+}
+
+static void free_consumers(struct channel *channel)
+{
+	while (!list_empty(&channel->consumers)) {
+		struct consumer *consumer = container_of(channel->consumers.next, struct consumer, node);
+
+		channel_forget_consumer(channel, consumer);
+		consumer_free(consumer);
+	}
+}
+
+static struct op *first_op(struct channel *channel)
+{
+	return list_first(&channel->queue, struct op, node);
+}
+
+static struct publish *publish_of(struct op *op)
+{
+	return container_of(op, struct publish, op);
+}
+
+static struct request *request_of(struct op *op)
+{
+	return container_of(op, struct request, op);
+}
+
+/* Answers everything that is queued and not sent. */
+static void end_queue(struct channel *channel, enum fault_scope scope, const struct fault *fault)
+{
+	struct op *op;
+
+	while ((op = first_op(channel))) {
+		if (op->kind == OP_PUBLISH) {
+			publish_discard(publish_of(op), fault);
+			continue;
+		}
+		queues_request_failed(request_of(op));
+		request_refuse(request_of(op), scope, fault);
+		request_drop(request_of(op));
+	}
+}
+
+/* Answers the requests that were sent; they stay for the order of what the broker may still say. */
+static void end_sent_requests(struct channel *channel, const struct fault *fault)
+{
+	struct request *request;
+
+	list_foreach (request, &channel->lane->awaiting, op.node) {
+		if (request->op.channel != channel)
+			continue;
+		queues_request_failed(request);
+		request_refuse(request, SCOPE_CHANNEL, fault);
+		request->consumer = NULL;
+		request->op.channel = NULL;
+		channel->requests--;
+	}
+}
+
+void channel_fail_without_lane(struct channel *channel, const struct fault *given)
+{
+	struct fault fault = *given; /* may be the channel's own */
+
+	if (channel->lane) {
+		confirms_end(channel->lane, &fault);
+		end_sent_requests(channel, &fault);
+	}
+	end_queue(channel, SCOPE_CHANNEL, &fault);
+	free_consumers(channel);
+	delivery_reset(channel);
+	outcome_flush(channel);
+	timerq_clear(&channel->upstream->mux->timers, &channel->timer);
+	list_unlink(&channel->lane_node);
+	channel_touch(channel);
+	if (channel->state == CHANNEL_OPEN) {
+		channel->state = CHANNEL_FAILED;
+		channel->fault = fault;
+		if (channel->session)
+			channel->session->ops->channel_ended(channel->session->context, channel->id, &fault);
+	}
+}
+
+void channel_fail(struct channel *channel, const struct fault *fault)
+{
+	channel_fail_without_lane(channel, fault);
+	if (channel->lane)
+		lane_close(channel->lane);
+}
+
+/* True if the broker never heard of anything that would be missed. */
+static bool nothing_at_broker(const struct channel *channel)
+{
+	const struct lane *lane = channel->lane;
+	const struct request *request;
+
+	if (lane->confirms.first != lane->confirms.next || channel->deliveries.open > 0)
+		return false;
+	list_foreach (request, &lane->awaiting, op.node) {
+		if (request->op.channel == channel)
+			return false;
+	}
+	return channel->consumer_count == 0;
+}
+
+void channel_lost_lane(struct channel *channel, const struct fault *fault)
+{
+	if (channel->state == CHANNEL_OPEN && !nothing_at_broker(channel)) {
+		channel_fail_without_lane(channel, fault);
+		lane_detach(channel->lane);
+		return;
+	}
+	confirms_end(channel->lane, fault);
+	end_sent_requests(channel, fault);
+	delivery_reset(channel);
+	lane_detach(channel->lane);
+	channel_touch(channel);
+	if (!list_empty(&channel->queue))
+		channel_send(channel);
+}
+
+void channel_refuse_waiting(struct channel *channel, const struct fault *fault)
+{
+	end_queue(channel, SCOPE_REQUEST, fault);
+	list_unlink(&channel->lane_node);
+}
+
+void channel_send(struct channel *channel)
+{
+	struct upstream *upstream = channel->upstream;
+
+	if (channel->lane) {
+		lane_set_idle(channel->lane, false);
+		lane_ready(channel->lane);
+		return;
+	}
+	if (!list_empty(&channel->lane_node))
+		return;
+	/* Who waits already comes first. */
+	if (conn_is_open(&upstream->conn) && list_empty(&upstream->waiting) &&
+	    lane_lease(upstream, channel)) {
+		lane_ready(channel->lane);
+		return;
+	}
+	list_append(&upstream->waiting, &channel->lane_node);
+}
+
+bool channel_is_clean(const struct channel *channel)
+{
+	return list_empty(&channel->queue) && channel->requests == 0 && channel->unsettled == 0 &&
+	       list_empty(&channel->consumers) && channel->deliveries.open == 0;
+}
+
+void channel_forget_consumer(struct channel *channel, const struct consumer *consumer)
+{
+	struct list *lists[2] = {&channel->queue, channel->lane ? &channel->lane->awaiting : NULL};
+
+	for (size_t i = 0; i < 2 && lists[i]; i++) {
+		struct op *op;
+
+		list_foreach (op, lists[i], node) {
+			if (op->kind == OP_REQUEST && request_of(op)->consumer == consumer)
+				request_of(op)->consumer = NULL;
+		}
+	}
+}
+
+/* ------------------------------------------------------------------ leaving */
+
+/* Of what is not sent yet, some has no sense without the client: it reads, or sets something up for it alone.
+ */
+static void drop_for_client_alone(struct channel *channel, const struct fault *fault)
+{
+	struct op *op, *tmp;
+
+	list_foreach_safe (op, tmp, &channel->queue, node) {
+		struct request *request;
+
+		if (op->kind != OP_REQUEST)
+			continue;
+		request = request_of(op);
+		if (request->method == AMQC_BASIC_CANCEL)
+			request_answer(request, &(struct amqc_method){.id = AMQC_BASIC_CANCEL_OK});
+		else if (request->method == AMQC_BASIC_GET || request->method == AMQC_BASIC_CONSUME)
+			request_refuse(request, SCOPE_CHANNEL, fault);
+		else
+			continue;
+		request_drop(request);
+	}
+}
+
+/* While publishes or requests keep the lane, its consumers end one by one. */
+static void cancel_consumers(struct channel *channel)
+{
+	struct consumer *consumer;
+
+	list_foreach (consumer, &channel->consumers, node) {
+		struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
+
+		if (consumer->cancelling || !consumer->started)
+			continue;
+		cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
+		if (!request_send_own(channel->lane, &cancel))
+			log_error("no memory to cancel a consumer");
+		lane_ready(channel->lane);
+	}
+}
+
+static void begin_leaving(struct channel *channel)
+{
+	struct fault fault = fault_make(AMQC_CHANNEL_ERROR, "the channel was closed by its client");
+
+	channel->state = CHANNEL_LEAVING;
+	drop_for_client_alone(channel, &fault);
+	if (channel->lane) {
+		delivery_flush(channel);
+		cancel_consumers(channel);
+		delivery_requeue_all(channel);
+		lane_set_idle(channel->lane, false);
+	}
+	free_consumers(channel);
+	channel_touch(channel);
+}
+
+void channel_leave(struct channel *channel, uint32_t close_request)
+{
+	channel->close_request = close_request;
+	delivery_take_all(channel);
+	list_append(&channel->session->leaving, &channel->node);
+	begin_leaving(channel);
+}
+
+/* Nobody waits for the answers any more. */
+static void forget_session(struct channel *channel)
+{
+	struct list *lists[2] = {&channel->queue, channel->lane ? &channel->lane->awaiting : NULL};
+
+	for (size_t i = 0; i < 2 && lists[i]; i++) {
+		struct op *op;
+
+		list_foreach (op, lists[i], node) {
+			if (op->kind == OP_REQUEST && op->channel == channel)
+				request_settle(request_of(op));
+		}
+	}
+	channel->session = NULL;
+	channel->close_request = 0;
+}
+
+void channel_abandon(struct channel *channel)
+{
+	/* What was settled with the session still counts there. */
+	if (channel->session)
+		channel->session->unacked -= channel->unacked;
+	forget_session(channel);
+	list_unlink(&channel->node);
+	list_append(&channel->upstream->orphans, &channel->node);
+	if (channel->state == CHANNEL_OPEN)
+		begin_leaving(channel);
+	channel_touch(channel);
+}
+
+/* ------------------------------------------------------------------ deadlines */
+
+void channel_request_timed_out(struct request *request, bool unsent)
+{
+	struct channel *channel = request->op.channel;
+	struct consumer *consumer = request->consumer;
+
+	channel_touch(channel);
+	if (request->method == AMQC_BASIC_CONSUME && consumer) {
+		/* If it was sent, a late consume-ok finds no consumer and is cancelled. */
+		channel_forget_consumer(channel, consumer);
+		consumer_stop(consumer);
+		consumer_free(consumer);
+	}
+	if (!unsent)
+		return;
+	queues_request_failed(request);
+	request_drop(request);
+	if (list_empty(&channel->queue))
+		list_unlink(&channel->lane_node);
+}
+
+/* Settles the publishes whose deadline has passed; returns the earliest of the others. */
+static struct mono expire_publishes(struct channel *channel, struct mono now)
+{
+	struct fault fault =
+	    fault_make_retryable(PUBLISH_TIMED_OUT, "the publish had no outcome within its deadline");
+	struct mono earliest = MONO_NEVER;
+	struct op *op, *tmp;
+
+	if (channel->lane) {
+		struct confirms *confirms = &channel->lane->confirms;
+
+		for (uint64_t tag = confirms->first; tag != confirms->next; tag++) {
+			struct publish *publish = confirms->ring[tag & confirms->mask];
+
+			if (!publish || publish->settled)
+				continue;
+			if (mono_before(now, publish->deadline))
+				earliest = mono_min(earliest, publish->deadline);
+			else
+				publish_settle(publish, OUTCOME_UNKNOWN, &fault);
+		}
+	}
+	list_foreach_safe (op, tmp, &channel->queue, node) {
+		if (op->kind != OP_PUBLISH)
+			continue;
+		if (mono_before(now, publish_of(op)->deadline))
+			earliest = mono_min(earliest, publish_of(op)->deadline);
+		else
+			publish_discard(publish_of(op), &fault);
+	}
+	return earliest;
+}
+
+static void channel_timer_fired(struct timer *timer, struct mono now)
+{
+	struct channel *channel = container_of(timer, struct channel, timer);
+	struct mono next = expire_publishes(channel, now);
+
+	if (timerq_set(&channel->upstream->mux->timers, timer, next) < 0)
+		log_error("no memory for a publish's deadline");
+	channel_touch(channel);
+}
+
+/* ------------------------------------------------------------------ end of a turn */
+
+static void answer_close(struct channel *channel)
+{
+	struct session *session = channel->session;
+	struct amqc_method reply = {.id = AMQC_CHANNEL_CLOSE_OK};
+
+	if (channel->close_request == 0 || channel->requests > 0)
+		return;
+	session->ops->reply(session->context, channel->close_request, channel->id, &reply);
+	channel->close_request = 0;
+	session->request_count--;
+}
+
+void channel_free(struct channel *channel)
+{
+	struct upstream *upstream = channel->upstream;
+
+	timerq_clear(&upstream->mux->timers, &channel->timer);
+	list_unlink(&channel->node);
+	list_unlink(&channel->lane_node);
+	list_unlink(&channel->touched_node);
+	if (upstream->housekeeper == channel)
+		upstream->housekeeper = NULL;
+	free(channel->deliveries.ring);
+	free(channel);
+}
+
+void channel_turn(struct channel *channel)
+{
+	outcome_flush(channel);
+	delivery_flush(channel);
+	if (channel->state == CHANNEL_LEAVING) {
+		answer_close(channel);
+		if (channel->requests > 0 || channel->unsettled > 0 || !list_empty(&channel->queue))
+			return;
+		if (channel->lane)
+			lane_close(channel->lane);
+		channel_free(channel);
+	} else if (channel->state == CHANNEL_FAILED) {
+		if (!channel->session)
+			channel_free(channel);
+	} else if (channel->lane) {
+		lane_set_idle(channel->lane, channel_is_clean(channel));
+	}
+}

@@ -1,0 +1,59 @@
+/*
+ * Channels: what a process opened. A channel leases a lane when it first needs
+ * one and waits in turn when all numbers are in use.
+ *
+ *	open -> failed    an error of the channel: all it had is answered, then its end is told
+ *	open -> leaving   closed by its client, or its session died: what was accepted is finished
+ *
+ * No function here frees a channel: what is finished is freed by
+ * channel_turn(), when nobody else has it on the stack.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+/* A channel of the session (NULL: of the upstream itself). NULL: no memory. */
+struct channel *channel_new(struct upstream *upstream, struct session *session, struct mux_channel_id id);
+
+/* Frees it and what is left of it, without a word; for mux_free() and channel_turn(). */
+void channel_free(struct channel *channel);
+
+/* Looks at it when the turn ends. */
+void channel_touch(struct channel *channel);
+
+/* At the end of a turn: tells outcomes, sends acks, frees what is finished. The channel may be gone after it.
+ */
+void channel_turn(struct channel *channel);
+
+/* It has something to send: leases a lane, or waits for one, and has it written in turn. */
+void channel_send(struct channel *channel);
+
+/* Ends an open channel by an error, answers all it had, and closes its lane. */
+void channel_fail(struct channel *channel, const struct fault *fault);
+
+/* The same for one whose lane the broker closed: the caller deals with the lane. */
+void channel_fail_without_lane(struct channel *channel, const struct fault *fault);
+
+/*
+ * The connection is gone. The channel ends by this fault if the broker had
+ * anything of it; what was not sent yet waits for another lane otherwise.
+ */
+void channel_lost_lane(struct channel *channel, const struct fault *fault);
+
+/* The client closes it: close_request is answered when what came before it was. */
+void channel_leave(struct channel *channel, uint32_t close_request);
+
+/* Its session is gone: like leaving, with nobody to tell. */
+void channel_abandon(struct channel *channel);
+
+/* True if nothing would be missed if its lane went. */
+bool channel_is_clean(const struct channel *channel);
+
+/* A request's deadline passed and its session was told; undoes what it did. May free the request. */
+void channel_request_timed_out(struct request *request, bool unsent);
+
+/* No request refers to the consumer any more. */
+void channel_forget_consumer(struct channel *channel, const struct consumer *consumer);
+
+/* Answers what waits unsent with this fault; the channel stays open. For an upstream that refuses us. */
+void channel_refuse_waiting(struct channel *channel, const struct fault *fault);

@@ -1,0 +1,301 @@
+#include "daemon/mux/consumer.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/credit.h"
+#include "daemon/mux/delivery.h"
+#include "daemon/mux/lane.h"
+#include "daemon/mux/request.h"
+
+#include <stdlib.h>
+
+#define DIRECT_REPLY_TO "amq.rabbitmq.reply-to"
+
+struct consumer *consumer_new(struct channel *channel, const struct mux_request *request)
+{
+	const struct amqc_basic_consume *consume = &request->method->basic_consume;
+	struct consumer *consumer = calloc(1, sizeof(*consumer));
+
+	if (!consumer)
+		return NULL;
+	consumer->channel = channel;
+	consumer->number = request->consumer;
+	consumer->no_ack = consume->no_ack;
+	consumer->broker_no_ack = span_equal_str(consume->queue, DIRECT_REPLY_TO);
+	consumer->credit_messages = request->credit_messages;
+	consumer->credit_bytes = request->credit_bytes;
+	consumer->prefetch = (uint16_t)(channel->prefetch ? channel->prefetch
+							  : channel->upstream->mux->options.limits.prefetch);
+	consumer->charge = CHARGE_NONE;
+	consumer->tag_len = (uint8_t)consume->consumer_tag.len;
+	memcpy(consumer->tag, consume->consumer_tag.data, consume->consumer_tag.len);
+	list_init(&consumer->pending);
+	list_append(&channel->consumers, &consumer->node);
+	channel->consumer_count++;
+	return consumer;
+}
+
+static void held_free(struct consumer *consumer, struct held_message *held)
+{
+	list_unlink(&held->node);
+	charge_lower(&consumer->charge, held->size);
+	free(held);
+}
+
+void consumer_free(struct consumer *consumer)
+{
+	while (!list_empty(&consumer->pending))
+		held_free(consumer, container_of(consumer->pending.next, struct held_message, node));
+	charge_end(&consumer->charge);
+	list_unlink(&consumer->node);
+	consumer->channel->consumer_count--;
+	channel_touch(consumer->channel);
+	free(consumer);
+}
+
+struct consumer *consumer_find(const struct channel *channel, uint32_t number)
+{
+	struct consumer *consumer;
+
+	list_foreach (consumer, &channel->consumers, node) {
+		if (consumer->number == number)
+			return consumer;
+	}
+	return NULL;
+}
+
+struct consumer *consumer_find_tag(const struct channel *channel, struct span tag)
+{
+	struct consumer *consumer;
+
+	list_foreach (consumer, &channel->consumers, node) {
+		if (span_equal(tag, span_make(consumer->tag, consumer->tag_len)))
+			return consumer;
+	}
+	return NULL;
+}
+
+/* One message may overdraw the bytes, so that a large one is not stuck for ever. */
+static bool has_credit(const struct consumer *consumer)
+{
+	return consumer->credit_messages > consumer->used_messages &&
+	       consumer->credit_bytes > consumer->used_bytes;
+}
+
+static void hand_over(struct consumer *consumer, uint64_t lane_tag, const struct amqc_basic_deliver *method,
+		      const struct mux_content *content)
+{
+	struct channel *channel = consumer->channel;
+	struct session *session = channel->session;
+	bool no_ack = consumer->no_ack;
+	uint64_t tag = no_ack ? 0 : delivery_client_tag(channel, lane_tag);
+	struct mux_handed handed =
+	    session->ops->deliver(session->context, channel->id, consumer->number, tag, method, content);
+
+	consumer->used_messages++;
+	consumer->used_bytes += handed.cost_bytes;
+	session->delivered++;
+	if (consumer->broker_no_ack)
+		return;
+	delivery_set(channel, lane_tag, no_ack ? SLOT_TAKEN : SLOT_OUT);
+	if (no_ack)
+		taken_add(session, &(struct taken){.position = handed.position,
+						   .channel = channel->id,
+						   .lane_tag = lane_tag});
+}
+
+/* Keeps a copy until there is credit. False: the session's memory is used up. */
+static bool hold(struct consumer *consumer, uint64_t lane_tag, const struct assemble *content)
+{
+	size_t head_len = content->method_len + content->header_len;
+	size_t size = sizeof(struct held_message) + head_len + content->body.len;
+	struct held_message *held;
+
+	if (!charge_take(&consumer->charge, &consumer->channel->session->memory, size))
+		return false;
+	held = malloc(size);
+	if (!held) {
+		charge_lower(&consumer->charge, size);
+		return false;
+	}
+	*held = (struct held_message){.lane_tag = lane_tag,
+				      .size = size,
+				      .method_len = content->method_len,
+				      .header_len = content->header_len,
+				      .body_len = content->body.len};
+	memcpy(held->data, buf_span(&content->kept).data, head_len);
+	if (content->body.len > 0)
+		memcpy(held->data + head_len, content->body.data, content->body.len);
+	list_append(&consumer->pending, &held->node);
+	return true;
+}
+
+void consumer_stop(struct consumer *consumer)
+{
+	consumer->cancelling = true;
+	while (!list_empty(&consumer->pending)) {
+		struct held_message *held = container_of(consumer->pending.next, struct held_message, node);
+
+		delivery_requeue(consumer->channel, held->lane_tag);
+		held_free(consumer, held);
+	}
+}
+
+/*
+ * More waits for this consumer than its session may hold: it is cancelled
+ * first, so that what is returned does not come again at once.
+ */
+static void overflow(struct consumer *consumer)
+{
+	struct channel *channel = consumer->channel;
+	struct session *session = channel->session;
+	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
+
+	cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
+	(void)request_send_own(channel->lane, &cancel);
+	lane_ready(channel->lane);
+	session->ops->consumer_cancelled(
+	    session->context, channel->id, consumer->number,
+	    SPAN_LITERAL("the session's memory is used up by messages it did not take: "
+			 "set a lower prefetch, or read faster"));
+	consumer_stop(consumer);
+	channel_forget_consumer(channel, consumer);
+	consumer_free(consumer);
+}
+
+void consumer_deliver(struct channel *channel, const struct assemble *content)
+{
+	const struct amqc_basic_deliver *method = &content->method.basic_deliver;
+	struct consumer *consumer = consumer_find_tag(channel, method->consumer_tag);
+	struct mux_content view = {&content->header.properties, content->body};
+	bool broker_no_ack = consumer ? consumer->broker_no_ack : false;
+
+	if (!delivery_add(channel, method->delivery_tag, broker_no_ack ? SLOT_DONE : SLOT_PENDING)) {
+		struct fault fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a delivery");
+
+		channel_fail(channel, &fault);
+		return;
+	}
+	if (!consumer || consumer->cancelling || !channel->session)
+		delivery_requeue(channel, method->delivery_tag);
+	else if (list_empty(&consumer->pending) && has_credit(consumer))
+		hand_over(consumer, method->delivery_tag, method, &view);
+	else if (!hold(consumer, method->delivery_tag, content)) {
+		delivery_requeue(channel, method->delivery_tag);
+		overflow(consumer);
+	}
+}
+
+/* What was kept was decoded before, so it decodes again. */
+static void hand_over_held(struct consumer *consumer, const struct held_message *held)
+{
+	struct amqc_method method;
+	struct amqc_content_header header;
+	struct mux_content view = {
+	    &header.properties, span_make(held->data + held->method_len + held->header_len, held->body_len)};
+
+	if (amqc_method_decode(span_make(held->data, held->method_len), &method) == AMQC_OK &&
+	    amqc_content_header_decode(span_make(held->data + held->method_len, held->header_len), &header) ==
+		AMQC_OK)
+		hand_over(consumer, held->lane_tag, &method.basic_deliver, &view);
+}
+
+void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes)
+{
+	if (messages > consumer->credit_messages)
+		consumer->credit_messages = messages;
+	if (bytes > consumer->credit_bytes)
+		consumer->credit_bytes = bytes;
+	while (!list_empty(&consumer->pending) && has_credit(consumer)) {
+		struct held_message *held = container_of(consumer->pending.next, struct held_message, node);
+
+		hand_over_held(consumer, held);
+		held_free(consumer, held);
+	}
+}
+
+void consumer_got(struct request *request, struct channel *channel, const struct assemble *content)
+{
+	const struct amqc_basic_get_ok *method = &content->method.basic_get_ok;
+	struct mux_content view = {&content->header.properties, content->body};
+	struct session *session = request->session;
+	uint64_t tag = request->no_ack ? 0 : delivery_client_tag(channel, method->delivery_tag);
+
+	if (!delivery_add(channel, method->delivery_tag, request->no_ack ? SLOT_DONE : SLOT_OUT)) {
+		struct fault fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a message");
+
+		channel_fail(channel, &fault);
+		return;
+	}
+	if (!session) {
+		delivery_requeue(channel, method->delivery_tag);
+		return;
+	}
+	session->get_used +=
+	    session->ops->got(session->context, request->id, request->channel_id, tag, method, &view)
+		.cost_bytes;
+	session->delivered++;
+	request_settle(request);
+}
+
+/* ------------------------------------------------------------------ taken by the socket */
+
+#define TAKEN_MIN 16u
+
+static void taken_do(struct session *session, const struct taken *taken)
+{
+	struct channel *channel;
+
+	if (taken->cost_bytes > 0)
+		credit_release(session, taken->cost_bytes);
+	if (taken->lane_tag == 0)
+		return;
+	channel = session->channels[taken->channel.number].channel;
+	if (channel && channel->id.generation == taken->channel.generation)
+		delivery_set(channel, taken->lane_tag, SLOT_ACKED);
+}
+
+static bool taken_grow(struct session *session)
+{
+	size_t slots = session->taken ? (session->taken_mask + 1) * 2 : TAKEN_MIN;
+	struct taken *ring = malloc(slots * sizeof(*ring));
+
+	if (!ring)
+		return false;
+	for (size_t i = 0; i < session->taken_count; i++)
+		ring[i] = session->taken[(session->taken_first + i) & session->taken_mask];
+	free(session->taken);
+	session->taken = ring;
+	session->taken_mask = slots - 1;
+	session->taken_first = 0;
+	return true;
+}
+
+void taken_add(struct session *session, const struct taken *taken)
+{
+	if ((!session->taken || session->taken_count > session->taken_mask) && !taken_grow(session)) {
+		taken_do(session, taken);
+		return;
+	}
+	session->taken[(session->taken_first + session->taken_count) & session->taken_mask] = *taken;
+	session->taken_count++;
+}
+
+void taken_run(struct session *session, uint64_t position)
+{
+	while (session->taken_count > 0) {
+		struct taken taken = session->taken[session->taken_first & session->taken_mask];
+
+		if (taken.position > position)
+			break;
+		session->taken_first++;
+		session->taken_count--;
+		taken_do(session, &taken);
+	}
+	if (session->taken_count == 0 && session->taken) {
+		free(session->taken);
+		session->taken = NULL;
+		session->taken_mask = 0;
+		session->taken_first = 0;
+	}
+}

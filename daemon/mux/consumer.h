@@ -1,0 +1,38 @@
+/*
+ * Consumers: deliveries on their way to a session. A consumer has a window of
+ * credit in messages and bytes (apart from AMQP's prefetch); what comes when
+ * it is used up waits here, charged to the session.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+/* Makes a consumer of the channel from a basic.consume. The tag is copied. NULL: no memory. */
+struct consumer *consumer_new(struct channel *channel, const struct mux_request *request);
+
+/* Frees it, and what waits in it, without a word. What waited is still unsettled at the broker. */
+void consumer_free(struct consumer *consumer);
+
+struct consumer *consumer_find(const struct channel *channel, uint32_t number);
+struct consumer *consumer_find_tag(const struct channel *channel, struct span tag);
+
+/*
+ * A whole basic.deliver came on the channel's lane: to the session, to wait,
+ * or back to the queue if its consumer is gone.
+ */
+void consumer_deliver(struct channel *channel, const struct assemble *content);
+
+/* New totals of credit: hands over what waits. */
+void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes);
+
+/* Delivers no more: what waits goes back to its queue. */
+void consumer_stop(struct consumer *consumer);
+
+/* A whole basic.get-ok answers this request. */
+void consumer_got(struct request *request, struct channel *channel, const struct assemble *content);
+
+/* The socket took what an auto-ack consumer, or a returned publish, was waiting for. */
+void taken_run(struct session *session, uint64_t position);
+
+/* Remembers to do so at its position; at once if there is no memory to remember. */
+void taken_add(struct session *session, const struct taken *taken);

@@ -1,0 +1,161 @@
+#include "daemon/mux/credit.h"
+
+/* Credit that is kept open for a session in full swing. */
+#define WINDOW_BYTES_MAX (1024u * 1024u)
+/* Messages that may be under way for each KiB of the window: small ones cost more than their bytes. */
+#define WINDOW_MESSAGES(bytes) ((bytes) / (SESSION_STANDING_BYTES / SESSION_STANDING_MESSAGES))
+
+/* A Publish frame costs its header as well as its body. */
+#define HEADER_BYTES_MAX (256u * 1024u)
+
+void credit_init(struct session *session)
+{
+	list_init(&session->credit_node);
+	list_init(&session->want_node);
+	session->window_bytes = SESSION_STANDING_BYTES;
+	session->granted_messages = SESSION_STANDING_MESSAGES;
+	session->granted_bytes = SESSION_STANDING_BYTES;
+	session->credit_charge = CHARGE_NONE;
+	/* The standing credit is used before anybody could refuse it. */
+	charge_force(&session->credit_charge, &session->memory, SESSION_STANDING_BYTES);
+}
+
+void credit_deinit(struct session *session)
+{
+	list_unlink(&session->credit_node);
+	list_unlink(&session->want_node);
+	charge_end(&session->credit_charge);
+}
+
+static void credit_touch(struct session *session)
+{
+	if (list_empty(&session->credit_node))
+		list_append(&session->mux->credits, &session->credit_node);
+}
+
+/* A session that has used more than half of its window since it was last told is in full swing. */
+static void grow_window(struct session *session)
+{
+	uint64_t left = session->granted_bytes - session->used_bytes;
+	uint64_t left_messages = session->granted_messages - session->used_messages;
+
+	if (left > session->window_bytes / 2 && left_messages > WINDOW_MESSAGES(session->window_bytes) / 2)
+		return;
+	if (session->window_bytes < WINDOW_BYTES_MAX)
+		session->window_bytes *= 2;
+}
+
+bool credit_use(struct session *session, uint64_t cost_bytes)
+{
+	if (session->used_messages >= session->granted_messages ||
+	    cost_bytes > session->granted_bytes - session->used_bytes)
+		return false;
+	session->used_messages++;
+	session->used_bytes += cost_bytes;
+	credit_touch(session);
+	return true;
+}
+
+void credit_release(struct session *session, uint64_t cost_bytes)
+{
+	session->released_messages++;
+	session->released_bytes += cost_bytes;
+	charge_lower(&session->credit_charge, cost_bytes);
+	credit_touch(session);
+}
+
+void credit_want(struct session *session, uint64_t messages, uint64_t bytes)
+{
+	/* More than one message of the largest size, beside the window, is of no use to anybody. */
+	uint64_t most = session->used_bytes + session->mux->options.limits.message_max + HEADER_BYTES_MAX;
+
+	session->want_messages = messages < session->used_messages + WINDOW_MESSAGES(WINDOW_BYTES_MAX)
+				     ? messages
+				     : session->used_messages + WINDOW_MESSAGES(WINDOW_BYTES_MAX);
+	session->want_bytes = bytes < most ? bytes : most;
+	if (list_empty(&session->want_node))
+		list_append(&session->mux->wants, &session->want_node);
+}
+
+/* Raises the totals to these if memory allows. */
+static bool grant(struct session *session, uint64_t messages, uint64_t bytes)
+{
+	if (bytes > session->granted_bytes) {
+		if (!charge_take(&session->credit_charge, &session->memory, bytes - session->granted_bytes))
+			return false;
+		session->granted_bytes = bytes;
+	}
+	if (messages > session->granted_messages)
+		session->granted_messages = messages;
+	return true;
+}
+
+static void tell(struct session *session)
+{
+	if (!session->ended)
+		session->ops->credit(session->context, session->granted_messages, session->granted_bytes);
+}
+
+/* Keeps the window open behind what has ended. Small steps are saved up: each costs the client a frame. */
+static void refresh(struct session *session)
+{
+	uint64_t bytes, messages;
+
+	grow_window(session);
+	bytes = session->released_bytes + session->window_bytes;
+	messages = session->released_messages + WINDOW_MESSAGES(session->window_bytes);
+	if (bytes < session->granted_bytes + session->window_bytes / 4 &&
+	    messages < session->granted_messages + WINDOW_MESSAGES(session->window_bytes) / 4)
+		return;
+	if (grant(session, messages, bytes)) {
+		tell(session);
+		return;
+	}
+	/* Memory is short: back to the standing credit. */
+	session->window_bytes = SESSION_STANDING_BYTES;
+	bytes = session->released_bytes + SESSION_STANDING_BYTES;
+	messages = session->released_messages + SESSION_STANDING_MESSAGES;
+	if (bytes <= session->granted_bytes && messages <= session->granted_messages)
+		return;
+	if (bytes > session->granted_bytes) {
+		charge_force(&session->credit_charge, &session->memory, bytes - session->granted_bytes);
+		session->granted_bytes = bytes;
+	}
+	(void)grant(session, messages, session->granted_bytes);
+	tell(session);
+}
+
+/*
+ * In the order they asked. Who is short of its own memory waits alone; who is
+ * short of everybody's keeps those behind it waiting, so that nobody is passed
+ * for ever.
+ */
+static void serve_wants(struct mux *mux)
+{
+	struct session *session, *tmp;
+
+	list_foreach_safe (session, tmp, &mux->wants, want_node) {
+		bool more = session->want_bytes > session->granted_bytes ||
+			    session->want_messages > session->granted_messages;
+
+		if (more && !grant(session, session->want_messages, session->want_bytes)) {
+			if (account_free(&mux->memory) < session->want_bytes - session->granted_bytes)
+				return;
+			continue;
+		}
+		list_unlink(&session->want_node);
+		if (more)
+			tell(session);
+	}
+}
+
+void credit_turn(struct mux *mux)
+{
+	struct session *session;
+
+	while ((session = list_first(&mux->credits, struct session, credit_node))) {
+		list_unlink(&session->credit_node);
+		refresh(session);
+	}
+	serve_wants(mux);
+}

@@ -1,0 +1,240 @@
+#include "daemon/mux/delivery.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/lane.h"
+
+#include <stdlib.h>
+
+#define DELIVERIES_MIN 32u /* slots of a ring */
+
+static enum slot_state slot_get(const struct deliveries *d, uint64_t tag)
+{
+	return (enum slot_state)d->ring[tag & d->mask];
+}
+
+static bool has_slot(const struct deliveries *d, uint64_t tag)
+{
+	return tag >= d->first && tag < d->next;
+}
+
+void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state state)
+{
+	struct deliveries *d = &channel->deliveries;
+	enum slot_state old;
+
+	if (!has_slot(d, lane_tag))
+		return;
+	old = slot_get(d, lane_tag);
+	if (channel->session) {
+		channel->session->unacked -= old == SLOT_OUT;
+		channel->session->unacked += state == SLOT_OUT;
+	}
+	channel->unacked -= old == SLOT_OUT;
+	channel->unacked += state == SLOT_OUT;
+	d->open -= old != SLOT_DONE;
+	d->open += state != SLOT_DONE;
+	d->acked -= old == SLOT_ACKED;
+	d->acked += state == SLOT_ACKED;
+	if (state == SLOT_ACKED && lane_tag > d->acked_last)
+		d->acked_last = lane_tag;
+	d->ring[lane_tag & d->mask] = (uint8_t)state;
+	if (state == SLOT_ACKED || state == SLOT_DONE)
+		channel_touch(channel);
+}
+
+static bool deliveries_grow(struct deliveries *d)
+{
+	size_t slots = d->ring ? (d->mask + 1) * 2 : DELIVERIES_MIN;
+	uint8_t *ring = malloc(slots);
+
+	if (!ring)
+		return false;
+	for (uint64_t tag = d->first; tag != d->next; tag++)
+		ring[tag & (slots - 1)] = d->ring[tag & d->mask];
+	free(d->ring);
+	d->ring = ring;
+	d->mask = slots - 1;
+	return true;
+}
+
+/* Forgets what is settled at the front. */
+static void deliveries_advance(struct deliveries *d)
+{
+	while (d->first != d->next && slot_get(d, d->first) == SLOT_DONE)
+		d->first++;
+}
+
+bool delivery_add(struct channel *channel, uint64_t lane_tag, enum slot_state state)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	if (lane_tag != d->next)
+		return false; /* the broker counts in steps of one */
+	deliveries_advance(d);
+	if ((!d->ring || d->next - d->first > d->mask) && !deliveries_grow(d))
+		return false;
+	d->ring[d->next & d->mask] = SLOT_DONE;
+	d->next++;
+	delivery_set(channel, lane_tag, state);
+	return true;
+}
+
+static void send_ack(struct channel *channel, uint64_t tag, bool multiple)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_ACK};
+
+	method.basic_ack.delivery_tag = tag;
+	method.basic_ack.multiple = multiple;
+	lane_control(channel->lane, &method);
+}
+
+static void send_nack(struct channel *channel, uint64_t tag, bool multiple, bool requeue)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_NACK};
+
+	method.basic_nack.delivery_tag = tag;
+	method.basic_nack.multiple = multiple;
+	method.basic_nack.requeue = requeue;
+	lane_control(channel->lane, &method);
+}
+
+void delivery_flush(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+	uint64_t highest = 0, count = 0, tag = d->first;
+
+	if (d->acked == 0 || !channel->lane)
+		return;
+	/* With multiple, the broker wants the tag itself to be unsettled: so the last one that is ACKED. */
+	for (; tag != d->next && (slot_get(d, tag) == SLOT_ACKED || slot_get(d, tag) == SLOT_DONE); tag++) {
+		if (slot_get(d, tag) == SLOT_DONE)
+			continue;
+		highest = tag;
+		count++;
+		delivery_set(channel, tag, SLOT_DONE);
+	}
+	if (count > 0)
+		send_ack(channel, highest, count > 1);
+	for (; d->acked > 0 && tag <= d->acked_last; tag++) {
+		if (slot_get(d, tag) != SLOT_ACKED)
+			continue;
+		send_ack(channel, tag, false);
+		delivery_set(channel, tag, SLOT_DONE);
+	}
+	d->acked_last = 0;
+	deliveries_advance(d);
+}
+
+/* True if everything up to last is with the client or settled: one nack with multiple covers just that. */
+static bool covers_front(const struct deliveries *d, uint64_t last)
+{
+	for (uint64_t tag = d->first; tag <= last; tag++) {
+		if (slot_get(d, tag) != SLOT_OUT && slot_get(d, tag) != SLOT_DONE)
+			return false;
+	}
+	return true;
+}
+
+static void settle_nack(struct channel *channel, uint64_t from, uint64_t to, bool requeue)
+{
+	struct deliveries *d = &channel->deliveries;
+	bool multiple;
+	uint64_t highest = 0, count = 0;
+
+	delivery_flush(channel); /* so that acks never come behind a nack that covers them */
+	if (from < d->first)
+		from = d->first;
+	multiple = from == d->first && from <= to && covers_front(d, to);
+	for (uint64_t tag = from; tag <= to; tag++) {
+		if (slot_get(d, tag) != SLOT_OUT)
+			continue;
+		if (!multiple)
+			send_nack(channel, tag, false, requeue);
+		highest = tag;
+		count++;
+		delivery_set(channel, tag, SLOT_DONE);
+	}
+	if (multiple && count > 0)
+		send_nack(channel, highest, count > 1, requeue);
+	deliveries_advance(d);
+}
+
+bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t first, uint64_t last,
+		     struct fault *ret_fault)
+{
+	struct deliveries *d = &channel->deliveries;
+	uint64_t from = first > d->offset ? first - d->offset : 0;
+	uint64_t to = last > d->offset ? last - d->offset : 0;
+
+	if (first == 0 && last == 0)
+		to = d->next - 1;
+	if (to >= d->next || first > last ||
+	    (first == last && first != 0 && (!has_slot(d, to) || slot_get(d, to) != SLOT_OUT))) {
+		*ret_fault =
+		    fault_make(AMQC_PRECONDITION_FAILED, "PRECONDITION_FAILED - unknown delivery tag %llu",
+			       (unsigned long long)last);
+		return false;
+	}
+	if (from < d->first)
+		from = d->first;
+	if (!channel->lane || from > to)
+		return true;
+	if (kind != SETTLE_ACK) {
+		settle_nack(channel, from, to, kind == SETTLE_REQUEUE);
+		return true;
+	}
+	for (uint64_t tag = from; tag <= to; tag++) {
+		if (slot_get(d, tag) == SLOT_OUT)
+			delivery_set(channel, tag, SLOT_ACKED);
+	}
+	return true;
+}
+
+void delivery_requeue(struct channel *channel, uint64_t lane_tag)
+{
+	if (!channel->lane || !has_slot(&channel->deliveries, lane_tag) ||
+	    slot_get(&channel->deliveries, lane_tag) == SLOT_DONE)
+		return;
+	delivery_flush(channel);
+	send_nack(channel, lane_tag, false, true);
+	delivery_set(channel, lane_tag, SLOT_DONE);
+}
+
+void delivery_requeue_all(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+	uint64_t highest = 0;
+
+	delivery_flush(channel);
+	for (uint64_t tag = d->first; tag != d->next; tag++) {
+		if (slot_get(d, tag) == SLOT_DONE)
+			continue;
+		highest = tag;
+		delivery_set(channel, tag, SLOT_DONE);
+	}
+	if (highest > 0 && channel->lane)
+		send_nack(channel, highest, true, true);
+	deliveries_advance(d);
+}
+
+void delivery_take_all(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	for (uint64_t tag = d->first; tag != d->next; tag++) {
+		if (slot_get(d, tag) == SLOT_TAKEN)
+			delivery_set(channel, tag, SLOT_ACKED);
+	}
+}
+
+void delivery_reset(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	for (uint64_t tag = d->first; tag != d->next; tag++)
+		delivery_set(channel, tag, SLOT_DONE);
+	free(d->ring);
+	/* A lane counts from 1; the client's tags go on where they were. */
+	*d = (struct deliveries){.first = 1, .next = 1, .offset = d->offset + d->next - 1};
+}

@@ -1,0 +1,41 @@
+/*
+ * What was delivered on a channel's lane and is not settled, and how the
+ * broker is told. A client's delivery tag is the lane's plus an offset, so that
+ * tags rise through the leases of one channel.
+ *
+ * Acks are collected and sent at the end of the turn: one basic.ack with
+ * multiple for what is settled from the oldest on, single ones for the rest.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+/* A delivery or got message came with this lane tag. False: no memory, or a tag that cannot be. */
+bool delivery_add(struct channel *channel, uint64_t lane_tag, enum slot_state state);
+
+/* Moves one on: PENDING -> OUT, TAKEN -> ACKED, ... */
+void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state state);
+
+static inline uint64_t delivery_client_tag(const struct channel *channel, uint64_t lane_tag)
+{
+	return lane_tag + channel->deliveries.offset;
+}
+
+/* What a client settles. False: a tag it does not have, and *ret_fault says so (406, as the broker would). */
+bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t first, uint64_t last,
+		     struct fault *ret_fault);
+
+/* Gives one message back to its queue. */
+void delivery_requeue(struct channel *channel, uint64_t lane_tag);
+
+/* Gives all back that are not settled. */
+void delivery_requeue_all(struct channel *channel);
+
+/* Handed over and not yet taken by the socket: counts as acked, when the client closes the channel itself. */
+void delivery_take_all(struct channel *channel);
+
+/* Tells the broker what was acked. */
+void delivery_flush(struct channel *channel);
+
+/* The lane is gone: nothing of it can be settled any more. */
+void delivery_reset(struct channel *channel);

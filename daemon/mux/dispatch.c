@@ -1,0 +1,244 @@
+#include "daemon/mux/dispatch.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/consumer.h"
+#include "daemon/mux/delivery.h"
+#include "daemon/mux/flow.h"
+#include "daemon/mux/lane.h"
+#include "daemon/mux/publish.h"
+#include "daemon/mux/queues.h"
+#include "daemon/mux/request.h"
+
+/* The broker did what it may not; name is the method it did it with. */
+static void broken(struct lane *lane, const char *what, const char *name)
+{
+	struct fault fault = fault_make_retryable(AMQC_UNEXPECTED_FRAME, "broker's %s on channel %u: %s",
+						  name, lane->number, what);
+
+	conn_end(&lane->upstream->conn, CONN_END_LOST, &fault);
+}
+
+static void on_close(struct lane *lane, const struct amqc_channel_close *close)
+{
+	struct fault fault =
+	    fault_from_broker(close->reply_code, close->reply_text, close->class_id, close->method_id);
+
+	if (lane->channel)
+		channel_fail_without_lane(lane->channel, &fault);
+	lane_closed_by_broker(lane);
+}
+
+static void on_confirm(struct lane *lane, uint64_t tag, bool multiple, bool nack)
+{
+	if (!confirms_settle(lane, tag, multiple, nack)) {
+		broken(lane, "it confirms what was not sent", "basic.ack");
+		return;
+	}
+	flow_release(lane->upstream);
+}
+
+/* The broker ends a consumer: its queue is gone, for example. */
+static void on_cancel(struct lane *lane, const struct amqc_basic_cancel *cancel)
+{
+	struct channel *channel = lane->channel;
+	struct consumer *consumer = channel ? consumer_find_tag(channel, cancel->consumer_tag) : NULL;
+
+	if (!consumer)
+		return;
+	if (channel->session)
+		channel->session->ops->consumer_cancelled(
+		    channel->session->context, channel->id, consumer->number,
+		    SPAN_LITERAL("the broker cancelled the consumer: its queue "
+				 "was deleted, or has no leader"));
+	consumer_stop(consumer);
+	channel_forget_consumer(channel, consumer);
+	consumer_free(consumer);
+}
+
+/* A consume that nobody waits for any more is undone; another one begins. */
+static void on_consume_ok(struct lane *lane, struct request *request, const struct amqc_method *reply)
+{
+	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
+
+	if (request->consumer) {
+		request->consumer->started = true;
+		return;
+	}
+	cancel.basic_cancel.consumer_tag = reply->basic_consume_ok.consumer_tag;
+	if (!request_send_own(lane, &cancel))
+		log_error("no memory to cancel a consumer");
+	lane_ready(lane);
+}
+
+static void on_cancel_ok(struct request *request)
+{
+	struct consumer *consumer = request->consumer;
+
+	if (!consumer)
+		return;
+	consumer_stop(consumer);
+	channel_forget_consumer(consumer->channel, consumer);
+	consumer_free(consumer);
+}
+
+/* The first request that was sent, if reply may be its answer; otherwise the connection ends. */
+static struct request *take_awaiting(struct lane *lane, const struct amqc_method *reply)
+{
+	struct request *request = list_first(&lane->awaiting, struct request, op.node);
+
+	if (request && request_is_answered_by(request, reply->id))
+		return request;
+	broken(lane, "nobody asked for it", amqc_method_name(reply->id));
+	return NULL;
+}
+
+static void on_reply(struct lane *lane, const struct amqc_method *reply)
+{
+	struct request *request = take_awaiting(lane, reply);
+
+	if (!request)
+		return;
+	queues_request_done(request);
+	if (reply->id == AMQC_BASIC_CONSUME_OK)
+		on_consume_ok(lane, request, reply);
+	else if (reply->id == AMQC_BASIC_CANCEL_OK)
+		on_cancel_ok(request);
+	request_answer(request, reply);
+	request_drop(request);
+}
+
+static void on_got(struct lane *lane)
+{
+	struct request *request = take_awaiting(lane, &lane->in.method);
+	struct channel *channel = lane->channel;
+
+	if (!request)
+		return;
+	list_unlink(&request->op.node);
+	if (channel)
+		consumer_got(request, channel, &lane->in);
+	request_drop(request);
+}
+
+static void on_returned(struct lane *lane)
+{
+	const struct amqc_basic_return *method = &lane->in.method.basic_return;
+	struct publish *publish = confirms_find_returned(lane, method, lane->in.body);
+	struct channel *channel = publish ? publish->op.channel : NULL;
+	struct mux_content content = {&lane->in.header.properties, lane->in.body};
+	struct mux_handed handed;
+
+	if (!channel || !channel->session)
+		return; /* its deadline has passed, or its session is gone */
+	publish->returned = true;
+	handed = channel->session->ops->returned(channel->session->context, channel->id, publish->number,
+						 method, &content);
+	taken_add(channel->session, &(struct taken){.position = handed.position,
+						    .channel = channel->id,
+						    .cost_bytes = publish->cost_bytes});
+}
+
+static void on_content(struct lane *lane, enum assemble_result result)
+{
+	switch (result) {
+	case ASSEMBLE_MORE:
+		return;
+	case ASSEMBLE_FAULT:
+		broken(lane, "frames of a message do not fit together", "content");
+		return;
+	case ASSEMBLE_NO_MEMORY:
+		broken(lane, "no memory for a message", "content");
+		return;
+	case ASSEMBLE_WHOLE:
+		break;
+	}
+	if (lane->in.method.id == AMQC_BASIC_DELIVER && lane->channel)
+		consumer_deliver(lane->channel, &lane->in);
+	else if (lane->in.method.id == AMQC_BASIC_GET_OK)
+		on_got(lane);
+	else if (lane->in.method.id == AMQC_BASIC_RETURN)
+		on_returned(lane);
+	assemble_done(&lane->in);
+}
+
+static void on_method(struct lane *lane, const struct amqc_frame *frame, const struct amqc_method *method)
+{
+	if (amqc_method_has_content(method->id)) {
+		on_content(lane, assemble_method(&lane->in, frame->payload));
+		return;
+	}
+	switch (method->id) {
+	case AMQC_CHANNEL_CLOSE:
+		on_close(lane, &method->channel_close);
+		return;
+	case AMQC_BASIC_ACK:
+		on_confirm(lane, method->basic_ack.delivery_tag, method->basic_ack.multiple, false);
+		return;
+	case AMQC_BASIC_NACK:
+		on_confirm(lane, method->basic_nack.delivery_tag, method->basic_nack.multiple, true);
+		return;
+	case AMQC_BASIC_CANCEL:
+		on_cancel(lane, &method->basic_cancel);
+		return;
+	case AMQC_CHANNEL_FLOW: {
+		struct amqc_method reply = {.id = AMQC_CHANNEL_FLOW_OK};
+
+		reply.channel_flow_ok.active = method->channel_flow.active;
+		lane_control(lane, &reply);
+		return;
+	}
+	default:
+		on_reply(lane, method);
+	}
+}
+
+/* After our channel.close only its answer counts, or a close that crossed it. */
+static void on_closing_lane(struct lane *lane, const struct amqc_frame *frame)
+{
+	struct amqc_method method;
+
+	if (frame->type != AMQC_FRAME_METHOD || amqc_method_decode(frame->payload, &method) != AMQC_OK)
+		return;
+	if (method.id == AMQC_CHANNEL_CLOSE_OK)
+		lane_release(lane);
+	else if (method.id == AMQC_CHANNEL_CLOSE)
+		lane_closed_by_broker(lane);
+}
+
+void dispatch_frame(struct upstream *upstream, const struct amqc_frame *frame)
+{
+	struct lane *lane = lane_find(upstream, frame->channel);
+	struct amqc_method method;
+	enum amqc_result result;
+
+	if (!lane) {
+		struct fault fault = fault_make_retryable(
+		    AMQC_CHANNEL_ERROR, "broker used channel %u, which is not open", frame->channel);
+
+		conn_end(&upstream->conn, CONN_END_LOST, &fault);
+		return;
+	}
+	if (lane->state == LANE_CLOSING) {
+		on_closing_lane(lane, frame);
+		return;
+	}
+	switch (frame->type) {
+	case AMQC_FRAME_METHOD:
+		result = amqc_method_decode(frame->payload, &method);
+		if (result == AMQC_OK)
+			on_method(lane, frame, &method);
+		else
+			broken(lane, amqc_strerror(result), "method");
+		return;
+	case AMQC_FRAME_HEADER:
+		on_content(lane, assemble_header(&lane->in, frame->payload));
+		return;
+	case AMQC_FRAME_BODY:
+		on_content(lane, assemble_body(&lane->in, frame->payload));
+		return;
+	default:
+		broken(lane, "of a type that has no place there", "frame");
+	}
+}

@@ -1,0 +1,211 @@
+#include "daemon/mux/flow.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/consumer.h"
+#include "daemon/mux/lane.h"
+#include "daemon/mux/publish.h"
+#include "daemon/mux/request.h"
+
+#define SLICE_BYTES 16384u   /* what a lane may send in its turn; also the largest body frame */
+#define OUTPUT_MARK 65536u   /* bytes put ahead of the socket */
+#define GETS_PER_SESSION 16u /* under way at once: each may bring a message of any size */
+
+void flow_release(struct upstream *upstream)
+{
+	struct lane *lane, *tmp;
+
+	list_foreach_safe (lane, tmp, &upstream->held, send_node) {
+		list_unlink(&lane->send_node);
+		list_append(&upstream->ready, &lane->send_node);
+		lane->is_ready = true;
+	}
+}
+
+/* Copies encoded frames that have channel 0 in them, method and header, each with the lane's number. */
+static void append_numbered(struct lane *lane, const uint8_t *frames, size_t len, size_t second_at)
+{
+	struct buf *out = &lane->upstream->conn.out;
+	uint8_t *room = buf_reserve(out, len);
+
+	if (!room)
+		return; /* out is marked failed: the connection ends */
+	memcpy(room, frames, len);
+	store_be16(room + 1, lane->number);
+	if (second_at < len)
+		store_be16(room + second_at + 1, lane->number);
+	buf_commit(out, len);
+}
+
+/* Sends what goes before everything queued. False: the lane is gone, its number free. */
+static bool send_control(struct lane *lane)
+{
+	buf_append_span(&lane->upstream->conn.out, buf_span(&lane->control));
+	buf_truncate(&lane->control, 0);
+	buf_release(&lane->control);
+	if (!lane->close_ok_due)
+		return true;
+	lane_release(lane);
+	return false;
+}
+
+static bool window_is_full(const struct upstream *upstream)
+{
+	return upstream->unconfirmed_messages >= upstream->options.unconfirmed_messages ||
+	       (upstream->unconfirmed_messages > 0 &&
+		upstream->unconfirmed_bytes >= upstream->options.unconfirmed_bytes);
+}
+
+static bool get_must_wait(struct session *session)
+{
+	if (!session || (session->get_credit > session->get_used && session->gets < GETS_PER_SESSION))
+		return false;
+	session->gets_held = true;
+	return true;
+}
+
+static bool must_wait(struct upstream *upstream, struct op *op)
+{
+	const struct request *request;
+
+	if (op->kind == OP_PUBLISH)
+		return upstream->state == UPSTREAM_BLOCKED || window_is_full(upstream);
+	request = container_of(op, struct request, op);
+	return request->method == AMQC_BASIC_GET && get_must_wait(request->session);
+}
+
+/* A consumer's prefetch is what basic.qos said last before its basic.consume (RabbitMQ, consumer-prefetch).
+ */
+static bool send_qos(struct lane *lane, const struct consumer *consumer)
+{
+	struct amqc_method qos = {.id = AMQC_BASIC_QOS};
+
+	if (!consumer || lane->prefetch == consumer->prefetch)
+		return true;
+	qos.basic_qos.prefetch_count = consumer->prefetch;
+	if (!request_send_own(lane, &qos))
+		return false;
+	lane->prefetch = consumer->prefetch;
+	return send_control(lane);
+}
+
+/* False: no memory; it stays at the head of the queue. */
+static bool send_request(struct lane *lane, struct request *request)
+{
+	if (request->method == AMQC_BASIC_CONSUME && !send_qos(lane, request->consumer))
+		return false;
+	if (request->method == AMQC_BASIC_GET && request->session) {
+		request->session->gets++;
+		request->counted_get = true;
+	}
+	append_numbered(lane, request->frame, request->frame_len, request->frame_len);
+	list_unlink(&request->op.node);
+	list_append(&lane->awaiting, &request->op.node);
+	return true;
+}
+
+/* A frame that the broker's frame_max does not let through fails alone. */
+static bool fits(struct lane *lane, const struct publish *publish)
+{
+	uint32_t frame_max = lane->upstream->conn.handshake.frame_max;
+
+	return publish->method_len <= frame_max && publish->head_len - publish->method_len <= frame_max;
+}
+
+static void begin_publish(struct lane *lane, struct publish *publish)
+{
+	struct fault fault;
+
+	if (!fits(lane, publish)) {
+		fault = fault_make(AMQC_FRAME_ERROR,
+				   "FRAME_ERROR - the message's properties do not fit into a frame of "
+				   "the broker's (%u bytes)",
+				   lane->upstream->conn.handshake.frame_max);
+		publish_discard(publish, &fault);
+		return;
+	}
+	if (!confirms_push(lane, publish)) {
+		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory to send a publish");
+		publish_discard(publish, &fault);
+		return;
+	}
+	list_unlink(&publish->op.node);
+	append_numbered(lane, publish->data, publish->head_len, publish->method_len);
+	if (publish->body_len > 0)
+		lane->sending = publish;
+}
+
+/* One body frame. */
+static void send_body(struct lane *lane)
+{
+	struct publish *publish = lane->sending;
+	struct buf *out = &lane->upstream->conn.out;
+	uint32_t frame_max = lane->upstream->conn.handshake.frame_max;
+	size_t most = (frame_max < SLICE_BYTES ? frame_max : SLICE_BYTES) - AMQC_FRAME_OVERHEAD;
+	struct span slice = span_first(span_skip(publish_body(publish), publish->body_sent), most);
+	size_t mark = amqc_frame_begin(out, AMQC_FRAME_BODY, lane->number);
+
+	buf_append_span(out, slice);
+	amqc_frame_end(out, mark);
+	publish->body_sent += slice.len;
+	if (publish->body_sent == publish->body_len)
+		publish_sent(lane);
+}
+
+static void set_aside(struct lane *lane, struct list *where, bool ready)
+{
+	list_unlink(&lane->send_node);
+	if (where)
+		list_append(where, &lane->send_node);
+	lane->is_ready = ready;
+}
+
+/* A lane's turn: up to a slice of bytes. */
+static void send_slice(struct lane *lane)
+{
+	struct upstream *upstream = lane->upstream;
+	struct buf *out = &upstream->conn.out;
+	size_t until = buf_len(out) + SLICE_BYTES;
+
+	while (buf_len(out) < until && !buf_failed(out)) {
+		struct op *op;
+
+		if (lane->sending) {
+			send_body(lane);
+			continue;
+		}
+		if (buf_len(&lane->control) > 0 && !send_control(lane))
+			return;
+		op = lane->channel ? list_first(&lane->channel->queue, struct op, node) : NULL;
+		if (!op) {
+			set_aside(lane, NULL, false);
+			return;
+		}
+		if (must_wait(upstream, op)) {
+			set_aside(lane, &upstream->held, false);
+			return;
+		}
+		if (op->kind == OP_PUBLISH)
+			begin_publish(lane, container_of(op, struct publish, op));
+		else if (!send_request(lane, container_of(op, struct request, op))) {
+			set_aside(lane, &upstream->held, false);
+			return;
+		}
+	}
+	/* It may have more: behind the others. */
+	set_aside(lane, &upstream->ready, true);
+}
+
+void flow_pump(struct upstream *upstream)
+{
+	struct conn *conn = &upstream->conn;
+	size_t before = buf_len(&conn->out);
+
+	if (!conn_is_open(conn))
+		return;
+	while (buf_len(&conn->out) < OUTPUT_MARK && !list_empty(&upstream->ready) && !buf_failed(&conn->out))
+		send_slice(list_first(&upstream->ready, struct lane, send_node));
+	if (buf_len(&conn->out) > before)
+		conn_wrote(conn, upstream->mux->now);
+}

@@ -1,0 +1,51 @@
+/*
+ * Lanes: the channel numbers of one connection. A lane is opened ahead (warm)
+ * or when it is needed, in confirm mode, and leased by one channel. It is
+ * closed when its channel leaves, and its number is free again only after
+ * channel.close-ok, in either direction.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+/* The table for a connection that negotiated channel_max. 0 or -ENOMEM. */
+int lanes_begin(struct upstream *upstream, uint16_t channel_max);
+
+/* The connection is gone: frees every lane. Channels were detached before. */
+void lanes_end(struct upstream *upstream);
+
+/* The lane of that number, or NULL. */
+static inline struct lane *lane_find(const struct upstream *upstream, uint16_t number)
+{
+	return upstream->lanes && number <= upstream->lane_max ? upstream->lanes[number] : NULL;
+}
+
+/* Leases a lane to a channel that has none: a warm one, or one newly opened. False: no number is free. */
+bool lane_lease(struct upstream *upstream, struct channel *channel);
+
+/* Opens lanes until enough are warm, as numbers allow. */
+void lanes_warm_up(struct upstream *upstream);
+
+/* Ends the lease and no more: for a lane whose connection is gone. */
+void lane_detach(struct lane *lane);
+
+/*
+ * Ends the lease: channel.close goes out behind what is being sent. What the
+ * lane still holds of requests and publishes must have been answered.
+ */
+void lane_close(struct lane *lane);
+
+/* The broker closed the lane: close-ok goes out, and the lease has ended. */
+void lane_closed_by_broker(struct lane *lane);
+
+/* The broker's close-ok to ours, or our close-ok went out: frees the lane and its number. */
+void lane_release(struct lane *lane);
+
+/* There is something to send on it. */
+void lane_ready(struct lane *lane);
+
+/* Appends a method's frame to what goes before anything queued. */
+void lane_control(struct lane *lane, const struct amqc_method *method);
+
+/* Notes whether its channel could do without it. */
+void lane_set_idle(struct lane *lane, bool idle);

@@ -1,0 +1,22 @@
+# Floor 2: the multiplexer, pure.
+noinst_LIBRARIES += daemon/mux/libmux.a
+daemon_mux_libmux_a_SOURCES = \
+	daemon/mux/mux.c daemon/mux/mux.h daemon/mux/state.h \
+	daemon/mux/assemble.c daemon/mux/assemble.h \
+	daemon/mux/channel.c daemon/mux/channel.h \
+	daemon/mux/conn.c daemon/mux/conn.h \
+	daemon/mux/consumer.c daemon/mux/consumer.h \
+	daemon/mux/credit.c daemon/mux/credit.h \
+	daemon/mux/delivery.c daemon/mux/delivery.h \
+	daemon/mux/dispatch.c daemon/mux/dispatch.h \
+	daemon/mux/flow.c daemon/mux/flow.h \
+	daemon/mux/handshake.c daemon/mux/handshake.h \
+	daemon/mux/lane.c daemon/mux/lane.h \
+	daemon/mux/operations.c \
+	daemon/mux/publish.c daemon/mux/publish.h \
+	daemon/mux/queues.c daemon/mux/queues.h \
+	daemon/mux/redial.c daemon/mux/redial.h \
+	daemon/mux/request.c daemon/mux/request.h \
+	daemon/mux/session.c daemon/mux/session.h \
+	daemon/mux/upstream.c daemon/mux/upstream.h \
+	daemon/mux/vet.c daemon/mux/vet.h

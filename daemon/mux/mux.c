@@ -1,0 +1,226 @@
+#include "daemon/mux/mux.h"
+
+#include "daemon/mux/channel.h"
+#include "daemon/mux/credit.h"
+#include "daemon/mux/session.h"
+#include "daemon/mux/upstream.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define TIMERS_PER_TURN 1024u
+
+int mux_new(const struct mux_options *options, struct mux **ret)
+{
+	struct mux *mux = calloc(1, sizeof(*mux));
+
+	if (!mux)
+		return -ENOMEM;
+	mux->options = *options;
+	mux->timers = TIMERQ_INIT;
+	mux->pool = POOL_INIT;
+	mux->memory = ACCOUNT_INIT(NULL, options->limits.total_memory);
+	list_init(&mux->upstreams);
+	list_init(&mux->sessions);
+	list_init(&mux->touched);
+	list_init(&mux->credits);
+	list_init(&mux->wants);
+	mux->scratch = BUF_INIT;
+	*ret = mux;
+	return 0;
+}
+
+static void run_touched(struct mux *mux)
+{
+	struct channel *channel;
+
+	while ((channel = list_first(&mux->touched, struct channel, touched_node))) {
+		list_unlink(&channel->touched_node);
+		channel_turn(channel);
+	}
+}
+
+void mux_free(struct mux *mux)
+{
+	struct session *session;
+	struct upstream *upstream;
+
+	if (!mux)
+		return;
+	while ((session = list_first(&mux->sessions, struct session, node)))
+		session_end(session);
+	run_touched(mux);
+	while ((upstream = list_first(&mux->upstreams, struct upstream, node)))
+		upstream_free(upstream);
+	pool_deinit(&mux->pool);
+	timerq_deinit(&mux->timers);
+	buf_deinit(&mux->scratch);
+	free(mux);
+}
+
+void mux_set_now(struct mux *mux, struct mono now)
+{
+	mux->now = now;
+}
+
+struct mono mux_next_deadline(const struct mux *mux)
+{
+	return timerq_next(&mux->timers);
+}
+
+void mux_run_timers(struct mux *mux)
+{
+	struct upstream *upstream;
+
+	timerq_run(&mux->timers, mux->now, TIMERS_PER_TURN);
+	list_foreach (upstream, &mux->upstreams, node)
+		upstream_settle(upstream);
+}
+
+void mux_turn(struct mux *mux)
+{
+	struct upstream *upstream;
+
+	run_touched(mux);
+	list_foreach (upstream, &mux->upstreams, node)
+		upstream_turn(upstream);
+	/* Sending may have ended some publishes at once. */
+	run_touched(mux);
+	credit_turn(mux);
+}
+
+uint64_t mux_memory_used(const struct mux *mux)
+{
+	return mux->memory.used;
+}
+
+uint64_t mux_memory_limit(const struct mux *mux)
+{
+	return mux->memory.limit;
+}
+
+uint32_t mux_session_count(const struct mux *mux)
+{
+	return mux->session_count;
+}
+
+/* ------------------------------------------------------------------ looking */
+
+struct upstream *mux_first_upstream(struct mux *mux)
+{
+	return list_first(&mux->upstreams, struct upstream, node);
+}
+
+struct upstream *mux_next_upstream(struct upstream *upstream)
+{
+	return upstream->node.next == &upstream->mux->upstreams
+		   ? NULL
+		   : container_of(upstream->node.next, struct upstream, node);
+}
+
+struct upstream *mux_find_upstream(struct mux *mux, struct span name)
+{
+	struct upstream *upstream;
+
+	if (name.len == 0)
+		return mux_first_upstream(mux);
+	list_foreach (upstream, &mux->upstreams, node) {
+		if (span_equal_str(name, upstream->options.name))
+			return upstream;
+	}
+	return NULL;
+}
+
+void upstream_get_info(const struct upstream *upstream, struct upstream_info *ret)
+{
+	*ret = (struct upstream_info){
+	    .name = upstream->options.name,
+	    .state = upstream->state,
+	    .endpoint = upstream->options.endpoints[upstream->endpoint].label,
+	    .broker = upstream->conn.handshake.broker,
+	    .epoch = upstream->epoch,
+	    .reconnects = upstream->reconnects,
+	    .last_error = upstream->last_fault.text,
+	    .lanes_max = upstream->lane_max,
+	    .lanes_open = upstream->lanes_open,
+	    .lanes_leased = upstream->lanes_leased,
+	    .lanes_warm = upstream->lanes_warm,
+	    .unconfirmed = upstream->unconfirmed_messages,
+	};
+}
+
+static uint64_t sum_channels(const struct session *session, uint32_t *ret_consumers)
+{
+	uint64_t unsettled = 0;
+
+	*ret_consumers = 0;
+	for (uint32_t number = 1; number < session->channel_slots; number++) {
+		const struct channel *channel = session->channels[number].channel;
+
+		if (!channel)
+			continue;
+		unsettled += channel->unsettled;
+		*ret_consumers += channel->consumer_count;
+	}
+	return unsettled;
+}
+
+bool mux_next_session(const struct mux *mux, uint64_t after, struct session_info *ret)
+{
+	const struct session *session;
+
+	list_foreach (session, &mux->sessions, node) {
+		if (session->id <= after)
+			continue;
+		*ret = (struct session_info){
+		    .id = session->id,
+		    .pid = session->creds.pid,
+		    .uid = session->creds.uid,
+		    .gid = session->creds.gid,
+		    .program = span_make(session->program, session->program_len),
+		    .upstream = session->upstream->options.name,
+		    .age_usec = mono_since_usec(mux->now, session->since),
+		    .channels = session->channel_count,
+		    .unacked = session->unacked,
+		    .published = session->published,
+		    .delivered = session->delivered,
+		    .memory_used = session->memory.used,
+		};
+		ret->unconfirmed = sum_channels(session, &ret->consumers);
+		return true;
+	}
+	return false;
+}
+
+static void describe_channel(const struct session *session, const struct channel *channel,
+			     struct channel_info *ret)
+{
+	*ret = (struct channel_info){
+	    .session = session->id,
+	    .id = channel->id,
+	    .lane = channel->lane ? channel->lane->number : 0,
+	    .consumers = channel->consumer_count,
+	    .prefetch = channel->prefetch ? channel->prefetch : session->mux->options.limits.prefetch,
+	    .unconfirmed = channel->unsettled,
+	    .unacked = channel->unacked,
+	};
+}
+
+bool mux_next_channel(const struct mux *mux, uint64_t session_id, uint32_t after, struct channel_info *ret)
+{
+	const struct session *session;
+
+	list_foreach (session, &mux->sessions, node) {
+		uint32_t number = session->id == session_id ? after + 1 : 1;
+
+		if (session->id < session_id)
+			continue;
+		for (; number < session->channel_slots; number++) {
+			if (!session->channels[number].channel)
+				continue;
+			describe_channel(session, session->channels[number].channel, ret);
+			return true;
+		}
+	}
+	return false;
+}

@@ -1,0 +1,309 @@
+/*
+ * What sessions ask of the broker: requests and publishes, on their way from
+ * the front to a channel's queue. Each is vetted, authorized, and completed
+ * with what muxd knows (names, tags) before it counts.
+ */
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/consumer.h"
+#include "daemon/mux/credit.h"
+#include "daemon/mux/publish.h"
+#include "daemon/mux/queues.h"
+#include "daemon/mux/request.h"
+#include "daemon/mux/session.h"
+#include "daemon/mux/vet.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NAME_MAX_BYTES 255u
+
+static bool authorized(struct session *session, const struct amqc_method *method, struct fault *ret_fault)
+{
+	const struct mux_options *options = &session->mux->options;
+
+	return !options->authorize || options->authorize(options->context, &session->creds,
+							 session->upstream->options.name, method, ret_fault);
+}
+
+/* Refuses a request that did not get as far as being one. */
+static void refuse(struct session *session, const struct mux_request *request, enum fault_scope scope,
+		   const struct fault *fault)
+{
+	struct mux_channel_id id = {request->channel, session_generation(session, request->channel)};
+
+	session->ops->refuse(session->context, request->id, id, scope, fault);
+}
+
+/* Refuses it as the broker would: the channel ends with it. */
+static void refuse_with_channel(struct channel *channel, const struct mux_request *request,
+				const struct fault *fault)
+{
+	refuse(channel->session, request, SCOPE_CHANNEL, fault);
+	channel_fail(channel, fault);
+}
+
+/* basic.qos is not sent by itself: each consumer brings its own prefetch. */
+static void set_prefetch(struct channel *channel, const struct mux_request *request)
+{
+	struct amqc_method reply = {.id = AMQC_BASIC_QOS_OK};
+
+	channel->prefetch = request->method->basic_qos.prefetch_count;
+	channel->session->ops->reply(channel->session->context, request->id, channel->id, &reply);
+}
+
+/* Completes a basic.consume: a tag if it has none, and the broker's view of no_ack. */
+static bool prepare_consume(struct channel *channel, const struct mux_request *request,
+			    struct amqc_method *method, char *tag, struct fault *ret_fault)
+{
+	struct amqc_basic_consume *consume = &method->basic_consume;
+
+	if (consumer_find(channel, request->consumer)) {
+		*ret_fault =
+		    fault_make(AMQC_NOT_ALLOWED, "NOT_ALLOWED - consumer number %u is in use on this channel",
+			       request->consumer);
+		return false;
+	}
+	if (consume->consumer_tag.len == 0) {
+		int len = snprintf(tag, NAME_MAX_BYTES, "muxd-%llu-%u-%u-%u",
+				   (unsigned long long)channel->session->id, channel->id.number,
+				   channel->id.generation, request->consumer);
+
+		consume->consumer_tag = span_make(tag, (size_t)len);
+	}
+	if (consumer_find_tag(channel, consume->consumer_tag)) {
+		*ret_fault = fault_make(
+		    AMQC_NOT_ALLOWED, "NOT_ALLOWED - attempt to reuse consumer tag '%.*s' on this channel",
+		    (int)consume->consumer_tag.len, (const char *)consume->consumer_tag.data);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Auto-ack is served by muxd's own acks, when the client's socket has taken
+ * the bytes; the broker sees a consumer that acks. Replies come without.
+ */
+static bool accept_consume(struct channel *channel, const struct mux_request *request,
+			   struct amqc_method *method, struct consumer **ret)
+{
+	struct mux_request completed = *request;
+
+	completed.method = method;
+	*ret = consumer_new(channel, &completed);
+	if (!*ret)
+		return false;
+	method->basic_consume.no_ack = (*ret)->broker_no_ack;
+	return true;
+}
+
+/* Puts a request, ready but for its consumer, into the channel's queue. */
+static void enqueue(struct channel *channel, const struct mux_request *source, struct amqc_method *method)
+{
+	struct consumer *consumer = NULL;
+	struct request *request;
+	enum amqc_result result = AMQC_INCOMPLETE;
+	struct fault fault;
+
+	if (method->id == AMQC_BASIC_CONSUME && !accept_consume(channel, source, method, &consumer)) {
+		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a consumer");
+		refuse(channel->session, source, SCOPE_REQUEST, &fault);
+		return;
+	}
+	result = request_queue(channel, method, source->id, source->timeout_usec, &request);
+	if (result != AMQC_OK) {
+		if (consumer)
+			consumer_free(consumer);
+		fault = result == AMQC_TOO_LONG
+			    ? fault_make(AMQC_SYNTAX_ERROR, "SYNTAX_ERROR - a name is longer than 255 bytes")
+			    : fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a request");
+		refuse(channel->session, source, SCOPE_REQUEST, &fault);
+		return;
+	}
+	request->consumer = consumer;
+	request->no_ack = method->id == AMQC_BASIC_GET && method->basic_get.no_ack;
+	if (!queues_accept(request, channel, method)) {
+		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a queue");
+		request_refuse(request, SCOPE_REQUEST, &fault);
+		request_drop(request);
+		return;
+	}
+	channel_send(channel);
+}
+
+/* Cancelling what is not there, or is being cancelled, is what the client wanted: the broker says cancel-ok
+ * too. */
+static void cancel(struct channel *channel, const struct mux_request *source)
+{
+	struct consumer *consumer = consumer_find(channel, source->consumer);
+	struct amqc_method method = {.id = AMQC_BASIC_CANCEL};
+	struct request *request;
+
+	if (!consumer || consumer->cancelling) {
+		method.id = AMQC_BASIC_CANCEL_OK;
+		channel->session->ops->reply(channel->session->context, source->id, channel->id, &method);
+		return;
+	}
+	method.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
+	if (request_queue(channel, &method, source->id, source->timeout_usec, &request) != AMQC_OK) {
+		struct fault fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a request");
+
+		refuse(channel->session, source, SCOPE_REQUEST, &fault);
+		return;
+	}
+	request->consumer = consumer;
+	consumer_stop(consumer);
+	channel_send(channel);
+}
+
+/* The channel that a request is for, if it is open; else it is refused here. */
+static struct channel *open_channel(struct session *session, const struct mux_request *request)
+{
+	struct channel *channel = session_channel(session, request->channel);
+	struct fault fault;
+
+	if (channel && channel->state == CHANNEL_OPEN)
+		return channel;
+	if (channel)
+		fault = channel->fault;
+	else
+		fault = fault_make(AMQC_CHANNEL_ERROR, "CHANNEL_ERROR - channel %u is not open",
+				   request->channel);
+	refuse(session, request, SCOPE_CHANNEL, &fault);
+	return NULL;
+}
+
+void session_request(struct session *session, const struct mux_request *request)
+{
+	struct amqc_method method = *request->method;
+	char name[NAME_MAX_BYTES + 1], tag[NAME_MAX_BYTES + 1];
+	struct channel *channel;
+	struct fault fault;
+
+	if (!session_claim_request(session, request->id))
+		return;
+	channel = open_channel(session, request);
+	if (!channel)
+		return;
+	if (!vet_method(&method, &fault) || !queues_prepare(channel, &method, name, &fault) ||
+	    !authorized(session, &method, &fault) ||
+	    (method.id == AMQC_BASIC_CONSUME && !prepare_consume(channel, request, &method, tag, &fault))) {
+		refuse_with_channel(channel, request, &fault);
+		return;
+	}
+	if (method.id == AMQC_BASIC_QOS)
+		set_prefetch(channel, request);
+	else if (session->upstream->state == UPSTREAM_FAILED)
+		refuse(session, request, SCOPE_REQUEST, &session->upstream->last_fault);
+	else if (method.id == AMQC_BASIC_CANCEL)
+		cancel(channel, request);
+	else
+		enqueue(channel, request, &method);
+}
+
+/* ------------------------------------------------------------------ publishes */
+
+/* The exchange that was allowed last needs no second look: a stream of messages goes to one. */
+static bool publish_authorized(struct channel *channel, const struct mux_publish *publish,
+			       struct fault *ret_fault)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_PUBLISH};
+	size_t len = publish->exchange.len;
+
+	if (!channel->upstream->mux->options.authorize)
+		return true;
+	if (channel->allowed_known && channel->allowed_len == len &&
+	    (len == 0 || memcmp(channel->allowed, publish->exchange.data, len) == 0))
+		return true;
+	method.basic_publish.exchange = publish->exchange;
+	method.basic_publish.routing_key = publish->routing_key;
+	if (!authorized(channel->session, &method, ret_fault))
+		return false;
+	if (len <= sizeof(channel->allowed)) {
+		channel->allowed_known = true;
+		channel->allowed_len = (uint8_t)len;
+		if (len > 0)
+			memcpy(channel->allowed, publish->exchange.data, len);
+	}
+	return true;
+}
+
+/* A publish to a channel that cannot take it has an outcome all the same. */
+static void not_sent(struct channel *channel, const struct mux_publish *publish, const struct fault *fault)
+{
+	channel->published++;
+	outcome_add(channel, OUTCOME_NOT_SENT, channel->published, fault);
+	credit_release(channel->session, publish->cost_bytes);
+}
+
+/* Refuses it as the broker would: its outcome is told, and the channel ends. */
+static void refuse_publish(struct channel *channel, const struct mux_publish *publish,
+			   const struct fault *fault)
+{
+	not_sent(channel, publish, fault);
+	channel_fail(channel, fault);
+}
+
+/* Credit and size; false: the session has ended. */
+static bool within_limits(struct session *session, const struct mux_publish *publish)
+{
+	struct fault fault;
+
+	if (publish->body.len > session->mux->options.limits.message_max) {
+		fault = fault_make(AMQC_CONTENT_TOO_LARGE,
+				   "CONTENT_TOO_LARGE - a body of %zu bytes; message-max allows %llu",
+				   publish->body.len,
+				   (unsigned long long)session->mux->options.limits.message_max);
+	} else if (!credit_use(session, publish->cost_bytes)) {
+		fault = fault_make(AMQC_RESOURCE_ERROR,
+				   "RESOURCE_ERROR - publish credit overrun: %llu messages and "
+				   "%llu bytes were granted",
+				   (unsigned long long)session->granted_messages,
+				   (unsigned long long)session->granted_bytes);
+	} else {
+		return true;
+	}
+	session_fail(session, &fault);
+	return false;
+}
+
+void session_publish(struct session *session, const struct mux_publish *publish)
+{
+	struct channel *channel = session_channel(session, publish->channel);
+	enum amqc_result result;
+	struct fault fault;
+
+	if (session->ended || !within_limits(session, publish))
+		return;
+	if (!channel) {
+		fault =
+		    fault_make(AMQC_CHANNEL_ERROR, "CHANNEL_ERROR - publish on channel %u, which is not open",
+			       publish->channel);
+		session_fail(session, &fault);
+		return;
+	}
+	session->published++;
+	if (channel->state != CHANNEL_OPEN) {
+		not_sent(channel, publish, &channel->fault);
+		return;
+	}
+	if (session->upstream->state == UPSTREAM_FAILED) {
+		not_sent(channel, publish, &session->upstream->last_fault);
+		return;
+	}
+	if (!vet_properties(publish->properties, &fault) || !publish_authorized(channel, publish, &fault)) {
+		refuse_publish(channel, publish, &fault);
+		return;
+	}
+	result = publish_queue(channel, publish);
+	if (result == AMQC_OK) {
+		channel_send(channel);
+		return;
+	}
+	fault =
+	    result == AMQC_TOO_LONG
+		? fault_make(AMQC_SYNTAX_ERROR, "SYNTAX_ERROR - a name or property is longer than 255 bytes")
+		: fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a publish");
+	refuse_publish(channel, publish, &fault);
+}

@@ -1,0 +1,288 @@
+#include "daemon/mux/publish.h"
+
+#include "daemon/base/log.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/credit.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define CONFIRMS_MIN 16u /* slots of a ring */
+
+static void publish_free(struct mux *mux, struct publish *publish)
+{
+	pool_give(&mux->pool, publish, publish->block_size);
+}
+
+/* Method and header frame into the scratch buffer. */
+static enum amqc_result encode_head(struct mux *mux, const struct mux_publish *publish,
+				    size_t *ret_method_len)
+{
+	struct amqc_content_header header = {AMQC_CLASS_BASIC, publish->body.len, *publish->properties};
+	struct amqc_method method = {.id = AMQC_BASIC_PUBLISH};
+	enum amqc_result result;
+
+	method.basic_publish.exchange = publish->exchange;
+	method.basic_publish.routing_key = publish->routing_key;
+	method.basic_publish.mandatory = publish->mandatory;
+	buf_truncate(&mux->scratch, 0);
+	result = amqc_method_append(&mux->scratch, 0, &method);
+	if (result != AMQC_OK)
+		return result;
+	*ret_method_len = buf_len(&mux->scratch);
+	result = amqc_content_header_append(&mux->scratch, 0, &header);
+	if (result == AMQC_OK && buf_failed(&mux->scratch)) {
+		mux->scratch.failed = false;
+		return AMQC_INCOMPLETE;
+	}
+	return result;
+}
+
+/* Where the names lie in the method frame: behind frame header, ids and the reserved short (section 1.8.3.6).
+ */
+#define EXCHANGE_LEN_AT (7u + 4u + 2u)
+
+static struct publish *publish_new(struct mux *mux, const struct mux_publish *source, size_t method_len)
+{
+	size_t head_len = buf_len(&mux->scratch);
+	size_t size = sizeof(struct publish) + head_len + source->body.len;
+	struct publish *publish = pool_take(&mux->pool, size);
+
+	if (!publish)
+		return NULL;
+	*publish = (struct publish){
+	    .op.kind = OP_PUBLISH,
+	    .cost_bytes = source->cost_bytes,
+	    .block_size = (uint32_t)size,
+	    .method_len = (uint32_t)method_len,
+	    .head_len = (uint32_t)head_len,
+	    .mandatory = source->mandatory,
+	    .exchange_at = EXCHANGE_LEN_AT + 1u,
+	    .exchange_len = (uint8_t)source->exchange.len,
+	    .key_at = EXCHANGE_LEN_AT + 1u + (uint32_t)source->exchange.len + 1u,
+	    .key_len = (uint8_t)source->routing_key.len,
+	    .body_len = source->body.len,
+	};
+	memcpy(publish->data, buf_span(&mux->scratch).data, head_len);
+	if (source->body.len > 0)
+		memcpy(publish->data + head_len, source->body.data, source->body.len);
+	return publish;
+}
+
+enum amqc_result publish_queue(struct channel *channel, const struct mux_publish *source)
+{
+	struct mux *mux = channel->upstream->mux;
+	uint64_t timeout_usec = source->timeout_usec;
+	struct publish *publish;
+	size_t method_len = 0;
+	enum amqc_result result = encode_head(mux, source, &method_len);
+
+	if (result != AMQC_OK)
+		return result;
+	publish = publish_new(mux, source, method_len);
+	if (!publish)
+		return AMQC_INCOMPLETE;
+	if (timeout_usec == 0)
+		timeout_usec = mux->options.limits.publish_timeout_usec;
+	publish->deadline = mono_add_usec(mux->now, timeout_usec);
+	publish->op.channel = channel;
+	publish->number = ++channel->published;
+	channel->unsettled++;
+	list_append(&channel->queue, &publish->op.node);
+	if (!timer_is_set(&channel->timer) || mono_before(publish->deadline, channel->timer.when)) {
+		if (timerq_set(&mux->timers, &channel->timer, publish->deadline) < 0)
+			log_error("no memory for a publish's deadline");
+	}
+	return AMQC_OK;
+}
+
+void outcome_flush(struct channel *channel)
+{
+	const struct fault *fault = fault_is_set(&channel->run_fault) ? &channel->run_fault : NULL;
+	uint64_t first = channel->run_first;
+
+	if (first == 0)
+		return;
+	channel->run_first = 0;
+	if (channel->session)
+		channel->session->ops->outcome(channel->session->context, channel->id, channel->run_kind,
+					       first, channel->run_last, fault);
+}
+
+void outcome_add(struct channel *channel, enum outcome_kind kind, uint64_t number, const struct fault *fault)
+{
+	if (channel->run_first != 0 && channel->run_kind == kind && number == channel->run_last + 1 &&
+	    !fault == !fault_is_set(&channel->run_fault)) {
+		channel->run_last = number;
+		return;
+	}
+	outcome_flush(channel);
+	channel->run_kind = kind;
+	channel->run_first = number;
+	channel->run_last = number;
+	if (fault)
+		channel->run_fault = *fault;
+	else
+		channel->run_fault.code = 0;
+	channel_touch(channel);
+}
+
+void publish_settle(struct publish *publish, enum outcome_kind kind, const struct fault *fault)
+{
+	struct channel *channel = publish->op.channel;
+
+	if (publish->settled)
+		return;
+	publish->settled = true;
+	channel->unsettled--;
+	/* The credit of a returned one comes back when the session has taken the returned body. */
+	if (channel->session && !publish->returned)
+		credit_release(channel->session, publish->cost_bytes);
+	if (!channel->session && kind != OUTCOME_CONFIRMED)
+		log_warning("a publish whose session has ended was not confirmed");
+	outcome_add(channel, kind, publish->number, fault);
+	channel_touch(channel);
+	publish->op.channel = NULL;
+}
+
+void publish_discard(struct publish *publish, const struct fault *fault)
+{
+	struct mux *mux = publish->op.channel->upstream->mux;
+
+	list_unlink(&publish->op.node);
+	publish_settle(publish, OUTCOME_NOT_SENT, fault);
+	publish_free(mux, publish);
+}
+
+/* ------------------------------------------------------------------ confirms */
+
+static bool confirms_grow(struct confirms *confirms)
+{
+	size_t old_slots = confirms->ring ? confirms->mask + 1 : 0;
+	size_t slots = old_slots ? old_slots * 2 : CONFIRMS_MIN;
+	struct publish **ring = calloc(slots, sizeof(*ring));
+
+	if (!ring)
+		return false;
+	for (uint64_t tag = confirms->first; tag != confirms->next; tag++)
+		ring[tag & (slots - 1)] = confirms->ring[tag & confirms->mask];
+	free(confirms->ring);
+	confirms->ring = ring;
+	confirms->mask = slots - 1;
+	return true;
+}
+
+bool confirms_push(struct lane *lane, struct publish *publish)
+{
+	struct confirms *confirms = &lane->confirms;
+	struct upstream *upstream = lane->upstream;
+
+	if ((!confirms->ring || confirms->next - confirms->first > confirms->mask) &&
+	    !confirms_grow(confirms))
+		return false;
+	confirms->ring[confirms->next & confirms->mask] = publish;
+	confirms->next++;
+	upstream->unconfirmed_messages++;
+	upstream->unconfirmed_bytes += publish->body_len;
+	return true;
+}
+
+/* Empties a slot: the window has room again. */
+static void slot_clear(struct lane *lane, uint64_t tag)
+{
+	struct publish **slot = &lane->confirms.ring[tag & lane->confirms.mask];
+	struct publish *publish = *slot;
+	struct upstream *upstream = lane->upstream;
+
+	*slot = NULL;
+	upstream->unconfirmed_messages--;
+	upstream->unconfirmed_bytes -= publish->body_len;
+	if (lane->sending == publish)
+		publish->dropped = true;
+	else
+		publish_free(upstream->mux, publish);
+}
+
+void publish_sent(struct lane *lane)
+{
+	struct publish *publish = lane->sending;
+
+	lane->sending = NULL;
+	if (publish && publish->dropped)
+		publish_free(lane->upstream->mux, publish);
+}
+
+static void slot_settle(struct lane *lane, uint64_t tag, bool nack)
+{
+	struct publish *publish = lane->confirms.ring[tag & lane->confirms.mask];
+	enum outcome_kind kind = nack				? OUTCOME_NACKED
+				 : publish && publish->returned ? OUTCOME_RETURNED
+								: OUTCOME_CONFIRMED;
+
+	if (!publish)
+		return;
+	publish_settle(publish, kind, NULL);
+	slot_clear(lane, tag);
+}
+
+bool confirms_settle(struct lane *lane, uint64_t tag, bool multiple, bool nack)
+{
+	struct confirms *confirms = &lane->confirms;
+	uint64_t from = multiple ? confirms->first : tag;
+
+	if (tag == 0 && multiple)
+		tag = confirms->next - 1;
+	if (tag >= confirms->next || tag < confirms->first)
+		return tag < confirms->first;
+	for (; from <= tag; from++)
+		slot_settle(lane, from, nack);
+	while (confirms->first != confirms->next && !confirms->ring[confirms->first & confirms->mask])
+		confirms->first++;
+	return true;
+}
+
+void confirms_end(struct lane *lane, const struct fault *fault)
+{
+	struct confirms *confirms = &lane->confirms;
+
+	for (uint64_t tag = confirms->first; tag != confirms->next; tag++) {
+		struct publish *publish = confirms->ring[tag & confirms->mask];
+
+		if (!publish)
+			continue;
+		publish_settle(publish, OUTCOME_UNKNOWN, fault);
+		slot_clear(lane, tag);
+	}
+	confirms->first = confirms->next;
+}
+
+struct publish *confirms_find_returned(struct lane *lane, const struct amqc_basic_return *method,
+				       struct span body)
+{
+	const struct confirms *confirms = &lane->confirms;
+
+	for (uint64_t tag = confirms->first; tag != confirms->next; tag++) {
+		struct publish *publish = confirms->ring[tag & confirms->mask];
+
+		if (publish && publish->mandatory && !publish->returned &&
+		    span_equal(method->exchange,
+			       span_make(publish->data + publish->exchange_at, publish->exchange_len)) &&
+		    span_equal(method->routing_key,
+			       span_make(publish->data + publish->key_at, publish->key_len)) &&
+		    span_equal(body, publish_body(publish)))
+			return publish;
+	}
+	return NULL;
+}
+
+void confirms_deinit(struct lane *lane)
+{
+	struct confirms *confirms = &lane->confirms;
+
+	for (uint64_t tag = confirms->first; tag != confirms->next; tag++) {
+		if (confirms->ring[tag & confirms->mask])
+			slot_clear(lane, tag);
+	}
+	free(confirms->ring);
+	*confirms = (struct confirms){0};
+}

@@ -1,0 +1,57 @@
+/*
+ * Publishes, from acceptance to outcome.
+ *
+ * A publish is accepted when it was read whole within credit and limits. It is
+ * copied once, as the frames that will go out, into a block that lives until
+ * its outcome is known: in its channel's queue until the first byte is sent,
+ * in the lane's confirms from then on.
+ *
+ * The outcome is told in ranges at the end of the turn.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+/*
+ * Accepts a publish as the channel's next number, at the end of its queue.
+ * AMQC_OK; AMQC_TOO_LONG: a name or property of more than 255 bytes;
+ * AMQC_INCOMPLETE: no memory. On error nothing was made.
+ */
+enum amqc_result publish_queue(struct channel *channel, const struct mux_publish *publish);
+
+/* Tells the outcome of a publish that has none yet, and gives its credit back. The block stays. */
+void publish_settle(struct publish *publish, enum outcome_kind kind, const struct fault *fault);
+
+/* Settles a publish that is in its channel's queue, not sent, and frees it. */
+void publish_discard(struct publish *publish, const struct fault *fault);
+
+/* Puts number into the outcomes to be told: for one that was read when its channel had ended. */
+void outcome_add(struct channel *channel, enum outcome_kind kind, uint64_t number, const struct fault *fault);
+
+/* Tells what was collected. */
+void outcome_flush(struct channel *channel);
+
+/* The first byte of the publish goes out on the lane: it gets the next tag. False: no memory. */
+bool confirms_push(struct lane *lane, struct publish *publish);
+
+/* The last byte of lane->sending went out, or never will: it may be gone after this. */
+void publish_sent(struct lane *lane);
+
+/* The broker's ack or nack. False: no such tag was sent (the broker's fault). */
+bool confirms_settle(struct lane *lane, uint64_t tag, bool multiple, bool nack);
+
+/* Ends all that is not settled; what is still being sent stays until it is sent. */
+void confirms_end(struct lane *lane, const struct fault *fault);
+
+/* The publish that a basic.return on this lane is about, or NULL. */
+struct publish *confirms_find_returned(struct lane *lane, const struct amqc_basic_return *method,
+				       struct span body);
+
+/* Frees the ring and what is left in it, all settled. */
+void confirms_deinit(struct lane *lane);
+
+/* The parts of a publish. */
+static inline struct span publish_body(const struct publish *publish)
+{
+	return span_make(publish->data + publish->head_len, publish->body_len);
+}

@@ -1,0 +1,252 @@
+#include "daemon/mux/queues.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/request.h"
+
+#include <stdlib.h>
+
+#define GENERATED_RANDOM 12u /* bytes of chance in a generated name */
+
+/* The member of a method that names the queue it uses, or NULL. */
+static struct span *queue_of(struct amqc_method *method)
+{
+	switch (method->id) {
+	case AMQC_QUEUE_DECLARE:
+		return &method->queue_declare.queue;
+	case AMQC_QUEUE_BIND:
+		return &method->queue_bind.queue;
+	case AMQC_QUEUE_UNBIND:
+		return &method->queue_unbind.queue;
+	case AMQC_QUEUE_PURGE:
+		return &method->queue_purge.queue;
+	case AMQC_QUEUE_DELETE:
+		return &method->queue_delete.queue;
+	case AMQC_BASIC_CONSUME:
+		return &method->basic_consume.queue;
+	case AMQC_BASIC_GET:
+		return &method->basic_get.queue;
+	default:
+		return NULL;
+	}
+}
+
+static void remember_last(struct channel *channel, struct span name)
+{
+	if (name.len > sizeof(channel->last_queue))
+		return; /* refused later on, by the codec */
+	memcpy(channel->last_queue, name.data, name.len);
+	channel->last_queue_len = (uint8_t)name.len;
+}
+
+/* The prefix and some base32 digits of chance. */
+static struct span generate_name(struct upstream *upstream, char *name)
+{
+	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
+	const struct mux_options *options = &upstream->mux->options;
+	uint8_t random[GENERATED_RANDOM * 2];
+	size_t len = strlen(upstream->options.queue_prefix);
+
+	options->random(options->context, random, sizeof(random));
+	memcpy(name, upstream->options.queue_prefix, len);
+	for (size_t i = 0; i < sizeof(random); i++)
+		name[len + i] = digits[random[i] % 32];
+	return span_make(name, len + sizeof(random));
+}
+
+static bool is_reserved(const struct upstream *upstream, struct span name)
+{
+	size_t len = strlen(upstream->options.queue_prefix);
+
+	return len > 0 && name.len >= len && memcmp(name.data, upstream->options.queue_prefix, len) == 0;
+}
+
+static struct owned_queue *find_owned(const struct upstream *upstream, struct span name)
+{
+	struct map_node *node = map_find(&upstream->queues, name);
+
+	return node ? container_of(node, struct owned_queue, map_node) : NULL;
+}
+
+static bool prepare_declare(struct channel *channel, struct amqc_queue_declare *declare, char *name,
+			    struct fault *ret_fault)
+{
+	struct owned_queue *owned;
+
+	if (declare->queue.len == 0 && !declare->passive) {
+		declare->queue = generate_name(channel->upstream, name);
+	} else if (is_reserved(channel->upstream, declare->queue) && !declare->passive) {
+		owned = find_owned(channel->upstream, declare->queue);
+		if (!owned || owned->session != channel->session) {
+			*ret_fault =
+			    fault_make(AMQC_ACCESS_REFUSED,
+				       "ACCESS_REFUSED - queue names that begin with '%s' are made by muxd",
+				       channel->upstream->options.queue_prefix);
+			return false;
+		}
+	}
+	remember_last(channel, declare->queue);
+	return true;
+}
+
+bool queues_prepare(struct channel *channel, struct amqc_method *method, char *name, struct fault *ret_fault)
+{
+	struct span *queue = queue_of(method);
+	struct owned_queue *owned;
+	char text[128];
+
+	if (!queue)
+		return true;
+	if (method->id == AMQC_QUEUE_DECLARE) {
+		if (!prepare_declare(channel, &method->queue_declare, name, ret_fault))
+			return false;
+	} else if (queue->len == 0) {
+		if (channel->last_queue_len == 0) {
+			*ret_fault = fault_make(AMQC_NOT_FOUND, "NOT_FOUND - no previously declared queue");
+			return false;
+		}
+		*queue = span_make(channel->last_queue, channel->last_queue_len);
+	}
+	owned = find_owned(channel->upstream, *queue);
+	if (!owned || (owned->session && owned->session == channel->session))
+		return true;
+	*ret_fault = fault_make(AMQC_RESOURCE_LOCKED,
+				"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '%s'",
+				log_clean(text, sizeof(text), *queue));
+	/* One whose session has ended is about to go. */
+	ret_fault->retryable = !owned->session;
+	return false;
+}
+
+static void owned_free(struct owned_queue *owned)
+{
+	map_remove(&owned->upstream->queues, &owned->map_node);
+	list_unlink(&owned->node);
+	free(owned);
+}
+
+static struct owned_queue *owned_new(struct channel *channel, struct span name)
+{
+	struct owned_queue *owned = calloc(1, sizeof(*owned));
+
+	if (!owned)
+		return NULL;
+	owned->upstream = channel->upstream;
+	owned->session = channel->session;
+	owned->state = OWNED_DECLARING;
+	owned->name_len = (uint8_t)name.len;
+	memcpy(owned->name, name.data, name.len);
+	list_init(&owned->node);
+	if (map_add(&channel->upstream->queues, &owned->map_node, span_make(owned->name, owned->name_len)) <
+	    0) {
+		free(owned);
+		return NULL;
+	}
+	list_append(&channel->session->owned, &owned->node);
+	return owned;
+}
+
+bool queues_accept(struct request *request, struct channel *channel, const struct amqc_method *method)
+{
+	struct owned_queue *owned;
+
+	if (method->id == AMQC_QUEUE_DELETE) {
+		request->queue = find_owned(channel->upstream, method->queue_delete.queue);
+	} else if (method->id == AMQC_QUEUE_DECLARE && method->queue_declare.exclusive &&
+		   !method->queue_declare.passive) {
+		owned = find_owned(channel->upstream, method->queue_declare.queue);
+		if (!owned)
+			owned = owned_new(channel, method->queue_declare.queue);
+		if (!owned)
+			return false;
+		request->queue = owned;
+	}
+	if (request->queue)
+		request->queue->pending++;
+	return true;
+}
+
+/* Asks the broker to delete it, by a request of the upstream's own. */
+static void delete_at_broker(struct owned_queue *owned)
+{
+	struct upstream *upstream = owned->upstream;
+	struct amqc_method method = {.id = AMQC_QUEUE_DELETE};
+	struct request *request;
+
+	if (!upstream->housekeeper)
+		upstream->housekeeper = channel_new(upstream, NULL, (struct mux_channel_id){0, 0});
+	method.queue_delete.queue = span_make(owned->name, owned->name_len);
+	owned->state = OWNED_DELETING;
+	if (!upstream->housekeeper ||
+	    request_queue(upstream->housekeeper, &method, 0, UINT64_MAX, &request) != AMQC_OK) {
+		log_error("no memory to delete an exclusive queue of a session that has ended");
+		return;
+	}
+	request->queue = owned;
+	owned->pending++;
+	channel_send(upstream->housekeeper);
+}
+
+/* A request about the queue has ended: what follows from that when nothing else is under way. */
+static void owned_settle(struct owned_queue *owned)
+{
+	if (owned->pending > 0)
+		return;
+	if (owned->state != OWNED_DECLARED)
+		owned_free(owned);
+	else if (!owned->session)
+		delete_at_broker(owned);
+}
+
+void queues_request_failed(struct request *request)
+{
+	struct owned_queue *owned = request->queue;
+
+	if (!owned)
+		return;
+	request->queue = NULL;
+	owned->pending--;
+	owned_settle(owned);
+}
+
+void queues_request_done(struct request *request)
+{
+	struct owned_queue *owned = request->queue;
+
+	if (!owned)
+		return;
+	request->queue = NULL;
+	owned->pending--;
+	owned->state = request->method == AMQC_QUEUE_DECLARE ? OWNED_DECLARED : OWNED_DELETING;
+	owned_settle(owned);
+}
+
+void queues_session_ends(struct session *session)
+{
+	while (!list_empty(&session->owned)) {
+		struct owned_queue *owned = container_of(session->owned.next, struct owned_queue, node);
+
+		list_unlink(&owned->node);
+		owned->session = NULL;
+		owned_settle(owned);
+	}
+}
+
+void queues_connection_lost(struct upstream *upstream)
+{
+	for (size_t i = 0; i < upstream->queues.bucket_count; i++) {
+		struct map_node *node, *next;
+
+		for (node = upstream->queues.buckets[i]; node; node = next) {
+			struct owned_queue *owned = container_of(node, struct owned_queue, map_node);
+
+			next = node->next;
+			/* A declare that still waits to be sent keeps its claim. */
+			if (owned->pending == 0)
+				owned_free(owned);
+			else
+				owned->state = OWNED_DECLARING;
+		}
+	}
+}

@@ -1,0 +1,36 @@
+/*
+ * Queue names, and whose exclusive queue is whose.
+ *
+ * At the broker an exclusive queue belongs to the connection, which all
+ * sessions share. Here it belongs to the session that declared it, from the
+ * moment the declare is accepted; others are told 405, as the broker would
+ * tell another connection. It is deleted when the session ends.
+ *
+ * A queue declared without a name gets one here, so that the name is known
+ * before it is sent. An empty name elsewhere means the one declared last on
+ * the channel (AMQP 0-9-1, queue.bind and others).
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+/*
+ * Fills in empty queue names of a session's method, and refuses what is
+ * somebody else's (405), not there to be meant (404), or reserved (403). The
+ * spans put in point into the channel or into name (255 bytes, the caller's).
+ */
+bool queues_prepare(struct channel *channel, struct amqc_method *method, char *name, struct fault *ret_fault);
+
+/* The prepared method was accepted as this request: an exclusive declare takes the queue. False: no memory.
+ */
+bool queues_accept(struct request *request, struct channel *channel, const struct amqc_method *method);
+
+/* The request ended without, or with, the broker's consent. */
+void queues_request_failed(struct request *request);
+void queues_request_done(struct request *request);
+
+/* Deletes what the session owned. */
+void queues_session_ends(struct session *session);
+
+/* The connection is gone, and every exclusive queue with it. */
+void queues_connection_lost(struct upstream *upstream);

@@ -1,0 +1,199 @@
+#include "daemon/mux/request.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/flow.h"
+#include "daemon/mux/lane.h"
+
+#include <stdlib.h>
+
+/*
+ * What the deadline of a request that the broker never saw, or did not answer,
+ * is called. AMQP has no code for it; the number is HTTP's.
+ */
+#define REQUEST_TIMED_OUT 408u
+
+static void request_timer_fired(struct timer *timer, struct mono now);
+
+static struct request *request_new(struct mux *mux, const struct amqc_method *method, uint16_t number,
+				   enum amqc_result *ret_result)
+{
+	struct request *request = NULL;
+	size_t len;
+
+	buf_truncate(&mux->scratch, 0);
+	*ret_result = amqc_method_append(&mux->scratch, number, method);
+	if (*ret_result != AMQC_OK)
+		return NULL;
+	*ret_result = AMQC_INCOMPLETE;
+	len = buf_len(&mux->scratch);
+	if (buf_failed(&mux->scratch)) {
+		mux->scratch.failed = false;
+		return NULL;
+	}
+	request = calloc(1, sizeof(*request) + len);
+	if (!request)
+		return NULL;
+	request->mux = mux;
+	request->op.kind = OP_REQUEST;
+	request->method = method->id;
+	request->frame_len = len;
+	memcpy(request->frame, mux->scratch.data + mux->scratch.start, len);
+	list_init(&request->op.node);
+	list_init(&request->session_node);
+	timer_init(&request->timer, request_timer_fired);
+	*ret_result = AMQC_OK;
+	return request;
+}
+
+enum amqc_result request_queue(struct channel *channel, const struct amqc_method *method, uint32_t id,
+			       uint64_t timeout_usec, struct request **ret)
+{
+	struct mux *mux = channel->upstream->mux;
+	enum amqc_result result;
+	struct request *request = request_new(mux, method, 0, &result);
+
+	if (!request)
+		return result;
+	request->id = id;
+	request->op.channel = channel;
+	request->channel_id = channel->id;
+	if (timeout_usec == 0)
+		timeout_usec = mux->options.limits.request_timeout_usec;
+	if (timerq_set(&mux->timers, &request->timer, mono_add_usec(mux->now, timeout_usec)) < 0) {
+		free(request);
+		return AMQC_INCOMPLETE;
+	}
+	if (channel->session && id != 0) {
+		request->session = channel->session;
+		list_append(&channel->session->requests, &request->session_node);
+		channel->session->request_count++;
+	}
+	list_append(&channel->queue, &request->op.node);
+	channel->requests++;
+	*ret = request;
+	return AMQC_OK;
+}
+
+bool request_send_own(struct lane *lane, const struct amqc_method *method)
+{
+	enum amqc_result result;
+	struct request *request = request_new(lane->upstream->mux, method, lane->number, &result);
+
+	if (!request)
+		return false;
+	buf_append(&lane->control, request->frame, request->frame_len);
+	if (buf_failed(&lane->control)) {
+		free(request);
+		return false;
+	}
+	list_append(&lane->awaiting, &request->op.node);
+	return true;
+}
+
+bool request_is_answered_by(const struct request *request, enum amqc_method_id reply)
+{
+	switch (request->method) {
+	case AMQC_BASIC_GET:
+		return reply == AMQC_BASIC_GET_OK || reply == AMQC_BASIC_GET_EMPTY;
+	case AMQC_EXCHANGE_UNBIND:
+		return reply == AMQC_EXCHANGE_UNBIND_OK;
+	default:
+		/* Everywhere else the reply's number is the next one. */
+		return (uint32_t)reply == (uint32_t)request->method + 1;
+	}
+}
+
+/* Another get of the session may go. */
+static void get_ended(struct session *session)
+{
+	session->gets--;
+	if (!session->gets_held)
+		return;
+	session->gets_held = false;
+	flow_release(session->upstream);
+}
+
+void request_settle(struct request *request)
+{
+	timerq_clear(&request->mux->timers, &request->timer);
+	if (!request->session)
+		return;
+	list_unlink(&request->session_node);
+	request->session->request_count--;
+	if (request->counted_get)
+		get_ended(request->session);
+	request->session = NULL;
+}
+
+void request_answer(struct request *request, const struct amqc_method *reply)
+{
+	struct session *session = request->session;
+
+	request_settle(request);
+	if (session)
+		session->ops->reply(session->context, request->id, request->channel_id, reply);
+}
+
+void request_refuse(struct request *request, enum fault_scope scope, const struct fault *fault)
+{
+	struct session *session = request->session;
+
+	request_settle(request);
+	if (session)
+		session->ops->refuse(session->context, request->id, request->channel_id, scope, fault);
+}
+
+void request_drop(struct request *request)
+{
+	struct channel *channel = request->op.channel;
+
+	request_settle(request);
+	list_unlink(&request->op.node);
+	if (channel) {
+		channel->requests--;
+		channel_touch(channel);
+	}
+	free(request);
+}
+
+/* Still in the channel's queue: nobody at the broker knows of it. */
+static bool is_unsent(const struct request *request)
+{
+	const struct list *node;
+
+	if (!request->op.channel)
+		return false;
+	for (node = request->op.channel->queue.next; node != &request->op.channel->queue; node = node->next) {
+		if (node == &request->op.node)
+			return true;
+	}
+	return false;
+}
+
+static void request_timer_fired(struct timer *timer, struct mono now)
+{
+	struct request *request = container_of(timer, struct request, timer);
+	bool unsent = is_unsent(request);
+	struct fault fault = fault_make_retryable(
+	    REQUEST_TIMED_OUT, "%s had no answer within its deadline: %s", amqc_method_name(request->method),
+	    unsent ? "it was not sent to the broker" : "the broker did not answer in time");
+
+	request_refuse(request, SCOPE_REQUEST, &fault);
+	if (request->op.channel)
+		channel_request_timed_out(request, unsent);
+}
+
+bool request_id_is_taken(const struct session *session, uint32_t id)
+{
+	const struct request *request;
+
+	if (id == 0)
+		return true;
+	list_foreach (request, &session->requests, session_node) {
+		if (request->id == id)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,46 @@
+/*
+ * A request: a method that the broker answers, and that is answered here
+ * exactly once, by its reply, by a refusal, or at its deadline.
+ *
+ * A request is in its channel's queue until it is sent and in its lane's
+ * awaiting list from then on. When its session is answered early (deadline) or
+ * gone, it stays there without a session, so that the broker's replies keep
+ * their order and what it did can be undone.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+/*
+ * Makes a request and puts it into the channel's queue. The session is the
+ * channel's, the deadline begins now. AMQC_OK and *ret; or AMQC_TOO_LONG (a
+ * name of more than 255 bytes) or AMQC_INCOMPLETE (no memory), and nothing was
+ * made.
+ */
+enum amqc_result request_queue(struct channel *channel, const struct amqc_method *method, uint32_t id,
+			       uint64_t timeout_usec, struct request **ret);
+
+/* Sends one of our own, that nobody is told of, before anything queued. False: no memory. */
+bool request_send_own(struct lane *lane, const struct amqc_method *method);
+
+/* True if reply may answer it. */
+bool request_is_answered_by(const struct request *request, enum amqc_method_id reply);
+
+/* Whether anybody still waits for the answer. */
+static inline bool request_is_wanted(const struct request *request)
+{
+	return request->session != NULL;
+}
+
+/* Tells the session, if it waits: the request is settled for it, but not freed. */
+void request_answer(struct request *request, const struct amqc_method *reply);
+void request_refuse(struct request *request, enum fault_scope scope, const struct fault *fault);
+
+/* The session was answered by other means (a got message), or is gone. */
+void request_settle(struct request *request);
+
+/* Takes it out of wherever it is and frees it, without a word. */
+void request_drop(struct request *request);
+
+/* True if the id is in use or 0. */
+bool request_id_is_taken(const struct session *session, uint32_t id);

@@ -1,0 +1,312 @@
+/*
+ * Sessions: their beginning and end, their channels, credit and settling. What
+ * they ask of the broker is in operations.c.
+ *
+ * A breach of the protocol ends the session: it is marked, the front is told,
+ * and nothing it sends counts from then on. The front ends it for good.
+ */
+#include "daemon/mux/session.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/consumer.h"
+#include "daemon/mux/credit.h"
+#include "daemon/mux/delivery.h"
+#include "daemon/mux/flow.h"
+#include "daemon/mux/publish.h"
+#include "daemon/mux/queues.h"
+#include "daemon/mux/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static int copy_creds(struct mux_creds *to, const struct mux_creds *from)
+{
+	uint32_t *groups = NULL;
+
+	*to = *from;
+	if (from->group_count > 0) {
+		groups = malloc(from->group_count * sizeof(*groups));
+		if (!groups)
+			return -ENOMEM;
+		memcpy(groups, from->groups, from->group_count * sizeof(*groups));
+	}
+	to->groups = groups;
+	return 0;
+}
+
+int session_new(struct mux *mux, const struct session_options *options, struct session **ret)
+{
+	struct session *session;
+
+	if (mux->session_count >= mux->options.limits.sessions)
+		return -EUSERS;
+	session = calloc(1, sizeof(*session));
+	if (!session)
+		return -ENOMEM;
+	if (copy_creds(&session->creds, &options->creds) < 0) {
+		free(session);
+		return -ENOMEM;
+	}
+	session->mux = mux;
+	session->upstream = options->upstream;
+	session->ops = options->ops;
+	session->context = options->context;
+	session->since = mux->now;
+	session->program_len = (uint8_t)span_first(options->program, PROGRAM_MAX).len;
+	if (session->program_len > 0)
+		memcpy(session->program, options->program.data, session->program_len);
+	session->get_credit = options->get_bytes;
+	session->memory = ACCOUNT_INIT(&mux->memory, mux->options.limits.session_memory);
+	list_init(&session->leaving);
+	list_init(&session->requests);
+	list_init(&session->owned);
+	credit_init(session);
+	session->id = ++mux->last_session;
+	list_append(&mux->sessions, &session->node);
+	mux->session_count++;
+	*ret = session;
+	return 0;
+}
+
+void session_end(struct session *session)
+{
+	struct mux *mux = session->mux;
+
+	session->ended = true;
+	while (!list_empty(&session->leaving))
+		channel_abandon(container_of(session->leaving.next, struct channel, node));
+	for (uint32_t number = 1; number < session->channel_slots; number++) {
+		if (session->channels[number].channel)
+			channel_abandon(session->channels[number].channel);
+	}
+	queues_session_ends(session);
+	credit_deinit(session);
+	list_unlink(&session->node);
+	mux->session_count--;
+	free(session->channels);
+	free(session->taken);
+	free((uint32_t *)(uintptr_t)session->creds.groups);
+	free(session);
+}
+
+uint64_t session_id(const struct session *session)
+{
+	return session->id;
+}
+
+struct upstream *session_upstream(const struct session *session)
+{
+	return session->upstream;
+}
+
+bool session_is_ended(const struct session *session)
+{
+	return session->ended;
+}
+
+void session_fail(struct session *session, const struct fault *fault)
+{
+	if (session->ended)
+		return;
+	session->ended = true;
+	session->ops->ended(session->context, fault);
+}
+
+/* ------------------------------------------------------------------ channels */
+
+struct channel *session_channel(const struct session *session, uint32_t number)
+{
+	return number < session->channel_slots ? session->channels[number].channel : NULL;
+}
+
+uint32_t session_generation(const struct session *session, uint32_t number)
+{
+	return number < session->channel_slots ? session->channels[number].generation : 0;
+}
+
+static bool make_slot(struct session *session, uint32_t number)
+{
+	uint32_t slots = session->channel_slots ? session->channel_slots : 4;
+	struct channel_slot *channels;
+
+	if (number < session->channel_slots)
+		return true;
+	while (slots <= number)
+		slots *= 2;
+	channels = realloc(session->channels, slots * sizeof(*channels));
+	if (!channels)
+		return false;
+	memset(channels + session->channel_slots, 0, (slots - session->channel_slots) * sizeof(*channels));
+	session->channels = channels;
+	session->channel_slots = slots;
+	return true;
+}
+
+static void fail_open(struct session *session, uint16_t code, uint32_t number, const char *why)
+{
+	struct fault fault =
+	    fault_make(code, "%s - channel %u cannot be opened: %s", amqc_reply_name(code), number, why);
+
+	session_fail(session, &fault);
+}
+
+void session_open_channel(struct session *session, uint32_t number, uint32_t generation)
+{
+	struct channel *old = session_channel(session, number);
+	struct channel_slot *slot;
+
+	if (session->ended)
+		return;
+	if (number == 0 || number > session->mux->options.limits.channels_per_session) {
+		fail_open(session, AMQC_CHANNEL_ERROR, number,
+			  "the number is out of the range that Welcome gave");
+		return;
+	}
+	if (old && old->state == CHANNEL_OPEN) {
+		fail_open(session, AMQC_CHANNEL_ERROR, number, "it is open");
+		return;
+	}
+	if (generation <= session_generation(session, number)) {
+		fail_open(session, AMQC_CHANNEL_ERROR, number,
+			  "its generation must be higher than the last one");
+		return;
+	}
+	if (!make_slot(session, number)) {
+		fail_open(session, AMQC_RESOURCE_ERROR, number, "no memory");
+		return;
+	}
+	slot = &session->channels[number];
+	if (old) {
+		old->session = NULL; /* a failed one has nothing left to say */
+		channel_touch(old);
+		session->channel_count--;
+	}
+	slot->generation = generation;
+	slot->channel = channel_new(session->upstream, session, (struct mux_channel_id){number, generation});
+	if (!slot->channel)
+		fail_open(session, AMQC_RESOURCE_ERROR, number, "no memory");
+	else
+		session->channel_count++;
+}
+
+void session_close_channel(struct session *session, uint32_t request, uint32_t number)
+{
+	struct channel *channel = session_channel(session, number);
+	struct mux_channel_id id = {number, session_generation(session, number)};
+	struct amqc_method reply = {.id = AMQC_CHANNEL_CLOSE_OK};
+
+	if (!session_claim_request(session, request))
+		return;
+	if (channel) {
+		session->channels[number].channel = NULL;
+		session->channel_count--;
+	}
+	if (channel && channel->state == CHANNEL_OPEN) {
+		session->request_count++;
+		channel_leave(channel, request);
+		return;
+	}
+	if (channel) {
+		channel->session = NULL;
+		channel_touch(channel);
+	}
+	/* Closing what is not open is what the client wanted; AMQP answers alike for a channel that failed.
+	 */
+	session->ops->reply(session->context, request, id, &reply);
+}
+
+/* ------------------------------------------------------------------ requests in general */
+
+static bool close_request_is_taken(const struct session *session, uint32_t id)
+{
+	const struct channel *channel;
+
+	list_foreach (channel, &session->leaving, node) {
+		if (channel->close_request == id)
+			return true;
+	}
+	return false;
+}
+
+bool session_claim_request(struct session *session, uint32_t id)
+{
+	struct fault fault;
+
+	if (session->ended)
+		return false;
+	if (session->request_count >= SESSION_REQUESTS_MAX) {
+		fault = fault_make(AMQC_RESOURCE_ERROR, "RESOURCE_ERROR - more than %u unanswered requests",
+				   SESSION_REQUESTS_MAX);
+	} else if (request_id_is_taken(session, id) || close_request_is_taken(session, id)) {
+		fault =
+		    fault_make(AMQC_COMMAND_INVALID,
+			       "COMMAND_INVALID - request id %u is 0 or that of an unanswered request", id);
+	} else {
+		return true;
+	}
+	session_fail(session, &fault);
+	return false;
+}
+
+bool session_request_local(struct session *session, uint32_t id)
+{
+	return session_claim_request(session, id);
+}
+
+/* ------------------------------------------------------------------ settling and credit */
+
+void session_settle(struct session *session, uint32_t number, enum settle_kind kind, uint64_t first,
+		    uint64_t last)
+{
+	struct channel *channel = session_channel(session, number);
+	struct fault fault;
+
+	/* Of a channel that failed meanwhile the broker has everything back already. */
+	if (session->ended || !channel || channel->state != CHANNEL_OPEN)
+		return;
+	if (!delivery_settle(channel, kind, first, last, &fault))
+		channel_fail(channel, &fault);
+}
+
+void session_consumer_credit(struct session *session, uint32_t number, uint32_t consumer_number,
+			     uint64_t messages, uint64_t bytes)
+{
+	struct channel *channel = session_channel(session, number);
+	struct consumer *consumer;
+
+	if (session->ended || !channel || channel->state != CHANNEL_OPEN)
+		return;
+	consumer = consumer_find(channel, consumer_number);
+	/* It may have been cancelled meanwhile. */
+	if (consumer)
+		consumer_add_credit(consumer, messages, bytes);
+}
+
+void session_get_credit(struct session *session, uint64_t bytes)
+{
+	if (session->ended || bytes <= session->get_credit)
+		return;
+	session->get_credit = bytes;
+	if (session->gets_held) {
+		session->gets_held = false;
+		flow_release(session->upstream);
+	}
+}
+
+void session_want(struct session *session, uint64_t messages, uint64_t bytes)
+{
+	if (!session->ended)
+		credit_want(session, messages, bytes);
+}
+
+void session_credit_totals(const struct session *session, uint64_t *ret_messages, uint64_t *ret_bytes)
+{
+	*ret_messages = session->granted_messages;
+	*ret_bytes = session->granted_bytes;
+}
+
+void session_written(struct session *session, uint64_t position)
+{
+	taken_run(session, position);
+}

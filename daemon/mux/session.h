@@ -1,0 +1,15 @@
+/*
+ * What the modules of mux use of a session, beside what mux.h has for fronts.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+/* The channel of that number, open or failed; NULL: never opened, or closed. */
+struct channel *session_channel(const struct session *session, uint32_t number);
+
+/* The generation it was opened with last; 0: never. */
+uint32_t session_generation(const struct session *session, uint32_t number);
+
+/* Checks a new request's id and that it is not one too many. False: the session has ended. */
+bool session_claim_request(struct session *session, uint32_t id);

@@ -1,0 +1,480 @@
+#include "daemon/mux/upstream.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/delivery.h"
+#include "daemon/mux/dispatch.h"
+#include "daemon/mux/flow.h"
+#include "daemon/mux/lane.h"
+#include "daemon/mux/queues.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* What we offer in the handshake; brokers have lower ones, mostly. */
+#define OFFERED_CHANNEL_MAX 65535u
+#define OFFERED_FRAME_MAX 131072u
+
+/* The names are surface.md's, for status and scripts. */
+const char *upstream_state_name(enum upstream_state state)
+{
+	switch (state) {
+	case UPSTREAM_CONNECTING:
+		return "connecting";
+	case UPSTREAM_UP:
+		return "up";
+	case UPSTREAM_BACKOFF:
+		return "backoff";
+	case UPSTREAM_BLOCKED:
+		return "blocked";
+	case UPSTREAM_FAILED:
+		return "failed";
+	}
+	return "unknown";
+}
+
+/* The one place where the state changes: sessions and the body are told. */
+static void set_state(struct upstream *upstream, enum upstream_state state)
+{
+	struct session *session;
+
+	upstream->state = state;
+	list_foreach (session, &upstream->mux->sessions, node) {
+		if (session->upstream == upstream && !session->ended)
+			session->ops->upstream_changed(session->context);
+	}
+	upstream->ops->changed(upstream->context);
+}
+
+static void arm(struct upstream *upstream, uint64_t usec)
+{
+	struct mux *mux = upstream->mux;
+
+	if (timerq_set(&mux->timers, &upstream->timer, mono_add_usec(mux->now, usec)) < 0)
+		log_error("no memory for a timer of upstream \"%s\"", upstream->options.name);
+}
+
+static const struct upstream_endpoint *endpoint_of(const struct upstream *upstream)
+{
+	return &upstream->options.endpoints[upstream->endpoint];
+}
+
+static void dial(struct upstream *upstream)
+{
+	upstream->endpoint = upstream->redial.endpoint;
+	upstream->dialling = true;
+	arm(upstream, upstream->options.connect_timeout_usec);
+	/* A broker that refuses us does so until it is seen to let us in. */
+	if (upstream->state != UPSTREAM_FAILED)
+		set_state(upstream, UPSTREAM_CONNECTING);
+	upstream->ops->dial(upstream->context, upstream->endpoint);
+}
+
+/* What waits unsent for a broker that refuses us is told so. */
+static void refuse_waiting(struct upstream *upstream)
+{
+	struct channel *channel;
+
+	while ((channel = list_first(&upstream->waiting, struct channel, lane_node)))
+		channel_refuse_waiting(channel, &upstream->last_fault);
+}
+
+static void dial_later(struct upstream *upstream, bool refused)
+{
+	const struct mux_options *options = &upstream->mux->options;
+	uint64_t random, pause;
+
+	options->random(options->context, &random, sizeof(random));
+	pause = redial_failed(&upstream->redial, refused, random);
+	log_warning("upstream \"%s\": %s: %s; trying again in %llu ms", upstream->options.name,
+		    endpoint_of(upstream)->label, upstream->last_fault.text,
+		    (unsigned long long)(pause / USEC_PER_MSEC));
+	set_state(upstream, refused ? UPSTREAM_FAILED : UPSTREAM_BACKOFF);
+	if (refused)
+		refuse_waiting(upstream);
+	arm(upstream, pause);
+}
+
+static void lose_lanes(struct upstream *upstream)
+{
+	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
+		struct lane *lane = upstream->lanes[number];
+
+		if (lane && lane->channel)
+			channel_lost_lane(lane->channel, &upstream->last_fault);
+	}
+	lanes_end(upstream);
+	queues_connection_lost(upstream);
+}
+
+void upstream_settle(struct upstream *upstream)
+{
+	if (!upstream->ending)
+		return;
+	upstream->ending = false;
+	upstream->ops->hang_up(upstream->context);
+	upstream->dialling = false;
+	conn_reset(&upstream->conn);
+	timerq_clear(&upstream->mux->timers, &upstream->timer);
+	lose_lanes(upstream);
+	if (upstream->closing)
+		upstream->ops->changed(upstream->context);
+	else
+		dial_later(upstream, upstream->end == CONN_END_REFUSED);
+}
+
+/* ------------------------------------------------------------------ events of the connection */
+
+static void on_opened(void *context)
+{
+	struct upstream *upstream = context;
+
+	timerq_clear(&upstream->mux->timers, &upstream->timer);
+	if (lanes_begin(upstream, upstream->conn.handshake.channel_max) < 0) {
+		struct fault fault =
+		    fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for the connection");
+
+		conn_end(&upstream->conn, CONN_END_LOST, &fault);
+		return;
+	}
+	redial_succeeded(&upstream->redial);
+	upstream->epoch++;
+	log_notice("upstream \"%s\": connected to %s (%s), vhost \"%s\", epoch %llu", upstream->options.name,
+		   endpoint_of(upstream)->label, upstream->conn.handshake.broker,
+		   endpoint_of(upstream)->vhost, (unsigned long long)upstream->epoch);
+	set_state(upstream, UPSTREAM_UP);
+}
+
+static void on_frame(void *context, const struct amqc_frame *frame)
+{
+	dispatch_frame(context, frame);
+}
+
+static void on_blocked(void *context, bool blocked, struct span reason)
+{
+	struct upstream *upstream = context;
+	char text[128];
+
+	if (blocked) {
+		upstream->last_fault =
+		    fault_make_retryable(AMQC_RESOURCE_ERROR, "broker takes no publishes: %s",
+					 log_clean(text, sizeof(text), reason));
+		log_warning("upstream \"%s\": %s", upstream->options.name, upstream->last_fault.text);
+	} else {
+		log_notice("upstream \"%s\": broker takes publishes again", upstream->options.name);
+		flow_release(upstream);
+	}
+	set_state(upstream, blocked ? UPSTREAM_BLOCKED : UPSTREAM_UP);
+}
+
+/* Dealt with when nobody has lanes or channels on the stack. */
+static void on_ended(void *context, enum conn_end end, const struct fault *fault)
+{
+	struct upstream *upstream = context;
+
+	upstream->ending = true;
+	upstream->end = end;
+	if (!fault_is_set(fault))
+		return;
+	upstream->last_fault = *fault;
+	upstream->last_fault.retryable = true;
+	/* To channels it is a forced close, whatever the cause; the text says which. */
+	if (end == CONN_END_LOST)
+		upstream->last_fault.code = AMQC_CONNECTION_FORCED;
+}
+
+static const struct conn_ops conn_ops = {
+    .opened = on_opened, .frame = on_frame, .blocked = on_blocked, .ended = on_ended};
+
+/* ------------------------------------------------------------------ events of the transport and timers */
+
+void upstream_dialled(struct upstream *upstream)
+{
+	const struct upstream_endpoint *endpoint = endpoint_of(upstream);
+	struct handshake_options options = {
+	    .sasl = upstream->options.sasl,
+	    .user = endpoint->user,
+	    .password = endpoint->password,
+	    .vhost = endpoint->vhost,
+	    .connection_name = upstream->options.name,
+	    .channel_max = OFFERED_CHANNEL_MAX,
+	    .frame_max = OFFERED_FRAME_MAX,
+	    .heartbeat_sec = (uint16_t)upstream->options.heartbeat_sec,
+	};
+
+	conn_begin(&upstream->conn, &options, upstream->mux->now);
+}
+
+void upstream_dial_failed(struct upstream *upstream, const char *reason)
+{
+	if (upstream->ending || !upstream->dialling)
+		return;
+	upstream->dialling = false;
+	timerq_clear(&upstream->mux->timers, &upstream->timer);
+	upstream->last_fault = fault_make_retryable(AMQC_CONNECTION_FORCED, "%s", reason);
+	if (!upstream->closing)
+		dial_later(upstream, false);
+}
+
+void upstream_lost(struct upstream *upstream, const char *reason)
+{
+	struct conn *conn = &upstream->conn;
+	struct fault fault =
+	    conn->state == CONN_HANDSHAKE
+		? fault_make_retryable(AMQC_CONNECTION_FORCED,
+				       "connection to the broker ended in the handshake, %s: %s",
+				       handshake_state_text(conn->handshake.state), reason)
+		: fault_make_retryable(AMQC_CONNECTION_FORCED, "connection to the broker was lost: %s",
+				       reason);
+
+	conn_end(conn, conn->state == CONN_CLOSING ? CONN_END_CLOSED : CONN_END_LOST, &fault);
+	upstream_settle(upstream);
+}
+
+size_t upstream_feed(struct upstream *upstream, struct span bytes)
+{
+	size_t consumed = conn_feed(&upstream->conn, bytes, upstream->mux->now);
+
+	upstream_settle(upstream);
+	return consumed;
+}
+
+/* Dial and handshake took too long. */
+static void connect_timed_out(struct upstream *upstream)
+{
+	struct fault fault = fault_make_retryable(
+	    AMQC_CONNECTION_FORCED, "no connection within connect-timeout (%llu ms)%s",
+	    (unsigned long long)(upstream->options.connect_timeout_usec / USEC_PER_MSEC),
+	    upstream->conn.state == CONN_HANDSHAKE ? ": the peer does not finish the AMQP handshake" : "");
+
+	upstream->ending = true;
+	upstream->end = CONN_END_LOST;
+	upstream->last_fault = fault;
+	upstream_settle(upstream);
+}
+
+static void upstream_timer_fired(struct timer *timer, struct mono now)
+{
+	struct upstream *upstream = container_of(timer, struct upstream, timer);
+
+	if (upstream->closing) {
+		upstream->ending = upstream->dialling;
+		upstream->end = CONN_END_CLOSED;
+		upstream_settle(upstream);
+	} else if (upstream->dialling) {
+		connect_timed_out(upstream);
+	} else {
+		upstream->reconnects += upstream->epoch > 0;
+		dial(upstream);
+	}
+}
+
+/* ------------------------------------------------------------------ a turn */
+
+/* Numbers that will be free soon: being closed. */
+static uint32_t lanes_closing(const struct upstream *upstream)
+{
+	return upstream->lanes_open - upstream->lanes_leased - upstream->lanes_warm;
+}
+
+/* All numbers are in use: channels that would not miss theirs give them up, one for each that waits. */
+static void reclaim_idle(struct upstream *upstream)
+{
+	uint32_t needed = 0, coming = lanes_closing(upstream);
+	struct channel *channel;
+
+	list_foreach (channel, &upstream->waiting, lane_node) {
+		struct lane *lane;
+
+		if (++needed <= coming)
+			continue;
+		lane = list_first(&upstream->idle, struct lane, node);
+		if (!lane)
+			return;
+		delivery_reset(lane->channel);
+		lane_close(lane);
+	}
+}
+
+static void serve_waiting(struct upstream *upstream)
+{
+	struct channel *channel;
+
+	while ((channel = list_first(&upstream->waiting, struct channel, lane_node))) {
+		if (!lane_lease(upstream, channel)) {
+			reclaim_idle(upstream);
+			return;
+		}
+		list_unlink(&channel->lane_node);
+		lane_ready(channel->lane);
+	}
+	lanes_warm_up(upstream);
+}
+
+void upstream_turn(struct upstream *upstream)
+{
+	upstream_settle(upstream);
+	if (!conn_is_open(&upstream->conn))
+		return;
+	serve_waiting(upstream);
+	upstream_pump(upstream);
+}
+
+void upstream_pump(struct upstream *upstream)
+{
+	flow_pump(upstream);
+	if (buf_failed(&upstream->conn.out)) {
+		struct fault fault =
+		    fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for the connection's output");
+
+		conn_end(&upstream->conn, CONN_END_LOST, &fault);
+	}
+}
+
+struct buf *upstream_output(struct upstream *upstream)
+{
+	return &upstream->conn.out;
+}
+
+/* ------------------------------------------------------------------ beginning and end */
+
+static char *copy_string(const char *text, bool *failed)
+{
+	char *copy = strdup(text ? text : "");
+
+	*failed |= !copy;
+	return copy;
+}
+
+static void free_options(struct upstream_options *options)
+{
+	for (size_t i = 0; options->endpoints && i < options->endpoint_count; i++) {
+		struct upstream_endpoint endpoint = options->endpoints[i];
+		char *password = (char *)(uintptr_t)endpoint.password;
+
+		if (password)
+			explicit_bzero(password, strlen(password));
+		free(password);
+		free((char *)(uintptr_t)endpoint.label);
+		free((char *)(uintptr_t)endpoint.vhost);
+		free((char *)(uintptr_t)endpoint.user);
+	}
+	free((struct upstream_endpoint *)(uintptr_t)options->endpoints);
+	free((char *)(uintptr_t)options->name);
+	free((char *)(uintptr_t)options->sasl);
+	free((char *)(uintptr_t)options->queue_prefix);
+}
+
+static int copy_options(struct upstream_options *to, const struct upstream_options *from)
+{
+	struct upstream_endpoint *endpoints = calloc(from->endpoint_count, sizeof(*endpoints));
+	bool failed = !endpoints;
+
+	*to = *from;
+	to->endpoints = endpoints;
+	for (size_t i = 0; endpoints && i < from->endpoint_count; i++) {
+		endpoints[i].label = copy_string(from->endpoints[i].label, &failed);
+		endpoints[i].vhost = copy_string(from->endpoints[i].vhost, &failed);
+		endpoints[i].user = copy_string(from->endpoints[i].user, &failed);
+		endpoints[i].password = copy_string(from->endpoints[i].password, &failed);
+	}
+	to->name = copy_string(from->name, &failed);
+	to->sasl = copy_string(from->sasl, &failed);
+	to->queue_prefix = copy_string(from->queue_prefix, &failed);
+	if (!failed)
+		return 0;
+	free_options(to);
+	return -ENOMEM;
+}
+
+int upstream_new(struct mux *mux, const struct upstream_options *options, const struct upstream_ops *ops,
+		 void *context, struct upstream **ret)
+{
+	struct upstream *upstream;
+
+	if (!list_empty(&mux->upstreams) && mux_find_upstream(mux, span_str(options->name)))
+		return -EEXIST;
+	upstream = calloc(1, sizeof(*upstream));
+	if (!upstream)
+		return -ENOMEM;
+	if (copy_options(&upstream->options, options) < 0) {
+		free(upstream);
+		return -ENOMEM;
+	}
+	upstream->mux = mux;
+	upstream->ops = ops;
+	upstream->context = context;
+	upstream->state = UPSTREAM_CONNECTING;
+	redial_init(&upstream->redial, options->reconnect_min_usec, options->reconnect_max_usec,
+		    options->endpoint_count);
+	timer_init(&upstream->timer, upstream_timer_fired);
+	conn_init(&upstream->conn, &mux->timers, &conn_ops, upstream);
+	list_init(&upstream->warm);
+	list_init(&upstream->ready);
+	list_init(&upstream->held);
+	list_init(&upstream->waiting);
+	list_init(&upstream->idle);
+	list_init(&upstream->orphans);
+	upstream->queues = MAP_INIT;
+	list_append(&mux->upstreams, &upstream->node);
+	*ret = upstream;
+	return 0;
+}
+
+void upstream_start(struct upstream *upstream)
+{
+	dial(upstream);
+}
+
+void upstream_free(struct upstream *upstream)
+{
+	struct fault fault = fault_make(AMQC_CONNECTION_FORCED, "muxd ends");
+	struct channel *channel, *tmp;
+
+	lose_lanes(upstream);
+	list_foreach_safe (channel, tmp, &upstream->orphans, node) {
+		channel_fail_without_lane(channel, &fault);
+		channel_free(channel);
+	}
+	if (upstream->housekeeper) {
+		channel_fail_without_lane(upstream->housekeeper, &fault);
+		channel_free(upstream->housekeeper);
+	}
+	queues_connection_lost(upstream);
+	map_deinit(&upstream->queues);
+	timerq_clear(&upstream->mux->timers, &upstream->timer);
+	conn_deinit(&upstream->conn);
+	free_options(&upstream->options);
+	list_unlink(&upstream->node);
+	free(upstream);
+}
+
+void upstream_close(struct upstream *upstream, uint64_t timeout_usec)
+{
+	upstream->closing = true;
+	arm(upstream, timeout_usec);
+	if (conn_is_open(&upstream->conn)) {
+		conn_close(&upstream->conn, AMQC_REPLY_SUCCESS, "muxd stops");
+		return;
+	}
+	upstream->ending = upstream->dialling;
+	upstream->end = CONN_END_CLOSED;
+	upstream_settle(upstream);
+}
+
+bool upstream_is_closed(const struct upstream *upstream)
+{
+	return upstream->closing && !upstream->dialling;
+}
+
+bool upstream_is_drained(const struct upstream *upstream)
+{
+	const struct channel *channel;
+
+	list_foreach (channel, &upstream->orphans, node) {
+		if (channel->unsettled > 0)
+			return false;
+	}
+	return true;
+}
