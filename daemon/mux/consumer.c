@@ -1,6 +1,7 @@
 #include "daemon/mux/consumer.h"
 
 #include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/credit.h"
 #include "daemon/mux/delivery.h"
@@ -82,7 +83,8 @@ static bool has_credit(const struct consumer *consumer)
 	       consumer->credit_bytes > consumer->used_bytes;
 }
 
-static void hand_over(struct consumer *consumer, uint64_t lane_tag, const struct amqc_basic_deliver *method,
+/* False: the front cannot express the message, and wrote nothing. */
+static bool hand_over(struct consumer *consumer, uint64_t lane_tag, const struct amqc_basic_deliver *method,
 		      const struct mux_content *content)
 {
 	struct channel *channel = consumer->channel;
@@ -92,16 +94,19 @@ static void hand_over(struct consumer *consumer, uint64_t lane_tag, const struct
 	struct mux_handed handed =
 	    session->ops->deliver(session->context, channel->id, consumer->number, tag, method, content);
 
+	if (handed.position == 0)
+		return false;
 	consumer->used_messages++;
 	consumer->used_bytes += handed.cost_bytes;
 	session->delivered++;
 	if (consumer->broker_no_ack)
-		return;
+		return true;
 	delivery_set(channel, lane_tag, no_ack ? SLOT_TAKEN : SLOT_OUT);
 	if (no_ack)
 		taken_add(session, &(struct taken){.position = handed.position,
 						   .channel = channel->id,
 						   .lane_tag = lane_tag});
+	return true;
 }
 
 /* Keeps a copy until there is credit. False: the session's memory is used up. */
@@ -142,25 +147,36 @@ void consumer_stop(struct consumer *consumer)
 }
 
 /*
- * More waits for this consumer than its session may hold: it is cancelled
- * first, so that what is returned does not come again at once.
+ * Ends a consumer from our side, and tells the session why. It is cancelled
+ * first, so that what is returned does not come again at once. Frees it.
  */
-static void overflow(struct consumer *consumer)
+static void end_consumer(struct consumer *consumer, struct span why)
 {
 	struct channel *channel = consumer->channel;
 	struct session *session = channel->session;
 	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
 
 	cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
-	(void)request_send_own(channel->lane, &cancel);
+	if (!request_send_own(channel->lane, &cancel))
+		log_error("no memory to cancel a consumer");
 	lane_ready(channel->lane);
-	session->ops->consumer_cancelled(
-	    session->context, channel->id, consumer->number,
-	    SPAN_LITERAL("the session's memory is used up by messages it did not take: "
-			 "set a lower prefetch, or read faster"));
+	session->ops->consumer_cancelled(session->context, channel->id, consumer->number, why);
 	consumer_stop(consumer);
 	channel_forget_consumer(channel, consumer);
 	consumer_free(consumer);
+}
+
+static void overflow(struct consumer *consumer)
+{
+	end_consumer(consumer, SPAN_LITERAL("the session's memory is used up by messages it did not take: "
+					    "set a lower prefetch, or read faster"));
+}
+
+static void inexpressible(struct consumer *consumer)
+{
+	end_consumer(consumer,
+		     SPAN_LITERAL("a message's headers are too many or nest too deep for muxd's protocol: "
+				  "it went back to its queue"));
 }
 
 void consumer_deliver(struct channel *channel, const struct assemble *content)
@@ -178,26 +194,29 @@ void consumer_deliver(struct channel *channel, const struct assemble *content)
 	}
 	if (!consumer || consumer->cancelling || !channel->session)
 		delivery_requeue(channel, method->delivery_tag);
-	else if (list_empty(&consumer->pending) && has_credit(consumer))
-		hand_over(consumer, method->delivery_tag, method, &view);
-	else if (!hold(consumer, method->delivery_tag, content)) {
+	else if (list_empty(&consumer->pending) && has_credit(consumer)) {
+		if (hand_over(consumer, method->delivery_tag, method, &view))
+			return;
+		delivery_requeue(channel, method->delivery_tag);
+		inexpressible(consumer);
+	} else if (!hold(consumer, method->delivery_tag, content)) {
 		delivery_requeue(channel, method->delivery_tag);
 		overflow(consumer);
 	}
 }
 
 /* What was kept was decoded before, so it decodes again. */
-static void hand_over_held(struct consumer *consumer, const struct held_message *held)
+static bool hand_over_held(struct consumer *consumer, const struct held_message *held)
 {
 	struct amqc_method method;
 	struct amqc_content_header header;
 	struct mux_content view = {
 	    &header.properties, span_make(held->data + held->method_len + held->header_len, held->body_len)};
 
-	if (amqc_method_decode(span_make(held->data, held->method_len), &method) == AMQC_OK &&
-	    amqc_content_header_decode(span_make(held->data + held->method_len, held->header_len), &header) ==
-		AMQC_OK)
-		hand_over(consumer, held->lane_tag, &method.basic_deliver, &view);
+	return amqc_method_decode(span_make(held->data, held->method_len), &method) == AMQC_OK &&
+	       amqc_content_header_decode(span_make(held->data + held->method_len, held->header_len),
+					  &header) == AMQC_OK &&
+	       hand_over(consumer, held->lane_tag, &method.basic_deliver, &view);
 }
 
 void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes)
@@ -209,7 +228,10 @@ void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t 
 	while (!list_empty(&consumer->pending) && has_credit(consumer)) {
 		struct held_message *held = container_of(consumer->pending.next, struct held_message, node);
 
-		hand_over_held(consumer, held);
+		if (!hand_over_held(consumer, held)) {
+			inexpressible(consumer); /* what is held goes back with it */
+			return;
+		}
 		held_free(consumer, held);
 	}
 }
@@ -220,6 +242,7 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 	struct mux_content view = {&content->header.properties, content->body};
 	struct session *session = request->session;
 	uint64_t tag = request->no_ack ? 0 : delivery_client_tag(channel, method->delivery_tag);
+	struct mux_handed handed;
 
 	if (!delivery_add(channel, method->delivery_tag, request->no_ack ? SLOT_DONE : SLOT_OUT)) {
 		struct fault fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a message");
@@ -231,9 +254,17 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 		delivery_requeue(channel, method->delivery_tag);
 		return;
 	}
-	session->get_used +=
-	    session->ops->got(session->context, request->id, request->channel_id, tag, method, &view)
-		.cost_bytes;
+	handed = session->ops->got(session->context, request->id, request->channel_id, tag, method, &view);
+	if (handed.position == 0) {
+		struct fault fault =
+		    fault_make(AMQC_SYNTAX_ERROR, "the message's headers are too many or nest too deep "
+						  "for muxd's protocol: it went back to its queue");
+
+		delivery_requeue(channel, method->delivery_tag);
+		request_refuse(request, SCOPE_REQUEST, &fault);
+		return;
+	}
+	session->get_used += handed.cost_bytes;
 	session->delivered++;
 	request_settle(request);
 }

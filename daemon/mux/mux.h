@@ -245,7 +245,7 @@ struct session_ops {
 		       const struct fault *fault);
 	/*
 	 * The reply to basic.get that has a message. tag 0: needs no ack. got and
-	 * deliver return 0 if the front's protocol cannot express the message
+	 * deliver return position 0 if the front's protocol cannot express the message
 	 * (headers too deep or too many: PROTOCOL.md, "Frames"): nothing was
 	 * written, the message goes back, and the get (502, SCOPE_REQUEST), or the
 	 * consumer (consumer_cancelled) ends.
