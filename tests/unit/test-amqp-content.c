@@ -237,6 +237,9 @@ START_TEST(header__too_long_property_is_refused_and_nothing_written)
 	}
 	header.properties.headers = span_make(bytes, UINT32_MAX);
 	ck_assert_int_eq(amqc_content_header_append(&out, 1, &header), AMQC_TOO_LONG);
+	/* the sum of the sizes must not wrap around to a small one */
+	header.properties.headers = span_make(bytes, SIZE_MAX);
+	ck_assert_int_eq(amqc_content_header_append(&out, 1, &header), AMQC_TOO_LONG);
 	ck_assert_uint_eq(buf_len(&out), 0);
 	buf_deinit(&out);
 }
