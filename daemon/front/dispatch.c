@@ -252,6 +252,14 @@ static void do_channel_close(struct ipc *ipc, const Muxd__V1__ClientFrame *frame
 static void do_channel_open(struct ipc *ipc, const Muxd__V1__ClientFrame *frame,
 			    const struct ipc_frame *bytes)
 {
+	struct fault fault;
+
+	if (frame->channel > ipc->limits.channels_max) {
+		fault = fault_make(504, "CHANNEL_ERROR - channel %u is above channels_max, %u",
+				   frame->channel, ipc->limits.channels_max);
+		ipc_fail(ipc, &fault);
+		return;
+	}
 	session_open_channel(ipc->session, frame->channel, frame->channel_open->generation);
 }
 

@@ -51,7 +51,7 @@ struct mux_handed ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, 
 		buf_commit(out, IPC_FRAME_PREFIX + header_len + payload.len);
 	}
 	stream_mark(ipc->stream); /* without memory too: the stream then ends by it */
-	if (buf_len(out) > ipc->front->options.session_memory)
+	if (buf_len(out) > ipc->limits.session_memory)
 		cut_off(ipc);
 	return handed(ipc, header_len + payload.len);
 }
@@ -192,11 +192,11 @@ void ipc_send_welcome(struct ipc *ipc)
 	welcome.has_session = true;
 	welcome.session = session_id(ipc->session);
 	welcome.has_channels_max = true;
-	welcome.channels_max = options->channels_max;
+	welcome.channels_max = ipc->limits.channels_max;
 	welcome.has_requests_max = true;
 	welcome.requests_max = SESSION_REQUESTS_MAX;
 	welcome.has_message_max = true;
-	welcome.message_max = options->message_max;
+	welcome.message_max = ipc->limits.message_max;
 	welcome.credit = &credit;
 	welcome.upstream = &upstream;
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_WELCOME;

@@ -21,18 +21,26 @@
 
 struct front;
 
+/* What one process may have; the front's own, or less. */
+struct front_limits {
+	uint64_t message_max;	 /* bytes of a body */
+	uint64_t session_memory; /* bytes that may wait for a peer that does not read */
+	uint32_t channels_max;	 /* the highest channel number */
+	uint32_t sessions_per_uid;
+};
+
 struct front_options {
 	struct loop *loop;
 	struct mux *mux;
-	const char *version; /* "0.1.0"; outlives the front */
-	uint64_t message_max;
-	uint64_t session_memory; /* bytes that may wait for a peer that does not read */
-	uint32_t channels_max;
-	uint32_t sessions_max;	       /* connections, Hello said or not */
-	uint32_t sessions_per_uid_max; /* the same of one uid */
-	/* May this process use this upstream at all? False with *ret_fault set. NULL: yes. */
+	const char *version;	    /* "0.1.0"; outlives the front */
+	struct front_limits limits; /* of everyone */
+	uint32_t sessions_max;	    /* connections, Hello said or not */
+	/*
+	 * May this process use this upstream at all? False with *ret_fault
+	 * set. limits are the front's, and may be lowered. NULL: everybody may.
+	 */
 	bool (*admit)(void *context, const struct mux_creds *creds, const char *upstream,
-		      struct fault *ret_fault);
+		      struct front_limits *limits, struct fault *ret_fault);
 	void *context;
 };
 

@@ -176,8 +176,12 @@ static bool make_session(struct ipc *ipc, const Muxd__V1__Hello *hello, struct u
 	int r;
 
 	if (options->admit &&
-	    !options->admit(options->context, &session.creds, upstream_name(upstream), ret_fault))
+	    !options->admit(options->context, &session.creds, upstream_name(upstream), &ipc->limits, ret_fault))
 		return false;
+	if (users_count(&ipc->front->users, ipc->peer.uid) > ipc->limits.sessions_per_uid) {
+		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions of this user");
+		return false;
+	}
 	r = session_new(options->mux, &session, &ipc->session);
 	if (r == -EUSERS)
 		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions");
@@ -218,7 +222,7 @@ static void fail_size(struct ipc *ipc, enum ipc_frame_result result, struct span
 	else
 		fault = fault_make(311, "CONTENT_TOO_LARGE - a payload of %u bytes; message-max is %llu",
 				   (unsigned int)load_be32(front_of_frame.data + 4),
-				   (unsigned long long)ipc->front->options.message_max);
+				   (unsigned long long)ipc->limits.message_max);
 	ipc_fail(ipc, &fault);
 }
 
@@ -305,8 +309,7 @@ static size_t on_bytes(void *context, struct span bytes, size_t *ret_need)
 
 	while (is_reading(ipc)) {
 		size_t size = 0;
-		enum ipc_frame_result result =
-		    ipc_frame_parse(rest, ipc->front->options.message_max, &frame, &size);
+		enum ipc_frame_result result = ipc_frame_parse(rest, ipc->limits.message_max, &frame, &size);
 
 		if (result == IPC_FRAME_INCOMPLETE) {
 			*ret_need = size;
@@ -352,6 +355,7 @@ static struct ipc *make_ipc(struct front *front, int fd)
 		return NULL;
 	}
 	ipc->front = front;
+	ipc->limits = front->options.limits;
 	ipc->accepted = loop_now(front->options.loop);
 	timer_init(&ipc->hello_timer, on_hello_timeout);
 	loop_task_init(&ipc->end_task, run_end);
@@ -381,7 +385,7 @@ void front_accept(struct front *front, int fd)
 		turn_away(ipc, "");
 		return;
 	}
-	if (!users_enter(&front->users, ipc->peer.uid, front->options.sessions_per_uid_max)) {
+	if (!users_enter(&front->users, ipc->peer.uid, front->options.limits.sessions_per_uid)) {
 		turn_away(ipc, " of this user");
 		return;
 	}

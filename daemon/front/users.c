@@ -47,6 +47,13 @@ bool users_enter(struct users *users, uint32_t uid, uint32_t max)
 	return true;
 }
 
+uint32_t users_count(const struct users *users, uint32_t uid)
+{
+	const struct users_entry *entry = find(users, uid);
+
+	return entry ? entry->count : 0;
+}
+
 void users_leave(struct users *users, uint32_t uid)
 {
 	struct users_entry *entry = find(users, uid);

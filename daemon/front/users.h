@@ -24,5 +24,7 @@ void users_deinit(struct users *users);
 /* Counts one more. False if that would be more than max, or there is no memory. */
 bool users_enter(struct users *users, uint32_t uid, uint32_t max) __attribute__((warn_unused_result));
 
+uint32_t users_count(const struct users *users, uint32_t uid);
+
 /* Takes back what users_enter() counted. */
 void users_leave(struct users *users, uint32_t uid);

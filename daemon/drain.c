@@ -1,0 +1,87 @@
+#include "daemon/muxd-private.h"
+
+#include "daemon/base/log.h"
+#include "daemon/notify.h"
+
+/* For connection.close and its answer, and for last words to sessions. */
+#define CLOSE_USEC (5 * USEC_PER_SEC)
+
+static void set_phase_timer(struct muxd *muxd, uint64_t usec)
+{
+	if (loop_set_timer(muxd->loop, &muxd->phase_timer, mono_add_usec(loop_now(muxd->loop), usec)) < 0)
+		loop_stop(muxd->loop); /* it could last for ever */
+}
+
+static void begin_closing(struct muxd *muxd)
+{
+	struct fault fault = fault_make_retryable(320, "CONNECTION_FORCED - muxd stops");
+
+	if (front_count(muxd->front) > 0)
+		log_notice("%zu sessions have not left in time and are ended", front_count(muxd->front));
+	muxd->phase = MUXD_CLOSING;
+	front_end_all(muxd->front, &fault);
+	for (size_t i = 0; i < muxd->upstream_count; i++)
+		upstream_close(uplink_upstream(muxd->upstreams[i].uplink), CLOSE_USEC);
+	set_phase_timer(muxd, CLOSE_USEC);
+}
+
+static void on_phase_timer(struct timer *timer, struct mono now)
+{
+	struct muxd *muxd = container_of(timer, struct muxd, phase_timer);
+
+	if (muxd->phase == MUXD_LEAVING)
+		begin_closing(muxd);
+	else
+		loop_stop(muxd->loop);
+}
+
+void drain_begin(struct muxd *muxd)
+{
+	uint64_t timeout_usec = muxd->options.conf->drain_timeout_usec;
+
+	switch (muxd->phase) {
+	case MUXD_RUNNING:
+		muxd->phase = MUXD_LEAVING;
+		notify_stopping(timeout_usec + 2 * CLOSE_USEC);
+		muxd->listener = listener_close(muxd->listener);
+		front_go_away(muxd->front, timeout_usec);
+		timer_init(&muxd->phase_timer, on_phase_timer);
+		set_phase_timer(muxd, timeout_usec);
+		break;
+	case MUXD_LEAVING:
+		begin_closing(muxd);
+		break;
+	case MUXD_CLOSING:
+		loop_stop(muxd->loop);
+		break;
+	}
+}
+
+/* True if nothing is left that a session published and that has no outcome yet. */
+static bool is_settled(const struct muxd *muxd)
+{
+	struct upstream_info info;
+
+	for (size_t i = 0; i < muxd->upstream_count; i++) {
+		upstream_get_info(uplink_upstream(muxd->upstreams[i].uplink), &info);
+		if (info.unconfirmed > 0)
+			return false;
+	}
+	return mux_memory_used(muxd->mux) == 0;
+}
+
+static bool is_closed(const struct muxd *muxd)
+{
+	for (size_t i = 0; i < muxd->upstream_count; i++)
+		if (!upstream_is_closed(uplink_upstream(muxd->upstreams[i].uplink)))
+			return false;
+	return front_count(muxd->front) == 0 && !loop_is_draining(muxd->loop);
+}
+
+void drain_turn(struct muxd *muxd)
+{
+	if (muxd->phase == MUXD_LEAVING && front_count(muxd->front) == 0 && is_settled(muxd))
+		begin_closing(muxd);
+	if (muxd->phase == MUXD_CLOSING && is_closed(muxd))
+		loop_stop(muxd->loop);
+}

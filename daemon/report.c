@@ -1,0 +1,215 @@
+/*
+ * What muxd tells about itself beside the protocol: log lines when an
+ * upstream changes, systemd's status line, and the dump for SIGUSR1.
+ */
+#include "daemon/muxd-private.h"
+
+#include "daemon/base/log.h"
+#include "daemon/notify.h"
+
+#include <stdio.h>
+
+#define STATUS_INTERVAL_USEC USEC_PER_SEC
+#define STATUS_BYTES_MAX 400u
+#define TEXT_BYTES_MAX 128u
+#define DUMP_SESSIONS_MAX 1000u
+#define DUMP_CHANNELS_MAX 1000u
+
+/* ------------------------------------------------------------------ upstreams */
+
+static void log_upstream(const struct upstream_info *info, const char *error)
+{
+	char broker[TEXT_BYTES_MAX];
+	struct log_field fields[] = {{"UPSTREAM", info->name}, {"UPSTREAM_STATE", upstream_state_name(info->state)}};
+
+	switch (info->state) {
+	case UPSTREAM_UP:
+		log_write(LOG_LEVEL_NOTICE, fields, 2, "upstream \"%s\": up, %s at %s", info->name,
+			  log_clean(broker, sizeof(broker), span_str(info->broker)), info->endpoint);
+		break;
+	case UPSTREAM_CONNECTING:
+		log_write(LOG_LEVEL_DEBUG, fields, 2, "upstream \"%s\": connecting to %s", info->name,
+			  info->endpoint);
+		break;
+	default:
+		log_write(info->state == UPSTREAM_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, fields, 2,
+			  "upstream \"%s\": %s (%s): %s", info->name, upstream_state_name(info->state),
+			  info->endpoint, error);
+		break;
+	}
+}
+
+/* The same failure, try after try, is told once. */
+static void tell_upstream(struct muxd_upstream *upstream)
+{
+	struct upstream_info info;
+	char error[REPORTED_TEXT_MAX];
+	bool is_trouble;
+
+	upstream_get_info(uplink_upstream(upstream->uplink), &info);
+	log_clean(error, sizeof(error), span_str(info.last_error));
+	is_trouble = info.state == UPSTREAM_BACKOFF || info.state == UPSTREAM_FAILED;
+	if (info.state == upstream->told_state && strcmp(error, upstream->told_error) == 0)
+		return;
+	if (info.state == UPSTREAM_CONNECTING) {
+		log_upstream(&info, error);
+		return;
+	}
+	upstream->told_state = info.state;
+	(void)snprintf(upstream->told_error, sizeof(upstream->told_error), "%s", is_trouble ? error : "");
+	log_upstream(&info, error);
+}
+
+/* ------------------------------------------------------------------ systemd */
+
+static size_t append_upstream(char *out, size_t size, size_t used, const struct upstream *upstream)
+{
+	struct upstream_info info;
+	char error[TEXT_BYTES_MAX];
+	bool is_up;
+	int n;
+
+	upstream_get_info(upstream, &info);
+	is_up = info.state == UPSTREAM_UP;
+	n = snprintf(out + used, size - used, "; %s: %s%s%s, %u lanes leased", info.name,
+		     upstream_state_name(info.state), is_up || !*info.last_error ? "" : ": ",
+		     is_up ? "" : log_clean(error, sizeof(error), span_str(info.last_error)), info.lanes_leased);
+	return n < 0 ? used : used + (size_t)n;
+}
+
+static void tell_status(struct muxd *muxd)
+{
+	char text[STATUS_BYTES_MAX];
+	size_t used;
+
+	muxd->told_sessions = mux_session_count(muxd->mux);
+	used = (size_t)snprintf(text, sizeof(text), "%u sessions%s", muxd->told_sessions,
+				muxd->phase == MUXD_RUNNING ? "" : ", leaving");
+	for (size_t i = 0; i < muxd->upstream_count && used < sizeof(text); i++)
+		used = append_upstream(text, sizeof(text), used, uplink_upstream(muxd->upstreams[i].uplink));
+	notify_status(text);
+}
+
+static void set_timer(struct muxd *muxd, struct timer *timer, uint64_t usec)
+{
+	if (loop_set_timer(muxd->loop, timer, mono_add_usec(loop_now(muxd->loop), usec)) < 0)
+		log_error("no memory for a timer");
+}
+
+static void on_status_timer(struct timer *timer, struct mono now)
+{
+	struct muxd *muxd = container_of(timer, struct muxd, status_timer);
+
+	if (!muxd->status_due)
+		return;
+	muxd->status_due = false;
+	tell_status(muxd);
+	set_timer(muxd, timer, STATUS_INTERVAL_USEC);
+}
+
+/* The loop turns: that is what the watchdog wants to know. */
+static void on_watchdog_timer(struct timer *timer, struct mono now)
+{
+	struct muxd *muxd = container_of(timer, struct muxd, watchdog_timer);
+
+	notify_watchdog();
+	set_timer(muxd, timer, notify_watchdog_usec());
+}
+
+void report_turn(struct muxd *muxd)
+{
+	for (size_t i = 0; i < muxd->upstream_count; i++) {
+		if (!muxd->upstreams[i].changed)
+			continue;
+		muxd->upstreams[i].changed = false;
+		muxd->status_due = true;
+		tell_upstream(&muxd->upstreams[i]);
+	}
+	if (mux_session_count(muxd->mux) != muxd->told_sessions)
+		muxd->status_due = true;
+	if (muxd->status_due && !timer_is_set(&muxd->status_timer))
+		set_timer(muxd, &muxd->status_timer, 0);
+}
+
+void report_init(struct muxd *muxd)
+{
+	timer_init(&muxd->status_timer, on_status_timer);
+	timer_init(&muxd->watchdog_timer, on_watchdog_timer);
+	if (notify_watchdog_usec() > 0)
+		set_timer(muxd, &muxd->watchdog_timer, notify_watchdog_usec());
+}
+
+void report_deinit(struct muxd *muxd)
+{
+	loop_clear_timer(muxd->loop, &muxd->status_timer);
+	loop_clear_timer(muxd->loop, &muxd->watchdog_timer);
+}
+
+/* ------------------------------------------------------------------ the dump */
+
+static void dump_upstream(const struct upstream *upstream)
+{
+	struct upstream_info info;
+	char error[REPORTED_TEXT_MAX];
+	char broker[TEXT_BYTES_MAX];
+
+	upstream_get_info(upstream, &info);
+	log_notice("dump: upstream \"%s\": %s, %s, broker \"%s\", epoch %llu, reconnects %llu, lanes max %u open %u "
+		   "leased %u warm %u, unconfirmed %llu, last error \"%s\"",
+		   info.name, upstream_state_name(info.state), info.endpoint,
+		   log_clean(broker, sizeof(broker), span_str(info.broker)), (unsigned long long)info.epoch,
+		   (unsigned long long)info.reconnects, info.lanes_max, info.lanes_open, info.lanes_leased,
+		   info.lanes_warm, (unsigned long long)info.unconfirmed,
+		   log_clean(error, sizeof(error), span_str(info.last_error)));
+}
+
+static void dump_sessions(const struct mux *mux)
+{
+	struct session_info info = {0};
+	char program[TEXT_BYTES_MAX];
+	unsigned int count = 0;
+
+	while (mux_next_session(mux, info.id, &info)) {
+		if (count++ == DUMP_SESSIONS_MAX) {
+			log_notice("dump: and more sessions");
+			break;
+		}
+		log_notice("dump: session %llu: pid %u, uid %u, \"%s\", upstream \"%s\", %llu s, channels %u, consumers "
+			   "%u, unconfirmed %llu, unacked %llu, published %llu, delivered %llu, memory %llu",
+			   (unsigned long long)info.id, info.pid, info.uid,
+			   log_clean(program, sizeof(program), info.program), info.upstream,
+			   (unsigned long long)(info.age_usec / USEC_PER_SEC), info.channels, info.consumers,
+			   (unsigned long long)info.unconfirmed, (unsigned long long)info.unacked,
+			   (unsigned long long)info.published, (unsigned long long)info.delivered,
+			   (unsigned long long)info.memory_used);
+	}
+}
+
+static void dump_channels(const struct mux *mux)
+{
+	struct channel_info info = {0};
+	unsigned int count = 0;
+
+	while (mux_next_channel(mux, info.session, info.id.number, &info)) {
+		if (count++ == DUMP_CHANNELS_MAX) {
+			log_notice("dump: and more channels");
+			break;
+		}
+		log_notice("dump: session %llu channel %u/%u: lane %u, consumers %u, prefetch %u, unconfirmed %llu, "
+			   "unacked %llu",
+			   (unsigned long long)info.session, info.id.number, info.id.generation, info.lane,
+			   info.consumers, info.prefetch, (unsigned long long)info.unconfirmed,
+			   (unsigned long long)info.unacked);
+	}
+}
+
+void report_dump(const struct muxd *muxd)
+{
+	log_notice("dump: %u sessions, %zu connections, memory %llu of %llu bytes", mux_session_count(muxd->mux),
+		   front_count(muxd->front), (unsigned long long)mux_memory_used(muxd->mux),
+		   (unsigned long long)mux_memory_limit(muxd->mux));
+	for (size_t i = 0; i < muxd->upstream_count; i++)
+		dump_upstream(uplink_upstream(muxd->upstreams[i].uplink));
+	dump_sessions(muxd->mux);
+	dump_channels(muxd->mux);
+}

@@ -1,0 +1,120 @@
+#include "daemon/translate.h"
+
+#include "daemon/base/duration.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LABEL_BYTES_MAX 300u /* a host name has at most 253 bytes */
+#define PORT_BYTES_MAX 8u
+
+struct mux_limits translate_limits(const struct conf *conf)
+{
+	const struct conf_limits *limits = &conf->limits;
+
+	return (struct mux_limits){
+	    .total_memory = limits->total_memory_bytes,
+	    .session_memory = limits->session_memory_bytes,
+	    .message_max = limits->message_max_bytes,
+	    .sessions = (uint32_t)limits->sessions,
+	    .channels_per_session = (uint32_t)limits->channels_per_session,
+	    .prefetch = (uint32_t)limits->prefetch,
+	    .request_timeout_usec = conf->request_timeout_usec,
+	    .publish_timeout_usec = conf->publish_timeout_usec,
+	};
+}
+
+/* A copy that lives as long as the translation; NULL: no memory. */
+static const char *keep_string(struct translated_upstream *to, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (copy)
+		to->strings[to->string_count++] = copy;
+	return copy;
+}
+
+static int translate_endpoint(const struct conf_endpoint *from, struct translated_upstream *to, size_t index)
+{
+	struct upstream_endpoint *endpoint = &to->endpoints[index];
+	struct uplink_endpoint *uplink = &to->uplink_endpoints[index];
+	bool is_v6 = strchr(from->host, ':') != NULL;
+	char label[LABEL_BYTES_MAX];
+	char port[PORT_BYTES_MAX];
+
+	(void)snprintf(label, sizeof(label), is_v6 ? "[%s]:%u" : "%s:%u", from->host, from->port);
+	(void)snprintf(port, sizeof(port), "%u", from->port);
+	endpoint->label = keep_string(to, label);
+	uplink->port = keep_string(to, port);
+	uplink->host = from->host;
+	endpoint->vhost = from->vhost;
+	endpoint->user = from->user ? from->user : "";
+	endpoint->password = from->password ? from->password : to->secret.text;
+	return endpoint->label && uplink->port ? 0 : -ENOMEM;
+}
+
+static void translate_plain(const struct conf_upstream *from, struct upstream_options *to)
+{
+	to->name = from->name;
+	to->endpoint_count = from->endpoint_count;
+	to->sasl = from->sasl == CONF_SASL_EXTERNAL ? "EXTERNAL" : "PLAIN";
+	to->heartbeat_sec = (uint32_t)(from->heartbeat_usec / USEC_PER_SEC);
+	to->connect_timeout_usec = from->connect_timeout_usec;
+	to->reconnect_min_usec = from->reconnect_min_usec;
+	to->reconnect_max_usec = from->reconnect_max_usec;
+	to->warm_lanes = (uint32_t)from->warm_lanes;
+	to->unconfirmed_messages = (uint32_t)from->unconfirmed_messages;
+	to->unconfirmed_bytes = from->unconfirmed_bytes;
+	to->queue_prefix = from->generated_queue_prefix;
+}
+
+int translate_upstream(const struct conf_upstream *from, struct conf_errors *errors,
+		       struct translated_upstream *ret)
+{
+	int r = 0;
+
+	*ret = (struct translated_upstream){0};
+	translate_plain(from, &ret->options);
+	if (from->password_file[0] != 0)
+		r = conf_read_password(from->password_file, &ret->secret, errors);
+	if (r < 0)
+		return r;
+	ret->endpoints = calloc(from->endpoint_count, sizeof(*ret->endpoints));
+	ret->uplink_endpoints = calloc(from->endpoint_count, sizeof(*ret->uplink_endpoints));
+	ret->strings = calloc(from->endpoint_count * 2, sizeof(*ret->strings));
+	if (!ret->endpoints || !ret->uplink_endpoints || !ret->strings)
+		return -ENOMEM;
+	ret->options.endpoints = ret->endpoints;
+	for (size_t i = 0; i < from->endpoint_count && r == 0; i++)
+		r = translate_endpoint(&from->endpoints[i], ret, i);
+	return r;
+}
+
+void translated_upstream_deinit(struct translated_upstream *upstream)
+{
+	conf_secret_wipe(&upstream->secret);
+	for (size_t i = 0; i < upstream->string_count; i++)
+		free(upstream->strings[i]);
+	free(upstream->strings);
+	free(upstream->endpoints);
+	free(upstream->uplink_endpoints);
+	*upstream = (struct translated_upstream){0};
+}
+
+int translate_group(const char *text, gid_t *ret)
+{
+	const struct group *group = getgrnam(text);
+	uint64_t number;
+
+	if (group) {
+		*ret = group->gr_gid;
+		return 0;
+	}
+	if (number_parse(text, &number) < 0 || number >= UINT32_MAX)
+		return -ENOENT;
+	*ret = (gid_t)number;
+	return 0;
+}

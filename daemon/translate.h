@@ -1,0 +1,33 @@
+/*
+ * From struct conf to the options of the modules, which do not know it.
+ */
+#pragma once
+
+#include "daemon/conf/conf.h"
+#include "daemon/mux/mux.h"
+#include "daemon/up/uplink.h"
+
+struct mux_limits translate_limits(const struct conf *conf);
+
+/* An upstream's options and all that they point to. */
+struct translated_upstream {
+	struct upstream_options options;
+	struct upstream_endpoint *endpoints;	  /* owned */
+	struct uplink_endpoint *uplink_endpoints; /* owned */
+	char **strings;				  /* owned, with each of them */
+	size_t string_count;
+	struct conf_secret secret;
+};
+
+/*
+ * Reads the password file if there is one. 0; -ENOMEM; or why the file cannot
+ * be used, and errors says so. translated_upstream_deinit() in every case.
+ */
+int translate_upstream(const struct conf_upstream *from, struct conf_errors *errors,
+		       struct translated_upstream *ret) __attribute__((warn_unused_result));
+
+/* Wipes the password. The conf it came from must be there yet. */
+void translated_upstream_deinit(struct translated_upstream *upstream);
+
+/* A group by name or number. 0, or -ENOENT. */
+int translate_group(const char *text, gid_t *ret) __attribute__((warn_unused_result));
