@@ -1,14 +1,12 @@
 #include "daemon/gate.h"
 
+#include "daemon/translate.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-#define ERROR_BYTES_MAX 512u
 
 /* A rule's own arrays; the strings are conf's. */
 struct rule_parts {
@@ -23,30 +21,6 @@ struct gate {
 };
 
 /* ------------------------------------------------------------------ the rules */
-
-static void add_error(struct conf_errors *errors, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void add_error(struct conf_errors *errors, const char *format, ...)
-{
-	char text[ERROR_BYTES_MAX];
-	char **texts = reallocarray(errors->texts, errors->count + 1, sizeof(*texts));
-	va_list args;
-
-	if (!texts) {
-		errors->incomplete = true;
-		return;
-	}
-	errors->texts = texts;
-	va_start(args, format);
-	(void)vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	texts[errors->count] = strdup(text);
-	if (texts[errors->count])
-		errors->count++;
-	else
-		errors->incomplete = true;
-}
 
 static bool find_user(const char *name, uint32_t *ret)
 {
@@ -85,8 +59,8 @@ static int translate_ids(const struct conf *conf, const struct conf_ids *from, b
 			to[i].last = to[i].first;
 			continue;
 		}
-		add_error(errors, "%s:%u: there is no %s \"%s\" on this host", conf->path, id->line,
-			  are_users ? "user" : "group", id->name);
+		translate_error(errors, "%s:%u: there is no %s \"%s\" on this host", conf->path, id->line,
+				are_users ? "user" : "group", id->name);
 		r = -EINVAL;
 	}
 	return r;
@@ -133,9 +107,9 @@ static int compile_rules(struct gate *gate, const struct conf *conf, const struc
 	int r = access_new(rules, conf->access_count, geteuid(), &gate->access, &error);
 
 	if (r == -EINVAL)
-		add_error(errors, "%s:%u: access \"%s\": %s, at byte %zu: %s", conf->path,
-			  conf->accesses[error.rule].line, rules[error.rule].name, error.pattern,
-			  error.offset, error.text);
+		translate_error(errors, "%s:%u: access \"%s\": %s, at byte %zu: %s", conf->path,
+				conf->accesses[error.rule].line, rules[error.rule].name, error.pattern,
+				error.offset, error.text);
 	return r;
 }
 

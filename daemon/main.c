@@ -143,26 +143,39 @@ static void print_errors(const struct conf_errors *errors, const char *kind)
 		(void)fputs("muxd: there is more, but no memory to tell it\n", stderr);
 }
 
+/* What is wrong with the command line is a usage error, and not the configuration's. */
+static int error_code(const struct conf_source *source, const struct conf_errors *errors)
+{
+	bool is_option = source->uri_option && errors->count > 0 && strncmp(errors->texts[0], "-u", 2) == 0;
+
+	return is_option ? EXIT_USAGE : EXIT_CONFIG;
+}
+
+/* -1: *ret is set; else the exit code. */
 static int load(const struct conf_source *source, struct conf **ret)
 {
 	struct conf_errors errors = CONF_ERRORS_INIT;
 	int r = conf_load(source, ret, &errors);
+	int code = r < 0 ? error_code(source, &errors) : -1;
 
 	print_errors(&errors, "");
 	if (r < 0 && errors.count == 0)
 		(void)fprintf(stderr, "muxd: the configuration cannot be read: %s\n", strerror(-r));
 	conf_errors_deinit(&errors);
-	return r;
+	return code;
 }
 
 static int check(const struct conf *conf)
 {
-	int code = muxd_check(conf) == MUXD_OK ? EXIT_SUCCESS : EXIT_CONFIG;
+	struct conf_errors errors = CONF_ERRORS_INIT;
+	int r = muxd_check(conf, &errors);
 
 	print_errors(&conf->warnings, "warning: ");
-	if (code == EXIT_SUCCESS)
+	print_errors(&errors, "");
+	if (r == 0)
 		(void)printf("%s: no errors\n", conf->path ? conf->path : "configuration");
-	return code;
+	conf_errors_deinit(&errors);
+	return r == 0 ? EXIT_SUCCESS : EXIT_CONFIG;
 }
 
 /* ------------------------------------------------------------------ the socket */
@@ -190,7 +203,8 @@ static char *choose_socket(const struct arguments *arguments, const struct conf 
 		if (asprintf(&path, "%s/%s", runtime_dir, SOCKET_USER_NAME) < 0)
 			path = NULL;
 	} else {
-		log_error("cannot write to " SOCKET_DEFAULT_DIR ", and XDG_RUNTIME_DIR is not set: use -s SOCKET");
+		log_error("cannot write to " SOCKET_DEFAULT_DIR
+			  ", and XDG_RUNTIME_DIR is not set: use -s SOCKET");
 		return NULL;
 	}
 	if (!path)
@@ -262,8 +276,9 @@ int main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	fill_source(&arguments.source);
-	if (load(&arguments.source, &conf) < 0)
-		return EXIT_CONFIG;
+	code = load(&arguments.source, &conf);
+	if (code >= 0)
+		return code;
 	code = arguments.check ? check(conf) : run(&arguments, conf);
 	conf_free(conf);
 	return code;

@@ -24,14 +24,14 @@ enum muxd_phase {
 struct muxd_upstream {
 	struct muxd *muxd;
 	struct uplink *uplink; /* owned */
-	bool changed;          /* since report_turn() looked */
+	bool changed;	       /* since report_turn() looked */
 	enum upstream_state told_state;
 	char told_error[REPORTED_TEXT_MAX];
 };
 
 struct muxd {
 	struct muxd_options options;
-	struct loop *loop;           /* owned, as what follows */
+	struct loop *loop; /* owned, as what follows */
 	struct resolver *resolver;
 	struct gate *gate;
 	struct mux *mux;

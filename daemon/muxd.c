@@ -40,8 +40,8 @@ static void random_bytes(void *context, void *out, size_t count)
 	}
 }
 
-static bool admit(void *context, const struct mux_creds *creds, const char *upstream, struct front_limits *limits,
-		  struct fault *ret_fault)
+static bool admit(void *context, const struct mux_creds *creds, const char *upstream,
+		  struct front_limits *limits, struct fault *ret_fault)
 {
 	struct muxd *muxd = context;
 	struct limits lowered;
@@ -247,20 +247,20 @@ static enum muxd_result make_upstreams(struct muxd *muxd, struct conf_errors *er
 	return result;
 }
 
-static enum muxd_result make_listener(struct muxd *muxd)
+static enum muxd_result make_listener(struct muxd *muxd, struct conf_errors *errors)
 {
 	const struct conf *conf = muxd->options.conf;
 	struct listener_options options = {on_accept, muxd};
-	struct listener_unix_options where = {muxd->options.socket, (mode_t)conf->socket_mode & MODE_MASK, (gid_t)-1};
+	struct listener_unix_options where = {
+	    .path = muxd->options.socket, .mode = (mode_t)conf->socket_mode & MODE_MASK, .group = (gid_t)-1};
 	char error[LISTENER_ERROR_MAX];
 	int r;
 
-	if (conf->socket_group[0] && translate_group(conf->socket_group, &where.group) < 0) {
-		log_error("socket-group: there is no group \"%s\" on this host", conf->socket_group);
+	if (translate_group(conf, errors, &where.group) < 0)
 		return MUXD_BAD_CONFIG;
-	}
 	if (muxd->options.inherited_fd >= 0)
-		r = listener_new_inherited(muxd->loop, &options, muxd->options.inherited_fd, error, &muxd->listener);
+		r = listener_new_inherited(muxd->loop, &options, muxd->options.inherited_fd, error,
+					   &muxd->listener);
 	else
 		r = listener_new_unix(muxd->loop, &options, &where, error, &muxd->listener);
 	if (r == 0)
@@ -296,7 +296,26 @@ static enum muxd_result make_all(struct muxd *muxd, struct conf_errors *errors)
 	if (make_base(muxd) < 0)
 		return MUXD_FAILED;
 	result = make_upstreams(muxd, errors);
-	return result == MUXD_OK ? make_listener(muxd) : result;
+	return result == MUXD_OK ? make_listener(muxd, errors) : result;
+}
+
+int muxd_check(const struct conf *conf, struct conf_errors *errors)
+{
+	struct gate *gate = NULL;
+	gid_t group;
+	int r = gate_new(conf, errors, &gate);
+
+	(void)gate_free(gate);
+	if (translate_group(conf, errors, &group) < 0)
+		r = -EINVAL;
+	for (size_t i = 0; i < conf->upstream_count; i++) {
+		struct translated_upstream translated;
+
+		if (translate_upstream(&conf->upstreams[i], errors, &translated) < 0)
+			r = -EINVAL;
+		translated_upstream_deinit(&translated);
+	}
+	return r;
 }
 
 enum muxd_result muxd_new(const struct muxd_options *options, struct muxd **ret)
@@ -327,7 +346,8 @@ enum muxd_result muxd_run(struct muxd *muxd)
 	for (size_t i = 0; i < muxd->upstream_count; i++)
 		upstream_start(uplink_upstream(muxd->upstreams[i].uplink));
 	log_notice("muxd %s listens on %s", PACKAGE_VERSION,
-		   muxd->options.inherited_fd >= 0 ? "the socket that systemd handed over" : muxd->options.socket);
+		   muxd->options.inherited_fd >= 0 ? "the socket that systemd handed over"
+						   : muxd->options.socket);
 	report_init(muxd);
 	notify_ready();
 	r = loop_run(muxd->loop);

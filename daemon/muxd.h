@@ -19,10 +19,10 @@ struct muxd;
 
 struct muxd_options {
 	const struct conf_source *source; /* read again for SIGHUP */
-	const struct conf *conf;          /* outlives muxd */
-	const char *socket;               /* path; outlives muxd */
-	int inherited_fd;                 /* a listening socket from systemd, or -1 */
-	bool keeps_log_level;             /* it came by -l: a reload does not change it */
+	const struct conf *conf;	  /* outlives muxd */
+	const char *socket;		  /* path; outlives muxd */
+	int inherited_fd;		  /* a listening socket from systemd, or -1 */
+	bool keeps_log_level;		  /* it came by -l: a reload does not change it */
 };
 
 /* What an error was: the configuration's (exit 78), or the machine's (exit 1). Logged already. */
@@ -31,6 +31,12 @@ enum muxd_result {
 	MUXD_FAILED,
 	MUXD_BAD_CONFIG
 };
+
+/*
+ * What a configuration asks of this host, without starting: users, groups,
+ * patterns, password files. 0, or a negative errno with errors listed.
+ */
+int muxd_check(const struct conf *conf, struct conf_errors *errors) __attribute__((warn_unused_result));
 
 /* Everything is set up, and the socket takes connections. *ret is set if MUXD_OK. */
 enum muxd_result muxd_new(const struct muxd_options *options, struct muxd **ret);

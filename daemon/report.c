@@ -20,7 +20,8 @@
 static void log_upstream(const struct upstream_info *info, const char *error)
 {
 	char broker[TEXT_BYTES_MAX];
-	struct log_field fields[] = {{"UPSTREAM", info->name}, {"UPSTREAM_STATE", upstream_state_name(info->state)}};
+	struct log_field fields[] = {{"UPSTREAM", info->name},
+				     {"UPSTREAM_STATE", upstream_state_name(info->state)}};
 
 	switch (info->state) {
 	case UPSTREAM_UP:
@@ -73,7 +74,8 @@ static size_t append_upstream(char *out, size_t size, size_t used, const struct 
 	is_up = info.state == UPSTREAM_UP;
 	n = snprintf(out + used, size - used, "; %s: %s%s%s, %u lanes leased", info.name,
 		     upstream_state_name(info.state), is_up || !*info.last_error ? "" : ": ",
-		     is_up ? "" : log_clean(error, sizeof(error), span_str(info.last_error)), info.lanes_leased);
+		     is_up ? "" : log_clean(error, sizeof(error), span_str(info.last_error)),
+		     info.lanes_leased);
 	return n < 0 ? used : used + (size_t)n;
 }
 
@@ -154,13 +156,14 @@ static void dump_upstream(const struct upstream *upstream)
 	char broker[TEXT_BYTES_MAX];
 
 	upstream_get_info(upstream, &info);
-	log_notice("dump: upstream \"%s\": %s, %s, broker \"%s\", epoch %llu, reconnects %llu, lanes max %u open %u "
-		   "leased %u warm %u, unconfirmed %llu, last error \"%s\"",
-		   info.name, upstream_state_name(info.state), info.endpoint,
-		   log_clean(broker, sizeof(broker), span_str(info.broker)), (unsigned long long)info.epoch,
-		   (unsigned long long)info.reconnects, info.lanes_max, info.lanes_open, info.lanes_leased,
-		   info.lanes_warm, (unsigned long long)info.unconfirmed,
-		   log_clean(error, sizeof(error), span_str(info.last_error)));
+	log_notice(
+	    "dump: upstream \"%s\": %s, %s, broker \"%s\", epoch %llu, reconnects %llu, lanes max %u open %u "
+	    "leased %u warm %u, unconfirmed %llu, last error \"%s\"",
+	    info.name, upstream_state_name(info.state), info.endpoint,
+	    log_clean(broker, sizeof(broker), span_str(info.broker)), (unsigned long long)info.epoch,
+	    (unsigned long long)info.reconnects, info.lanes_max, info.lanes_open, info.lanes_leased,
+	    info.lanes_warm, (unsigned long long)info.unconfirmed,
+	    log_clean(error, sizeof(error), span_str(info.last_error)));
 }
 
 static void dump_sessions(const struct mux *mux)
@@ -174,7 +177,8 @@ static void dump_sessions(const struct mux *mux)
 			log_notice("dump: and more sessions");
 			break;
 		}
-		log_notice("dump: session %llu: pid %u, uid %u, \"%s\", upstream \"%s\", %llu s, channels %u, consumers "
+		log_notice("dump: session %llu: pid %u, uid %u, \"%s\", upstream \"%s\", %llu s, channels "
+			   "%u, consumers "
 			   "%u, unconfirmed %llu, unacked %llu, published %llu, delivered %llu, memory %llu",
 			   (unsigned long long)info.id, info.pid, info.uid,
 			   log_clean(program, sizeof(program), info.program), info.upstream,
@@ -195,18 +199,20 @@ static void dump_channels(const struct mux *mux)
 			log_notice("dump: and more channels");
 			break;
 		}
-		log_notice("dump: session %llu channel %u/%u: lane %u, consumers %u, prefetch %u, unconfirmed %llu, "
-			   "unacked %llu",
-			   (unsigned long long)info.session, info.id.number, info.id.generation, info.lane,
-			   info.consumers, info.prefetch, (unsigned long long)info.unconfirmed,
-			   (unsigned long long)info.unacked);
+		log_notice(
+		    "dump: session %llu channel %u/%u: lane %u, consumers %u, prefetch %u, unconfirmed %llu, "
+		    "unacked %llu",
+		    (unsigned long long)info.session, info.id.number, info.id.generation, info.lane,
+		    info.consumers, info.prefetch, (unsigned long long)info.unconfirmed,
+		    (unsigned long long)info.unacked);
 	}
 }
 
 void report_dump(const struct muxd *muxd)
 {
-	log_notice("dump: %u sessions, %zu connections, memory %llu of %llu bytes", mux_session_count(muxd->mux),
-		   front_count(muxd->front), (unsigned long long)mux_memory_used(muxd->mux),
+	log_notice("dump: %u sessions, %zu connections, memory %llu of %llu bytes",
+		   mux_session_count(muxd->mux), front_count(muxd->front),
+		   (unsigned long long)mux_memory_used(muxd->mux),
 		   (unsigned long long)mux_memory_limit(muxd->mux));
 	for (size_t i = 0; i < muxd->upstream_count; i++)
 		dump_upstream(uplink_upstream(muxd->upstreams[i].uplink));

@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LABEL_BYTES_MAX 300u /* a host name has at most 253 bytes */
 #define PORT_BYTES_MAX 8u
+#define ERROR_BYTES_MAX 512u
 
 struct mux_limits translate_limits(const struct conf *conf)
 {
@@ -104,17 +106,45 @@ void translated_upstream_deinit(struct translated_upstream *upstream)
 	*upstream = (struct translated_upstream){0};
 }
 
-int translate_group(const char *text, gid_t *ret)
+void translate_error(struct conf_errors *errors, const char *format, ...)
 {
-	const struct group *group = getgrnam(text);
+	char text[ERROR_BYTES_MAX];
+	char **texts = reallocarray(errors->texts, errors->count + 1, sizeof(*texts));
+	va_list args;
+
+	if (!texts) {
+		errors->incomplete = true;
+		return;
+	}
+	errors->texts = texts;
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	texts[errors->count] = strdup(text);
+	if (texts[errors->count])
+		errors->count++;
+	else
+		errors->incomplete = true;
+}
+
+int translate_group(const struct conf *conf, struct conf_errors *errors, gid_t *ret)
+{
+	const struct group *group;
 	uint64_t number;
 
+	*ret = (gid_t)-1;
+	if (!conf->socket_group[0])
+		return 0;
+	group = getgrnam(conf->socket_group);
 	if (group) {
 		*ret = group->gr_gid;
 		return 0;
 	}
-	if (number_parse(text, &number) < 0 || number >= UINT32_MAX)
-		return -ENOENT;
-	*ret = (gid_t)number;
-	return 0;
+	if (number_parse(conf->socket_group, &number) == 0 && number < UINT32_MAX) {
+		*ret = (gid_t)number;
+		return 0;
+	}
+	translate_error(errors, "%s: socket-group: there is no group \"%s\" on this host", conf->path,
+			conf->socket_group);
+	return -EINVAL;
 }

@@ -29,5 +29,10 @@ int translate_upstream(const struct conf_upstream *from, struct conf_errors *err
 /* Wipes the password. The conf it came from must be there yet. */
 void translated_upstream_deinit(struct translated_upstream *upstream);
 
-/* A group by name or number. 0, or -ENOENT. */
-int translate_group(const char *text, gid_t *ret) __attribute__((warn_unused_result));
+/* Adds a line to a list of errors. */
+void translate_error(struct conf_errors *errors, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The socket's group, by name or number; (gid_t)-1 if none is named. 0; -EINVAL, and errors says so. */
+int translate_group(const struct conf *conf, struct conf_errors *errors, gid_t *ret)
+    __attribute__((warn_unused_result));
