@@ -58,6 +58,7 @@ struct ipc {
 	struct loop_task end_task;
 	uint64_t end_drain_usec; /* how long the last words may take; 0: none */
 	uint64_t spent_bytes;	 /* publish credit that was used */
+	struct front_limits limits;
 };
 
 extern const struct session_ops ipc_session_ops;
