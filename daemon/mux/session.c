@@ -256,14 +256,28 @@ bool session_request_local(struct session *session, uint32_t id)
 
 /* ------------------------------------------------------------------ settling and credit */
 
-void session_settle(struct session *session, uint32_t number, enum settle_kind kind, uint64_t first,
-		    uint64_t last)
+/* Of a channel that was closed, or failed meanwhile, the broker has everything back already. */
+static struct channel *settling_channel(struct session *session, uint32_t number)
 {
 	struct channel *channel = session_channel(session, number);
 	struct fault fault;
 
-	/* Of a channel that failed meanwhile the broker has everything back already. */
-	if (session->ended || !channel || channel->state != CHANNEL_OPEN)
+	if (session->ended)
+		return NULL;
+	if (session_generation(session, number) == 0) {
+		fault = fault_make(AMQC_CHANNEL_ERROR, "CHANNEL_ERROR - channel %u was never opened", number);
+		session_fail(session, &fault);
+	}
+	return channel && channel->state == CHANNEL_OPEN ? channel : NULL;
+}
+
+void session_settle(struct session *session, uint32_t number, enum settle_kind kind, uint64_t first,
+		    uint64_t last)
+{
+	struct channel *channel = settling_channel(session, number);
+	struct fault fault;
+
+	if (!channel)
 		return;
 	if (!delivery_settle(channel, kind, first, last, &fault))
 		channel_fail(channel, &fault);
@@ -272,10 +286,10 @@ void session_settle(struct session *session, uint32_t number, enum settle_kind k
 void session_consumer_credit(struct session *session, uint32_t number, uint32_t consumer_number,
 			     uint64_t messages, uint64_t bytes)
 {
-	struct channel *channel = session_channel(session, number);
+	struct channel *channel = settling_channel(session, number);
 	struct consumer *consumer;
 
-	if (session->ended || !channel || channel->state != CHANNEL_OPEN)
+	if (!channel)
 		return;
 	consumer = consumer_find(channel, consumer_number);
 	/* It may have been cancelled meanwhile. */
