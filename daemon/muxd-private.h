@@ -18,15 +18,9 @@ enum muxd_phase {
 	MUXD_CLOSING
 };
 
-#define REPORTED_TEXT_MAX 256u
-
-/* An upstream, and what was last told about it. */
 struct muxd_upstream {
-	struct muxd *muxd;
 	struct uplink *uplink; /* owned */
 	bool changed;	       /* since report_turn() looked */
-	enum upstream_state told_state;
-	char told_error[REPORTED_TEXT_MAX];
 };
 
 struct muxd {
@@ -60,7 +54,7 @@ void drain_turn(struct muxd *muxd);
 void report_init(struct muxd *muxd);
 void report_deinit(struct muxd *muxd);
 
-/* The end of a turn: logs upstreams that changed, and tells systemd at most once a second. */
+/* The end of a turn: what changed is told to systemd, at most once a second. */
 void report_turn(struct muxd *muxd);
 
 /* Everything there is to know, to the log (SIGUSR1). */

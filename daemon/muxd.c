@@ -212,7 +212,6 @@ static enum muxd_result make_upstream(struct muxd *muxd, size_t index, struct co
 	int r = translate_upstream(&muxd->options.conf->upstreams[index], errors, &translated);
 	bool is_conf = r < 0 && r != -ENOMEM;
 
-	upstream->muxd = muxd;
 	if (r == 0) {
 		struct uplink_options options = {
 		    .loop = muxd->loop,

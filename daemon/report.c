@@ -1,6 +1,6 @@
 /*
- * What muxd tells about itself beside the protocol: log lines when an
- * upstream changes, systemd's status line, and the dump for SIGUSR1.
+ * What muxd tells about itself beside the protocol: systemd's status line, and
+ * the dump for SIGUSR1. (That an upstream came or went is logged by mux.)
  */
 #include "daemon/muxd-private.h"
 
@@ -14,52 +14,6 @@
 #define TEXT_BYTES_MAX 128u
 #define DUMP_SESSIONS_MAX 1000u
 #define DUMP_CHANNELS_MAX 1000u
-
-/* ------------------------------------------------------------------ upstreams */
-
-static void log_upstream(const struct upstream_info *info, const char *error)
-{
-	char broker[TEXT_BYTES_MAX];
-	struct log_field fields[] = {{"UPSTREAM", info->name},
-				     {"UPSTREAM_STATE", upstream_state_name(info->state)}};
-
-	switch (info->state) {
-	case UPSTREAM_UP:
-		log_write(LOG_LEVEL_NOTICE, fields, 2, "upstream \"%s\": up, %s at %s", info->name,
-			  log_clean(broker, sizeof(broker), span_str(info->broker)), info->endpoint);
-		break;
-	case UPSTREAM_CONNECTING:
-		log_write(LOG_LEVEL_DEBUG, fields, 2, "upstream \"%s\": connecting to %s", info->name,
-			  info->endpoint);
-		break;
-	default:
-		log_write(info->state == UPSTREAM_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, fields, 2,
-			  "upstream \"%s\": %s (%s): %s", info->name, upstream_state_name(info->state),
-			  info->endpoint, error);
-		break;
-	}
-}
-
-/* The same failure, try after try, is told once. */
-static void tell_upstream(struct muxd_upstream *upstream)
-{
-	struct upstream_info info;
-	char error[REPORTED_TEXT_MAX];
-	bool is_trouble;
-
-	upstream_get_info(uplink_upstream(upstream->uplink), &info);
-	log_clean(error, sizeof(error), span_str(info.last_error));
-	is_trouble = info.state == UPSTREAM_BACKOFF || info.state == UPSTREAM_FAILED;
-	if (info.state == upstream->told_state && strcmp(error, upstream->told_error) == 0)
-		return;
-	if (info.state == UPSTREAM_CONNECTING) {
-		log_upstream(&info, error);
-		return;
-	}
-	upstream->told_state = info.state;
-	(void)snprintf(upstream->told_error, sizeof(upstream->told_error), "%s", is_trouble ? error : "");
-	log_upstream(&info, error);
-}
 
 /* ------------------------------------------------------------------ systemd */
 
@@ -125,7 +79,6 @@ void report_turn(struct muxd *muxd)
 			continue;
 		muxd->upstreams[i].changed = false;
 		muxd->status_due = true;
-		tell_upstream(&muxd->upstreams[i]);
 	}
 	if (mux_session_count(muxd->mux) != muxd->told_sessions)
 		muxd->status_due = true;
@@ -152,7 +105,7 @@ void report_deinit(struct muxd *muxd)
 static void dump_upstream(const struct upstream *upstream)
 {
 	struct upstream_info info;
-	char error[REPORTED_TEXT_MAX];
+	char error[TEXT_BYTES_MAX * 2];
 	char broker[TEXT_BYTES_MAX];
 
 	upstream_get_info(upstream, &info);

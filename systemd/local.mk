@@ -7,7 +7,6 @@ systemd/muxd.service: systemd/muxd.service.in
 	$(AM_V_GEN)$(MKDIR_P) systemd && $(SED) -e 's|@sbindir[@]|$(sbindir)|g' $(srcdir)/systemd/muxd.service.in > $@.tmp && mv $@.tmp $@
 
 if HAVE_SYSTEMD
-systemdsystemunitdir = @systemdsystemunitdir@
 nodist_systemdsystemunit_DATA = systemd/muxd.service
 dist_systemdsystemunit_DATA = systemd/muxd.socket
 all-local: systemd/muxd.service
