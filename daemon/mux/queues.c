@@ -69,6 +69,28 @@ static struct owned_queue *find_owned(const struct upstream *upstream, struct sp
 	return node ? container_of(node, struct owned_queue, map_node) : NULL;
 }
 
+/*
+ * RabbitMQ takes carriage returns and line feeds out of the names in these
+ * methods (rabbit_channel, strip_cr_lf). Done here, so that both mean the same
+ * queue by a name.
+ */
+static void strip_line_ends(struct amqc_method *method, struct span *queue, char *name)
+{
+	size_t len = 0;
+
+	if (method->id == AMQC_QUEUE_PURGE || method->id == AMQC_BASIC_CONSUME ||
+	    method->id == AMQC_BASIC_GET)
+		return;
+	if (queue->len == 0 || queue->len > sizeof(((struct owned_queue *)NULL)->name) ||
+	    (!memchr(queue->data, '\r', queue->len) && !memchr(queue->data, '\n', queue->len)))
+		return;
+	for (size_t i = 0; i < queue->len; i++) {
+		if (queue->data[i] != '\r' && queue->data[i] != '\n')
+			name[len++] = (char)queue->data[i];
+	}
+	*queue = span_make(name, len);
+}
+
 static bool prepare_declare(struct channel *channel, struct amqc_queue_declare *declare, char *name,
 			    struct fault *ret_fault)
 {
@@ -98,6 +120,7 @@ bool queues_prepare(struct channel *channel, struct amqc_method *method, char *n
 
 	if (!queue)
 		return true;
+	strip_line_ends(method, queue, name);
 	if (method->id == AMQC_QUEUE_DECLARE) {
 		if (!prepare_declare(channel, &method->queue_declare, name, ret_fault))
 			return false;
