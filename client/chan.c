@@ -6,7 +6,8 @@
  * as a request that nobody waits for (when the unanswered requests leave room;
  * else the channel waits in a list), and the number is free again when it was
  * answered and every publish has its outcome. A channel that muxd ends is
- * first doomed (an answer said so), then ended.
+ * first doomed (an answer or muxd's Error said so): nothing more is sent on it,
+ * but what is under way is still answered. It has ended when all of it was.
  */
 #include "client/internal.h"
 
@@ -140,9 +141,9 @@ void channel_end(struct muxc_channel *channel, const struct muxc_error *error)
 {
 	if (channel->state == CHANNEL_ENDED)
 		return;
-	channel->state = CHANNEL_ENDED;
-	if (!channel->closed_here)
+	if (channel->state == CHANNEL_OPEN || channel->state == CHANNEL_CLOSING)
 		channel->error = *error;
+	channel->state = CHANNEL_ENDED;
 	requests_fail(channel->c, channel, error);
 	outcomes_settle_rest(channel, MUXC_UNKNOWN, error);
 	if (channel->settles)
@@ -155,22 +156,25 @@ void channel_end(struct muxc_channel *channel, const struct muxc_error *error)
 
 void channel_doom(struct muxc_channel *channel, const struct muxc_error *error)
 {
-	if (channel->state != CHANNEL_OPEN)
+	if (channel->state != CHANNEL_OPEN && channel->state != CHANNEL_CLOSING)
 		return;
 	channel->state = CHANNEL_DOOMED;
 	channel->error = *error;
+	if (channel->settles)
+		channel->settles->count = 0;
 	channel_wake(channel);
 	credit_wake(channel->c);
 }
 
-void channel_check_closed(struct muxc_channel *channel)
+void channel_check_end(struct muxc_channel *channel)
 {
 	const struct outcomes *outcomes = &channel->outcomes;
-	struct muxc_error error = MUXC_ERROR_INIT;
+	struct muxc_error error;
 
-	if (!channel->close_done || outcomes->base < outcomes->published)
+	if ((!channel->close_done && !channel->end_seen) || channel->requests > 0 ||
+	    outcomes->base < outcomes->published)
 		return;
-	error_set(&error, -ESHUTDOWN, "channel %u was closed by this program", channel->number);
+	error = channel->error;
 	channel_end(channel, &error);
 }
 
@@ -192,7 +196,7 @@ void channels_send_closes(struct muxc *c)
 		c->closing_first = channel->next_closing;
 		if (!c->closing_first)
 			c->closing_last = NULL;
-		if (channel->state != CHANNEL_ENDED)
+		if (channel->state == CHANNEL_CLOSING)
 			send_close(channel);
 		channel_unref(channel);
 	}
@@ -210,12 +214,14 @@ static void channel_close(struct muxc_channel *channel)
 	if (channel->closed_here)
 		return;
 	channel->closed_here = true;
-	if (channel->state == CHANNEL_OPEN)
-		channel->state = CHANNEL_CLOSING;
+	if (channel->state != CHANNEL_ENDED)
+		c->channels_ending++;
 	channel_wake(channel);
-	if (channel->state == CHANNEL_ENDED)
+	/* A doomed one ends without being told. */
+	if (channel->state != CHANNEL_OPEN)
 		return;
-	c->channels_ending++;
+	channel->state = CHANNEL_CLOSING;
+	error_set(&channel->error, -ESHUTDOWN, "channel %u was closed by this program", channel->number);
 	channel->refs++;
 	channel->next_closing = NULL;
 	if (c->closing_last)

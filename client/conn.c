@@ -354,6 +354,8 @@ void conn_end(struct muxc *c, const struct muxc_error *error)
 			channel_end(c->channels[i].channel, &c->error);
 	}
 	notice_push_error(c->own, EVENT_CLOSED, &c->error);
+	channels_send_closes(c);
+	out_flush(c); /* sends nothing any more, but empties its lists */
 	credit_wake(c);
 	(void)pthread_cond_broadcast(&c->cond);
 	io_wake(c);
@@ -411,22 +413,31 @@ static void conn_free_in_child(struct muxc *c)
 	conn_leave(c);
 }
 
+/* Waits until the socket takes more, or the deadline; reading goes on, or muxd might stop to read us. */
+static void wait_writable(struct muxc *c, uint64_t deadline_usec)
+{
+	struct pollfd pfd = {.fd = c->fd, .events = POLLOUT};
+	uint64_t now = now_usec(), usec = deadline_usec > now ? deadline_usec - now : 0;
+	struct timespec ts = {(time_t)(usec / USEC_PER_SEC), (long)(usec % USEC_PER_SEC) * 1000};
+
+	if (c->loop) {
+		(void)wait_in_loop(c, deadline_usec);
+		return;
+	}
+	(void)pthread_mutex_unlock(&c->lock);
+	(void)ppoll(&pfd, 1, &ts, NULL);
+	(void)pthread_mutex_lock(&c->lock);
+}
+
 /* Publishing and leaving is safe: what is queued is handed over first. */
 static void conn_linger(struct muxc *c)
 {
-	struct pollfd pfd = {.fd = c->fd, .events = POLLOUT};
-	uint64_t now = now_usec(), deadline = deadline_after(c->linger_usec);
-	struct timespec ts;
+	uint64_t deadline = deadline_after(c->linger_usec);
 
 	out_flush(c);
-	while (c->state != CONN_ENDED && buf_len(&c->out) > 0 && now < deadline) {
-		ts.tv_sec = (time_t)((deadline - now) / USEC_PER_SEC);
-		ts.tv_nsec = (long)((deadline - now) % USEC_PER_SEC) * 1000;
-		(void)pthread_mutex_unlock(&c->lock);
-		(void)ppoll(&pfd, 1, &ts, NULL);
-		(void)pthread_mutex_lock(&c->lock);
+	while (c->state != CONN_ENDED && buf_len(&c->out) > 0 && now_usec() < deadline) {
+		wait_writable(c, deadline);
 		out_flush(c);
-		now = now_usec();
 	}
 }
 

@@ -49,9 +49,10 @@
 #define GET_WINDOW_BYTES (16u * 1024u * 1024u)
 #define CONSUMER_WINDOW_MESSAGES 512u
 #define CONSUMER_WINDOW_BYTES (4u * 1024u * 1024u)
-#define SETTLE_RANGES_MAX 64u /* that wait to be sent in one frame */
-#define EXCEPTIONS_MAX 1024u  /* remembered ranges of outcomes other than confirmed */
-#define SHORT_TEXT_MAX 255u   /* bytes of an AMQP short string */
+#define SETTLE_RANGES_MAX 64u	  /* that wait to be sent in one frame */
+#define EXCEPTIONS_MAX 1024u	  /* remembered ranges of outcomes other than confirmed */
+#define SHORT_TEXT_MAX 255u	  /* bytes of an AMQP short string */
+#define KEEP_BYTES (256u * 1024u) /* empty buffers larger than this are given back */
 #define USEC_PER_SEC 1000000u
 #define POOL_MESSAGE_BYTES 2048u /* messages up to this size are pooled */
 #define POOL_MESSAGES_MAX 256u
@@ -177,7 +178,7 @@ struct settles {
 
 enum channel_state {
 	CHANNEL_OPEN,
-	CHANNEL_DOOMED,	 /* an answer said that it is closed; outcomes still come */
+	CHANNEL_DOOMED,	 /* muxd has ended it; what is under way is still answered */
 	CHANNEL_CLOSING, /* closed by the program; muxd has not answered */
 	CHANNEL_ENDED	 /* muxd knows it no more */
 };
@@ -188,9 +189,10 @@ struct muxc_channel {
 	uint32_t generation;
 	unsigned int refs;
 	enum channel_state state;
-	bool closed_here; /* by muxc_channel_close() or _free() */
-	bool close_waits; /* in the list of those whose ChannelClose has no room yet */
-	bool close_done;  /* muxd has answered ChannelClose */
+	bool closed_here;      /* by muxc_channel_close() or _free() */
+	bool close_done;       /* muxd has answered ChannelClose */
+	bool end_seen;	       /* muxd has said that it ended the channel */
+	unsigned int requests; /* unanswered ones */
 	struct muxc_channel *next_closing;
 	bool user_freed;
 	bool destroyed; /* on_destroy was called, or is to be by nobody else */
@@ -468,8 +470,8 @@ struct muxc_channel *channel_new(struct muxc *c, const struct muxc_channel_optio
 void channel_unref(struct muxc_channel *channel);
 /* Sends ChannelClose for those who waited for room. */
 void channels_send_closes(struct muxc *c);
-/* ChannelClose was answered, or an outcome came after it. */
-void channel_check_closed(struct muxc_channel *channel);
+/* Something of the channel's was answered: if it was the last of one that is to end, it ends. */
+void channel_check_end(struct muxc_channel *channel);
 /* The open channel of that number and generation, or NULL: stale. */
 struct muxc_channel *channel_find(struct muxc *c, uint32_t number, uint32_t generation);
 /* muxd knows the channel no more. */

@@ -156,6 +156,8 @@ static void *io_thread_main(void *arg)
 static int start_threads(struct muxc *c)
 {
 	sigset_t all, before;
+	pthread_t io_thread;
+	bool io_runs;
 	int r;
 
 	(void)sigfillset(&all);
@@ -173,9 +175,12 @@ static int start_threads(struct muxc *c)
 			io_wake(c);
 		}
 	}
+	io_thread = c->io_thread;
+	io_runs = c->stopping;
+	/* From here on a handler may free the connection, if it has both threads. */
 	(void)pthread_mutex_unlock(&c->lock);
-	if (c->stopping)
-		(void)pthread_join(c->io_thread, NULL);
+	if (io_runs)
+		(void)pthread_join(io_thread, NULL);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return r;
 }

@@ -80,6 +80,8 @@ void out_flush(struct muxc *c)
 		}
 	}
 	c->out_blocked = false;
+	if (c->out.capacity > KEEP_BYTES)
+		buf_release(&c->out);
 }
 
 static void out_later(struct muxc *c)

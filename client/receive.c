@@ -283,7 +283,7 @@ static void on_outcome(struct muxc *c, const struct received *frame)
 	else if (r < 0)
 		bad_frame(c, "an outcome for what was not published, or a second one");
 	channel_wake(channel);
-	channel_check_closed(channel);
+	channel_check_end(channel);
 }
 
 static void on_credit(struct muxc *c, const struct received *frame)
@@ -341,15 +341,12 @@ static void on_request_error(struct muxc *c, struct request *request, const Muxd
 	request->result = request->error.error;
 	if (channel && request->error.closes_channel)
 		channel_doom(channel, &request->error);
-	if (channel && request->op == MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE)
-		channel->close_done = true;
 }
 
 /* The answer to a request; what does not fit what was asked is an error of muxd's. */
 static void on_answer(struct muxc *c, const struct received *frame, struct request *request)
 {
 	Muxd__V1__ServerFrame *answer = unpack(c, frame->header);
-	struct muxc_channel *closing = NULL;
 
 	if (!answer)
 		return;
@@ -376,16 +373,9 @@ static void on_answer(struct muxc *c, const struct received *frame, struct reque
 	default:
 		break;
 	}
-	if (request->op == MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE) {
-		closing = request->channel;
-		closing->close_done = true;
-		closing->refs++;
-	}
+	if (request->op == MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE)
+		request->channel->close_done = true;
 	request_done(c, request);
-	if (closing) {
-		channel_check_closed(closing);
-		channel_unref(closing);
-	}
 }
 
 /* ------------------------------------------------------------------- events */
@@ -395,6 +385,8 @@ static void set_upstream(struct muxc *c, const Muxd__V1__UpstreamChanged *upstre
 	struct notice notice = {.event = {NULL, EVENT_UPSTREAM}};
 
 	c->upstream_state = (int)upstream->state;
+	if (c->upstream_state < MUXC_UPSTREAM_CONNECTING || c->upstream_state > MUXC_UPSTREAM_FAILED)
+		c->upstream_state = MUXC_UPSTREAM_CONNECTING;
 	notice.kind = c->upstream_state;
 	notice.first = upstream->epoch;
 	notice.name = text_dup(binary_span(&upstream->name));
@@ -435,7 +427,9 @@ static void on_error(struct muxc *c, const struct received *frame, const Muxd__V
 		conn_end(c, &error);
 	} else if (channel) {
 		error.closes_channel = 1;
-		channel_end(channel, &error);
+		channel->end_seen = true;
+		channel_doom(channel, &error);
+		channel_check_end(channel);
 	}
 }
 
@@ -541,4 +535,6 @@ void receive_input(struct muxc *c)
 		arena_reset(&c->arena);
 		buf_consume(&c->in, needed);
 	}
+	if (c->in.capacity > KEEP_BYTES)
+		buf_release(&c->in);
 }

@@ -46,6 +46,8 @@ static void request_unlink(struct muxc *c, struct request *request)
 			continue;
 		*at = request->next;
 		c->requests_count--;
+		if (request->channel)
+			request->channel->requests--;
 		return;
 	}
 }
@@ -53,9 +55,12 @@ static void request_unlink(struct muxc *c, struct request *request)
 void request_done(struct muxc *c, struct request *request)
 {
 	bool was_full = c->requests_count >= c->requests_max;
+	struct muxc_channel *channel = request->channel;
 
 	request_unlink(c, request);
 	request->done = true;
+	if (channel)
+		channel->refs++;
 	if (request->abandoned) {
 		request_free(c, request);
 	} else if (request->channel) {
@@ -67,6 +72,10 @@ void request_done(struct muxc *c, struct request *request)
 		(void)pthread_cond_broadcast(&c->cond);
 	if (c->closing_first)
 		channels_send_closes(c);
+	if (channel) {
+		channel_check_end(channel);
+		channel_unref(channel);
+	}
 }
 
 void requests_fail(struct muxc *c, struct muxc_channel *channel, const struct muxc_error *error)
@@ -93,8 +102,10 @@ static struct request *request_new(struct muxc *c, struct muxc_channel *channel,
 	request->error = (struct muxc_error)MUXC_ERROR_INIT;
 	request->op = op;
 	request->channel = channel;
-	if (channel)
+	if (channel) {
 		channel->refs++;
+		channel->requests++;
+	}
 	do {
 		request->id = ++c->last_request;
 	} while (request->id == 0 || request_find(c, request->id));

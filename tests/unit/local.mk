@@ -88,3 +88,19 @@ endif
 tests_unit_test_amqp_oracle_SOURCES = tests/unit/test-amqp-oracle.c $(AMQP_GEN)
 tests_unit_test_amqp_oracle_CPPFLAGS = $(UNIT_CPPFLAGS) $(RABBITMQ_CFLAGS)
 tests_unit_test_amqp_oracle_LDADD = $(UNIT_AMQP) $(RABBITMQ_LIBS) $(CHECK_LIBS)
+
+# client: a muxd of their own, in a thread, on a Unix socket
+CLIENT_TESTS = tests/unit/test-client-session tests/unit/test-client-publish tests/unit/test-client-channel
+check_PROGRAMS += $(CLIENT_TESTS)
+TESTS += $(CLIENT_TESTS)
+CLIENT_FAKE = tests/unit/client-fake.c tests/unit/client-fake.h
+CLIENT_LIBS = client/libmuxclient.la $(UNIT_PROTO) $(PROTOBUF_C_LIBS) $(CHECK_LIBS) -lpthread
+tests_unit_test_client_session_SOURCES = tests/unit/test-client-session.c $(CLIENT_FAKE)
+tests_unit_test_client_session_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_session_LDADD = $(CLIENT_LIBS)
+tests_unit_test_client_publish_SOURCES = tests/unit/test-client-publish.c $(CLIENT_FAKE)
+tests_unit_test_client_publish_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_publish_LDADD = $(CLIENT_LIBS)
+tests_unit_test_client_channel_SOURCES = tests/unit/test-client-channel.c $(CLIENT_FAKE)
+tests_unit_test_client_channel_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_channel_LDADD = $(CLIENT_LIBS)
