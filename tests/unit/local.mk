@@ -90,11 +90,18 @@ tests_unit_test_amqp_oracle_CPPFLAGS = $(UNIT_CPPFLAGS) $(RABBITMQ_CFLAGS)
 tests_unit_test_amqp_oracle_LDADD = $(UNIT_AMQP) $(RABBITMQ_LIBS) $(CHECK_LIBS)
 
 # client: a muxd of their own, in a thread, on a Unix socket
-CLIENT_TESTS = tests/unit/test-client-session tests/unit/test-client-publish tests/unit/test-client-channel
+CLIENT_TESTS = tests/unit/test-client-session tests/unit/test-client-publish tests/unit/test-client-channel \
+	tests/unit/test-client-consume tests/unit/test-client-table
 check_PROGRAMS += $(CLIENT_TESTS)
 TESTS += $(CLIENT_TESTS)
 CLIENT_FAKE = tests/unit/client-fake.c tests/unit/client-fake.h
 CLIENT_LIBS = client/libmuxclient.la $(UNIT_PROTO) $(PROTOBUF_C_LIBS) $(CHECK_LIBS) -lpthread
+tests_unit_test_client_consume_SOURCES = tests/unit/test-client-consume.c $(CLIENT_FAKE)
+tests_unit_test_client_consume_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_consume_LDADD = $(CLIENT_LIBS)
+tests_unit_test_client_table_SOURCES = tests/unit/test-client-table.c
+tests_unit_test_client_table_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_table_LDADD = $(CLIENT_LIBS)
 tests_unit_test_client_session_SOURCES = tests/unit/test-client-session.c $(CLIENT_FAKE)
 tests_unit_test_client_session_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_session_LDADD = $(CLIENT_LIBS)
