@@ -3,8 +3,10 @@
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
 
+#include <math.h>
+
 /* Field types that RabbitMQ reads; others end the connection (errata, "Field types"). */
-static const char known_types[] = "tbBsuIilfdDSATFVx";
+static const char known_types[] = "tbBsuIilLfdDSATFVx";
 
 /* The length of the UTF-8 sequence at p, of at most left bytes; 0: none (RFC 3629, section 4). */
 static size_t utf8_sequence(const uint8_t *p, size_t left)
@@ -70,6 +72,14 @@ static bool vet_name(const char *what, struct span name, struct fault *ret_fault
 	return false;
 }
 
+/* RabbitMQ cannot hold numbers that are not finite: 541 in headers, a bare reset in arguments. */
+static bool is_finite(const struct amqc_field *field)
+{
+	if (field->type == 'f')
+		return isfinite(field->value.float32);
+	return field->type != 'd' || isfinite(field->value.float64);
+}
+
 #define NESTING_MAX 64u
 
 /* Every field's type, nested ones too; without recursion. */
@@ -93,7 +103,8 @@ static bool vet_table(const char *what, struct span table, struct fault *ret_fau
 			depth--;
 			continue;
 		}
-		if (result != AMQC_OK || !strchr(known_types, field.type) || depth == NESTING_MAX) {
+		if (result != AMQC_OK || !strchr(known_types, field.type) || !is_finite(&field) ||
+		    depth == NESTING_MAX) {
 			*ret_fault =
 			    fault_make(AMQC_SYNTAX_ERROR,
 				       "SYNTAX_ERROR - %s hold a field type that the broker does not read, "
