@@ -17,3 +17,15 @@ client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
 	-Wl,--version-script=$(top_srcdir)/client/libmuxclient.map
 EXTRA_client_libmuxclient_la_DEPENDENCIES = client/libmuxclient.map
 EXTRA_DIST += client/libmuxclient.map
+
+# Short programs to start from; make check builds them.
+CLIENT_EXAMPLES = client/examples/publish client/examples/consume
+check_PROGRAMS += $(CLIENT_EXAMPLES)
+client_examples_publish_SOURCES = client/examples/publish.c
+client_examples_publish_CPPFLAGS = -I$(top_srcdir)/client
+client_examples_publish_LDADD = client/libmuxclient.la
+client_examples_consume_SOURCES = client/examples/consume.c
+client_examples_consume_CPPFLAGS = -I$(top_srcdir)/client
+client_examples_consume_LDADD = client/libmuxclient.la
+
+dist_man_MANS += client/libmuxclient.3

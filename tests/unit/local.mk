@@ -93,7 +93,8 @@ tests_unit_test_amqp_oracle_LDADD = $(UNIT_AMQP) $(RABBITMQ_LIBS) $(CHECK_LIBS)
 CLIENT_TESTS = tests/unit/test-client-session tests/unit/test-client-publish tests/unit/test-client-channel \
 	tests/unit/test-client-consume tests/unit/test-client-table
 check_PROGRAMS += $(CLIENT_TESTS)
-TESTS += $(CLIENT_TESTS)
+TESTS += $(CLIENT_TESTS) tests/unit/client-tsan
+dist_check_SCRIPTS += tests/unit/client-tsan
 CLIENT_FAKE = tests/unit/client-fake.c tests/unit/client-fake.h
 CLIENT_LIBS = client/libmuxclient.la $(UNIT_PROTO) $(PROTOBUF_C_LIBS) $(CHECK_LIBS) -lpthread
 tests_unit_test_client_consume_SOURCES = tests/unit/test-client-consume.c $(CLIENT_FAKE)
