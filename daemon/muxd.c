@@ -102,11 +102,11 @@ static void hook_turn(void *context)
 {
 	struct muxd *muxd = context;
 
+	drain_turn(muxd); /* before what it makes mux write is passed on */
 	mux_turn(muxd->mux);
 	for (size_t i = 0; i < muxd->upstream_count; i++)
 		uplink_turn(muxd->upstreams[i].uplink);
 	report_turn(muxd);
-	drain_turn(muxd);
 }
 
 static const struct loop_hooks hooks = {hook_begin, hook_next_deadline, hook_run_timers, hook_turn};

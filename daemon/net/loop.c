@@ -151,10 +151,12 @@ void loop_enter(struct loop *loop)
 		loop->hooks->begin(loop->hooks_context, loop->now);
 }
 
-static void run_tasks(struct loop *loop)
+/* True if there were any. */
+static bool run_tasks(struct loop *loop)
 {
 	struct loop_task *task;
 	struct list batch;
+	bool ran = !list_empty(&loop->tasks);
 
 	list_init(&batch);
 	list_splice(&batch, &loop->tasks);
@@ -162,6 +164,7 @@ static void run_tasks(struct loop *loop)
 		list_unlink(&task->node);
 		task->run(task);
 	}
+	return ran;
 }
 
 static struct mono hooks_deadline(struct loop *loop)
@@ -195,16 +198,17 @@ static bool flush_dirty(struct loop *loop)
 
 static void finish_turn(struct loop *loop)
 {
+	bool progress = true;
+
 	loop_enter(loop);
-	run_tasks(loop);
+	(void)run_tasks(loop);
 	run_timers(loop);
-	for (unsigned int round = 0; round < WRITE_ROUNDS_MAX; round++) {
-		run_tasks(loop);
+	for (unsigned int round = 0; round < WRITE_ROUNDS_MAX && progress; round++) {
+		progress = run_tasks(loop);
 		if (loop->hooks->turn)
 			loop->hooks->turn(loop->hooks_context);
-		run_tasks(loop);
-		if (!flush_dirty(loop))
-			break;
+		progress = run_tasks(loop) || progress;
+		progress = flush_dirty(loop) || progress;
 	}
 	free_doomed(loop);
 	loop->entered = false;

@@ -346,12 +346,15 @@ static bool flush_open(struct stream *stream)
 	return progress;
 }
 
-static void flush_draining(struct stream *stream)
+static bool flush_draining(struct stream *stream)
 {
+	bool progress = false;
+
 	while (write_some(stream) > 0)
-		;
+		progress = true;
 	if (buf_len(stream->out) == 0)
 		finish(stream);
+	return progress;
 }
 
 static bool flush(struct loop_stream *link)
@@ -360,9 +363,7 @@ static bool flush(struct loop_stream *link)
 
 	if (stream->state == STREAM_OPEN)
 		return flush_open(stream);
-	if (stream->state == STREAM_DRAINING)
-		flush_draining(stream);
-	return false;
+	return stream->state == STREAM_DRAINING && flush_draining(stream);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
