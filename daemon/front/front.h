@@ -19,6 +19,8 @@
 #include "daemon/mux/mux.h"
 #include "daemon/net/loop.h"
 
+#define FRONT_HELLO_USEC (5 * USEC_PER_SEC)
+
 struct front;
 
 /* What one process may have; the front's own, or less. */
@@ -35,6 +37,7 @@ struct front_options {
 	const char *version;	    /* "0.1.0"; outlives the front */
 	struct front_limits limits; /* of everyone */
 	uint32_t sessions_max;	    /* connections, Hello said or not */
+	uint64_t hello_usec;	    /* how long a connection may take to say Hello; 0: FRONT_HELLO_USEC */
 	/*
 	 * May this process use this upstream at all? False with *ret_fault
 	 * set. limits are the front's, and may be lowered. NULL: everybody may.

@@ -91,8 +91,9 @@ static void on_closed(void *context, const char *reason)
 static void on_hello_timeout(struct timer *timer, struct mono now)
 {
 	struct ipc *ipc = container_of(timer, struct ipc, hello_timer);
-	struct fault fault = fault_make_retryable(IPC_TIMED_OUT, "no Hello within %llu seconds",
-						  (unsigned long long)(IPC_HELLO_USEC / USEC_PER_SEC));
+	struct fault fault =
+	    fault_make_retryable(IPC_TIMED_OUT, "no Hello within %llu ms",
+				 (unsigned long long)(ipc->front->options.hello_usec / USEC_PER_MSEC));
 
 	ipc_end(ipc, &fault);
 }
@@ -392,7 +393,7 @@ void front_accept(struct front *front, int fd)
 	list_append(&front->connections, &ipc->node);
 	front->count++;
 	if (loop_set_timer(front->options.loop, &ipc->hello_timer,
-			   mono_add_usec(ipc->accepted, IPC_HELLO_USEC)) < 0)
+			   mono_add_usec(ipc->accepted, front->options.hello_usec)) < 0)
 		drop(ipc);
 }
 
@@ -405,6 +406,8 @@ int front_new(const struct front_options *options, struct front **ret)
 	if (!front)
 		return -ENOMEM;
 	front->options = *options;
+	if (front->options.hello_usec == 0)
+		front->options.hello_usec = FRONT_HELLO_USEC;
 	front->started = loop_now(options->loop);
 	front->tables = BUF_INIT;
 	list_init(&front->connections);

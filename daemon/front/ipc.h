@@ -19,7 +19,6 @@
 #include "proto/frame.h"
 
 #define IPC_VERSION 1u
-#define IPC_HELLO_USEC (5 * USEC_PER_SEC)
 #define IPC_LAST_WORDS_USEC (1 * USEC_PER_SEC) /* how long a session error may take to be read */
 
 /* muxd's own code for a deadline; AMQP has none (PROTOCOL.md, "Errors"). */

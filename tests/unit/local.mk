@@ -112,3 +112,24 @@ tests_unit_test_client_publish_LDADD = $(CLIENT_LIBS)
 tests_unit_test_client_channel_SOURCES = tests/unit/test-client-channel.c $(CLIENT_FAKE)
 tests_unit_test_client_channel_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_channel_LDADD = $(CLIENT_LIBS)
+# net
+UNIT_NET = daemon/net/libnet.a $(UNIT_BASE) $(EVENT_LIBS) -lpthread
+NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener
+check_PROGRAMS += $(NET_TESTS)
+TESTS += $(NET_TESTS)
+tests_unit_test_net_stream_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_net_stream_LDADD = $(UNIT_NET) $(CHECK_LIBS)
+tests_unit_test_net_listener_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_net_listener_LDADD = $(UNIT_NET) $(CHECK_LIBS)
+
+# front
+UNIT_FRONT = daemon/front/libfront.a daemon/net/libnet.a daemon/mux/libmux.a $(UNIT_AMQP) \
+	$(PROTOBUF_C_LIBS) $(EVENT_LIBS) -lpthread
+FRONT_TESTS = tests/unit/test-front-table tests/unit/test-front-ipc
+check_PROGRAMS += $(FRONT_TESTS)
+TESTS += $(FRONT_TESTS)
+tests_unit_test_front_table_SOURCES = tests/unit/test-front-table.c $(AMQP_GEN)
+tests_unit_test_front_table_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_front_table_LDADD = $(UNIT_FRONT) $(CHECK_LIBS)
+tests_unit_test_front_ipc_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_front_ipc_LDADD = $(UNIT_FRONT) $(CHECK_LIBS)

@@ -1,0 +1,810 @@
+/*
+ * The front end over a socket pair, with the real mux behind it and an
+ * upstream that never comes up: what a client may do wrong, and what muxd
+ * answers by itself. The codes are those of proto/PROTOCOL.md.
+ */
+#include "daemon/front/front.h"
+#include "proto/frame.h"
+#include "proto/muxd.pb-c.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TURNS_MAX 10000
+#define MESSAGE_MAX 100000u
+#define HELLO_USEC (30 * USEC_PER_MSEC)
+#define CLIENTS_MAX 4
+
+static struct {
+	struct loop *loop;
+	struct mux *mux;
+	struct front *front;
+	int fds[CLIENTS_MAX];
+	struct buf received[CLIENTS_MAX];
+	size_t count;
+	Muxd__V1__ServerFrame *frame; /* the last one received; owned */
+	bool refuses;		      /* admit() says no */
+} t;
+
+static void dial(void *context, size_t index)
+{
+}
+
+static void nothing(void *context)
+{
+}
+
+static const struct upstream_ops upstream_ops = {dial, nothing, nothing};
+
+static void no_chance(void *context, void *out, size_t count)
+{
+	memset(out, 7, count);
+}
+
+static bool admit(void *context, const struct mux_creds *creds, const char *upstream,
+		  struct front_limits *limits, struct fault *ret_fault)
+{
+	ck_assert_uint_eq(creds->uid, geteuid());
+	ck_assert_uint_eq(creds->pid, (uint32_t)getpid());
+	if (t.refuses)
+		*ret_fault = fault_make(403, "ACCESS_REFUSED - not you");
+	return !t.refuses;
+}
+
+static void hook_begin(void *context, struct mono now)
+{
+	mux_set_now(t.mux, now);
+}
+
+static struct mono hook_next_deadline(void *context)
+{
+	return mux_next_deadline(t.mux);
+}
+
+static void hook_run_timers(void *context)
+{
+	mux_run_timers(t.mux);
+}
+
+static void hook_turn(void *context)
+{
+	mux_turn(t.mux);
+}
+
+static const struct loop_hooks hooks = {hook_begin, hook_next_deadline, hook_run_timers, hook_turn};
+
+static void add_upstream(const char *name)
+{
+	static const struct upstream_endpoint endpoint = {"broker:5672", "/", "guest", "guest"};
+	struct upstream_options options = {
+	    .name = name,
+	    .endpoints = &endpoint,
+	    .endpoint_count = 1,
+	    .sasl = "PLAIN",
+	    .connect_timeout_usec = 60 * USEC_PER_SEC,
+	    .reconnect_min_usec = USEC_PER_SEC,
+	    .reconnect_max_usec = USEC_PER_SEC,
+	    .unconfirmed_messages = 100,
+	    .unconfirmed_bytes = 1000000,
+	    .queue_prefix = "muxd.gen-",
+	};
+	struct upstream *upstream;
+
+	ck_assert_int_eq(upstream_new(t.mux, &options, &upstream_ops, NULL, &upstream), 0);
+	upstream_start(upstream);
+}
+
+static void setup(void)
+{
+	struct mux_options mux = {
+	    .limits = {.total_memory = 10000000,
+		       .session_memory = 1000000,
+		       .message_max = MESSAGE_MAX,
+		       .sessions = 10,
+		       .channels_per_session = 20,
+		       .prefetch = 10,
+		       .request_timeout_usec = 60 * USEC_PER_SEC,
+		       .publish_timeout_usec = 60 * USEC_PER_SEC},
+	    .random = no_chance,
+	};
+	struct front_options front = {
+	    .version = "0.1.0",
+	    .limits = {MESSAGE_MAX, 1000000, 20, 3},
+	    .sessions_max = 10,
+	    .hello_usec = HELLO_USEC,
+	    .admit = admit,
+	};
+
+	t.count = 0;
+	t.frame = NULL;
+	t.refuses = false;
+	ck_assert_int_eq(loop_new(&t.loop), 0);
+	ck_assert_int_eq(mux_new(&mux, &t.mux), 0);
+	mux_set_now(t.mux, loop_now(t.loop));
+	loop_set_hooks(t.loop, &hooks, NULL);
+	add_upstream("default");
+	add_upstream("other");
+	front.loop = t.loop;
+	front.mux = t.mux;
+	ck_assert_int_eq(front_new(&front, &t.front), 0);
+}
+
+static void teardown(void)
+{
+	if (t.frame)
+		muxd__v1__server_frame__free_unpacked(t.frame, NULL);
+	(void)front_free(t.front);
+	mux_free(t.mux);
+	(void)loop_free(t.loop);
+	for (size_t i = 0; i < t.count; i++) {
+		(void)close(t.fds[i]);
+		buf_deinit(&t.received[i]);
+	}
+}
+
+/* ------------------------------------------------------------------ a client */
+
+static size_t connect_client(void)
+{
+	int fds[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	front_accept(t.front, fds[1]);
+	t.fds[t.count] = fds[0];
+	t.received[t.count] = BUF_INIT;
+	return t.count++;
+}
+
+static void send_bytes(size_t client, const void *data, size_t len)
+{
+	ck_assert_int_eq(write(t.fds[client], data, len), (ssize_t)len);
+}
+
+static void send_frame(size_t client, const Muxd__V1__ClientFrame *frame, struct span payload)
+{
+	struct buf out = BUF_INIT;
+	size_t size = muxd__v1__client_frame__get_packed_size(frame);
+	uint8_t *room;
+
+	ipc_frame_prefix(&out, size, payload.len);
+	room = buf_reserve(&out, size);
+	ck_assert_ptr_nonnull(room);
+	buf_commit(&out, muxd__v1__client_frame__pack(frame, room));
+	buf_append_span(&out, payload);
+	send_bytes(client, out.data, buf_len(&out));
+	buf_deinit(&out);
+}
+
+/* Reads what is there; false: the end of the stream. */
+static bool receive_some(size_t client)
+{
+	uint8_t piece[65536];
+	ssize_t n;
+
+	while ((n = read(t.fds[client], piece, sizeof(piece))) > 0)
+		buf_append(&t.received[client], piece, (size_t)n);
+	return n < 0 && errno == EAGAIN;
+}
+
+/* The next frame, or NULL at the end of the stream. Valid until the next call. */
+static const Muxd__V1__ServerFrame *receive(size_t client)
+{
+	struct ipc_frame frame;
+	size_t size;
+	bool open = true;
+
+	if (t.frame)
+		muxd__v1__server_frame__free_unpacked(t.frame, NULL);
+	t.frame = NULL;
+	for (int i = 0; i < TURNS_MAX; i++) {
+		if (ipc_frame_parse(buf_span(&t.received[client]), IPC_PAYLOAD_MAX, &frame, &size) ==
+		    IPC_FRAME_OK) {
+			t.frame = muxd__v1__server_frame__unpack(NULL, frame.header.len, frame.header.data);
+			ck_assert_ptr_nonnull(t.frame);
+			buf_consume(&t.received[client], size);
+			return t.frame;
+		}
+		if (!open)
+			return NULL;
+		ck_assert_int_eq(loop_turn(t.loop, i > 0), 0);
+		open = receive_some(client);
+	}
+	ck_abort_msg("nothing came");
+}
+
+static void assert_text(ProtobufCBinaryData text, const char *part)
+{
+	char copy[512];
+
+	ck_assert_uint_lt(text.len, sizeof(copy));
+	memcpy(copy, text.data, text.len);
+	copy[text.len] = 0;
+	ck_assert_msg(strstr(copy, part) != NULL, "'%s' has no '%s'", copy, part);
+}
+
+/* The session ends by this error, which is the last frame. */
+static void expect_session_error(size_t client, unsigned int code, const char *part)
+{
+	const Muxd__V1__ServerFrame *frame = receive(client);
+
+	ck_assert_ptr_nonnull(frame);
+	ck_assert_int_eq(frame->event_case, MUXD__V1__SERVER_FRAME__EVENT_ERROR);
+	ck_assert_uint_eq(frame->error->code, code);
+	ck_assert_int_eq(frame->error->scope, MUXD__V1__SCOPE__SESSION);
+	ck_assert(!frame->has_request && !frame->has_channel);
+	assert_text(frame->error->text, part);
+	ck_assert_ptr_null(receive(client));
+	ck_assert_uint_eq(mux_session_count(t.mux), 0);
+	ck_assert_uint_eq(front_count(t.front), 0);
+}
+
+static void send_hello(size_t client, unsigned int min, unsigned int max, const char *feature,
+		       const char *upstream)
+{
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__Hello hello = MUXD__V1__HELLO__INIT;
+	ProtobufCBinaryData features[1];
+
+	hello.has_version_min = true;
+	hello.version_min = min;
+	hello.has_version_max = true;
+	hello.version_max = max;
+	if (feature) {
+		features[0] = (ProtobufCBinaryData){strlen(feature), (uint8_t *)(uintptr_t)feature};
+		hello.n_features = 1;
+		hello.features = features;
+	}
+	if (upstream) {
+		hello.has_upstream = true;
+		hello.upstream = (ProtobufCBinaryData){strlen(upstream), (uint8_t *)(uintptr_t)upstream};
+	}
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_HELLO;
+	frame.hello = &hello;
+	send_frame(client, &frame, SPAN_NULL);
+}
+
+/* A client that was greeted. */
+static size_t greeted(void)
+{
+	size_t client = connect_client();
+
+	send_hello(client, 1, 1, NULL, NULL);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_WELCOME);
+	return client;
+}
+
+static void send_ping(size_t client, unsigned int request)
+{
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__Ping ping = MUXD__V1__PING__INIT;
+
+	frame.has_request = true;
+	frame.request = request;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_PING;
+	frame.ping = &ping;
+	send_frame(client, &frame, SPAN_NULL);
+}
+
+static void send_open(size_t client, unsigned int channel, unsigned int generation)
+{
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__ChannelOpen open = MUXD__V1__CHANNEL_OPEN__INIT;
+
+	frame.has_channel = true;
+	frame.channel = channel;
+	open.has_generation = true;
+	open.generation = generation;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_CHANNEL_OPEN;
+	frame.channel_open = &open;
+	send_frame(client, &frame, SPAN_NULL);
+}
+
+static void send_publish(size_t client, unsigned int channel, Muxd__V1__Properties *properties,
+			 struct span body)
+{
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__Publish publish = MUXD__V1__PUBLISH__INIT;
+
+	frame.has_channel = true;
+	frame.channel = channel;
+	publish.properties = properties;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_PUBLISH;
+	frame.publish = &publish;
+	send_frame(client, &frame, body);
+}
+
+/* ------------------------------------------------------------------ the start of a session */
+
+START_TEST(ipc__greets_with_what_the_session_may_do)
+{
+	size_t client = connect_client();
+	const Muxd__V1__Welcome *welcome;
+	const Muxd__V1__ServerFrame *frame;
+
+	send_hello(client, 1, 3, NULL, "other");
+	frame = receive(client);
+	ck_assert_int_eq(frame->event_case, MUXD__V1__SERVER_FRAME__EVENT_WELCOME);
+	welcome = frame->welcome;
+	ck_assert_uint_eq(welcome->version, 1);
+	assert_text(welcome->server, "muxd 0.1.0");
+	ck_assert_uint_gt(welcome->session, 0);
+	ck_assert_uint_eq(welcome->channels_max, 20);
+	ck_assert_uint_eq(welcome->requests_max, 256);
+	ck_assert_uint_eq(welcome->message_max, MESSAGE_MAX);
+	ck_assert_uint_ge(welcome->credit->messages, 64);
+	ck_assert_uint_ge(welcome->credit->bytes, 16384);
+	assert_text(welcome->upstream->name, "other");
+	ck_assert_int_eq(welcome->upstream->state, MUXD__V1__UPSTREAM_STATE__CONNECTING);
+	ck_assert_uint_eq(mux_session_count(t.mux), 1);
+}
+END_TEST
+
+START_TEST(ipc__no_version_in_common_ends_the_session)
+{
+	size_t client = connect_client();
+
+	send_hello(client, 2, 7, NULL, NULL);
+	expect_session_error(client, 530, "this muxd speaks 1 to 1, the client 2 to 7");
+}
+END_TEST
+
+START_TEST(ipc__unknown_feature_is_named)
+{
+	size_t client = connect_client();
+
+	send_hello(client, 1, 1, "teleport", NULL);
+	expect_session_error(client, 540, "'teleport'");
+}
+END_TEST
+
+START_TEST(ipc__unknown_upstream_is_answered_with_those_there_are)
+{
+	size_t client = connect_client();
+
+	send_hello(client, 1, 1, NULL, "elsewhere");
+	expect_session_error(client, 404, "no upstream 'elsewhere'; there is: default, other");
+}
+END_TEST
+
+START_TEST(ipc__who_is_not_admitted_is_told_so)
+{
+	size_t client = connect_client();
+
+	t.refuses = true;
+	send_hello(client, 1, 1, NULL, NULL);
+	expect_session_error(client, 403, "not you");
+}
+END_TEST
+
+START_TEST(ipc__first_frame_must_be_hello)
+{
+	size_t client = connect_client();
+
+	send_ping(client, 1);
+	expect_session_error(client, 503, "Hello");
+}
+END_TEST
+
+START_TEST(ipc__body_before_hello_is_refused_by_its_lengths_alone)
+{
+	size_t client = connect_client();
+	static const uint8_t prefix[8] = {0, 0, 0, 10, 0, 0, 0, 200};
+
+	send_bytes(client, prefix, sizeof(prefix));
+	expect_session_error(client, 503, "Hello");
+}
+END_TEST
+
+START_TEST(ipc__second_hello_ends_the_session)
+{
+	size_t client = greeted();
+
+	send_hello(client, 1, 1, NULL, NULL);
+	expect_session_error(client, 503, "second Hello");
+}
+END_TEST
+
+START_TEST(ipc__silence_instead_of_hello_ends_the_session)
+{
+	size_t client = connect_client();
+
+	send_bytes(client, "\0\0", 2);
+	expect_session_error(client, 408, "no Hello within 30 ms");
+}
+END_TEST
+
+START_TEST(ipc__user_with_too_many_sessions_is_turned_away)
+{
+	const Muxd__V1__ServerFrame *frame;
+	size_t client;
+
+	for (int i = 0; i < 3; i++)
+		(void)greeted();
+	client = connect_client();
+	frame = receive(client);
+	ck_assert_int_eq(frame->event_case, MUXD__V1__SERVER_FRAME__EVENT_ERROR);
+	ck_assert_uint_eq(frame->error->code, 506);
+	ck_assert(frame->error->retryable);
+	assert_text(frame->error->text, "too many sessions of this user");
+	ck_assert_ptr_null(receive(client));
+	ck_assert_uint_eq(mux_session_count(t.mux), 3);
+	send_ping(0, 1); /* the others do not notice */
+	ck_assert_int_eq(receive(0)->event_case, MUXD__V1__SERVER_FRAME__EVENT_DONE);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ bad frames */
+
+START_TEST(ipc__garbage_ends_the_session_with_its_size)
+{
+	size_t client = connect_client();
+
+	send_bytes(client, "GET / HTTP/1.1\r\n\r\n", 18);
+	expect_session_error(client, 501, "a header of 1195725856 bytes");
+}
+END_TEST
+
+START_TEST(ipc__empty_header_is_refused)
+{
+	size_t client = greeted();
+
+	send_bytes(client, "\0\0\0\0\0\0\0\0", 8);
+	expect_session_error(client, 501, "a header of 0 bytes");
+}
+END_TEST
+
+START_TEST(ipc__payload_above_message_max_is_refused_by_its_length_alone)
+{
+	size_t client = greeted();
+	uint8_t prefix[8];
+
+	store_be32(prefix, 10);
+	store_be32(prefix + 4, MESSAGE_MAX + 1);
+	send_bytes(client, prefix, sizeof(prefix));
+	expect_session_error(client, 311, "a payload of 100001 bytes; message-max is 100000");
+}
+END_TEST
+
+START_TEST(ipc__payload_above_the_credit_is_refused_before_it_has_come)
+{
+	size_t client = greeted();
+	uint8_t prefix[8];
+
+	store_be32(prefix, 10);
+	store_be32(prefix + 4, MESSAGE_MAX);
+	send_bytes(client, prefix, sizeof(prefix));
+	expect_session_error(client, 506, "publish credit overrun");
+}
+END_TEST
+
+START_TEST(ipc__malformed_header_is_refused)
+{
+	size_t client = greeted();
+
+	send_bytes(client, "\0\0\0\2\0\0\0\0\xff\xff", 10);
+	expect_session_error(client, 502, "malformed header");
+}
+END_TEST
+
+START_TEST(ipc__field_of_another_type_is_refused)
+{
+	size_t client = greeted();
+
+	/* request, as a string */
+	send_bytes(client, "\0\0\0\3\0\0\0\0\x0a\x01x", 11);
+	expect_session_error(client, 502, "another type");
+}
+END_TEST
+
+START_TEST(ipc__unknown_operation_is_refused)
+{
+	size_t client = greeted();
+
+	/* request: 1, and operation 99, which there is not */
+	send_bytes(client, "\0\0\0\5\0\0\0\0\x08\x01\x9a\x06\x00", 13);
+	expect_session_error(client, 540, "no operation that this muxd knows");
+}
+END_TEST
+
+START_TEST(ipc__payload_where_there_is_none_is_refused)
+{
+	size_t client = greeted();
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__Ping ping = MUXD__V1__PING__INIT;
+
+	frame.has_request = true;
+	frame.request = 1;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_PING;
+	frame.ping = &ping;
+	send_frame(client, &frame, span_str("body"));
+	expect_session_error(client, 501, "a payload of 4 bytes");
+}
+END_TEST
+
+START_TEST(ipc__unknown_settle_kind_is_refused)
+{
+	size_t client = greeted();
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__Settle settle = MUXD__V1__SETTLE__INIT;
+
+	send_open(client, 1, 1);
+	frame.has_channel = true;
+	frame.channel = 1;
+	settle.has_kind = true;
+	settle.kind = 9;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_SETTLE;
+	frame.settle = &settle;
+	send_frame(client, &frame, SPAN_NULL);
+	expect_session_error(client, 502, "no kind 9");
+}
+END_TEST
+
+START_TEST(ipc__channel_above_the_highest_is_refused)
+{
+	size_t client = greeted();
+
+	send_open(client, 21, 1);
+	expect_session_error(client, 504, "21");
+}
+END_TEST
+
+START_TEST(ipc__nothing_behind_a_mistake_is_done)
+{
+	size_t client = greeted();
+
+	send_bytes(client, "\0\0\0\0\0\0\0\0", 8);
+	send_ping(client, 1);
+	expect_session_error(client, 501, "a header of 0 bytes");
+}
+END_TEST
+
+START_TEST(ipc__one_session_s_mistake_is_not_felt_by_another)
+{
+	size_t good = greeted();
+	size_t bad = greeted();
+
+	send_bytes(bad, "\0\0\0\0\0\0\0\0", 8);
+	ck_assert_int_eq(receive(bad)->event_case, MUXD__V1__SERVER_FRAME__EVENT_ERROR);
+	ck_assert_ptr_null(receive(bad));
+	send_ping(good, 5);
+	ck_assert_int_eq(receive(good)->event_case, MUXD__V1__SERVER_FRAME__EVENT_DONE);
+	ck_assert_uint_eq(mux_session_count(t.mux), 1);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ what is answered here */
+
+START_TEST(ipc__answers_pings_that_come_in_pieces_and_all_at_once)
+{
+	size_t client = connect_client();
+	static const uint8_t pings[] = "\0\0\0\5\0\0\0\0\x08\x01\x82\x04\0"
+				       "\0\0\0\5\0\0\0\0\x08\x02\x82\x04\0";
+
+	send_hello(client, 1, 1, NULL, NULL);
+	send_bytes(client, pings, 26);
+	for (size_t i = 0; i < 26; i++) {
+		send_bytes(client, pings + i, 1);
+		ck_assert_int_eq(loop_turn(t.loop, false), 0);
+	}
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_WELCOME);
+	for (unsigned int i = 0; i < 4; i++) {
+		const Muxd__V1__ServerFrame *frame = receive(client);
+
+		ck_assert_int_eq(frame->event_case, MUXD__V1__SERVER_FRAME__EVENT_DONE);
+		ck_assert_uint_eq(frame->request, i % 2 + 1);
+	}
+}
+END_TEST
+
+START_TEST(ipc__status_names_the_upstreams)
+{
+	size_t client = greeted();
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__StatusQuery query = MUXD__V1__STATUS_QUERY__INIT;
+	const Muxd__V1__Status *status;
+
+	frame.has_request = true;
+	frame.request = 8;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_STATUS;
+	frame.status = &query;
+	send_frame(client, &frame, SPAN_NULL);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_STATUS);
+	status = t.frame->status;
+	assert_text(status->version, "0.1.0");
+	ck_assert_uint_eq(status->pid, (uint32_t)getpid());
+	ck_assert_uint_eq(status->sessions, 1);
+	ck_assert_uint_eq(status->n_upstreams, 2);
+	assert_text(status->upstreams[1]->name, "other");
+	assert_text(status->upstreams[1]->endpoint, "broker:5672");
+	ck_assert_uint_eq(status->memory_limit, 10000000);
+}
+END_TEST
+
+START_TEST(ipc__lists_sessions_and_channels)
+{
+	size_t client = greeted();
+	size_t other = greeted();
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__SessionsQuery sessions = MUXD__V1__SESSIONS_QUERY__INIT;
+	Muxd__V1__ChannelsQuery channels = MUXD__V1__CHANNELS_QUERY__INIT;
+
+	send_open(other, 3, 4);
+	send_ping(other, 1);
+	(void)receive(other);
+	frame.has_request = true;
+	frame.request = 1;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_SESSIONS;
+	frame.sessions = &sessions;
+	send_frame(client, &frame, SPAN_NULL);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_SESSIONS);
+	ck_assert_uint_eq(t.frame->sessions->n_sessions, 2);
+	ck_assert_uint_eq(t.frame->sessions->sessions[1]->channels, 1);
+	ck_assert_uint_eq(t.frame->sessions->sessions[1]->pid, (uint32_t)getpid());
+	ck_assert(!t.frame->sessions->more);
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_CHANNELS;
+	frame.channels = &channels;
+	send_frame(client, &frame, SPAN_NULL);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_CHANNELS);
+	ck_assert_uint_eq(t.frame->channels->n_channels, 1);
+	ck_assert_uint_eq(t.frame->channels->channels[0]->channel, 3);
+	ck_assert_uint_eq(t.frame->channels->channels[0]->generation, 4);
+}
+END_TEST
+
+START_TEST(ipc__request_whose_arguments_do_not_fit_ends_alone)
+{
+	size_t client = greeted();
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__QueueDeclare declare = MUXD__V1__QUEUE_DECLARE__INIT;
+	Muxd__V1__Table table = MUXD__V1__TABLE__INIT;
+	Muxd__V1__Field field = MUXD__V1__FIELD__INIT;
+	Muxd__V1__Field *fields[1] = {&field};
+
+	field.value_case = MUXD__V1__FIELD__VALUE_UINT8;
+	field.uint8 = 256;
+	table.n_fields = 1;
+	table.fields = fields;
+	declare.arguments = &table;
+	send_open(client, 1, 1);
+	frame.has_request = true;
+	frame.request = 77;
+	frame.has_channel = true;
+	frame.channel = 1;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_QUEUE_DECLARE;
+	frame.queue_declare = &declare;
+	send_frame(client, &frame, SPAN_NULL);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_ERROR);
+	ck_assert_uint_eq(t.frame->request, 77);
+	ck_assert_uint_eq(t.frame->error->code, 502);
+	ck_assert_int_eq(t.frame->error->scope, MUXD__V1__SCOPE__REQUEST);
+	send_ping(client, 77);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_DONE);
+}
+END_TEST
+
+START_TEST(ipc__publish_whose_properties_do_not_fit_fails_its_channel)
+{
+	size_t client = greeted();
+	Muxd__V1__Properties properties = MUXD__V1__PROPERTIES__INIT;
+
+	properties.has_delivery_mode = true;
+	properties.delivery_mode = 256;
+	send_open(client, 1, 1);
+	send_publish(client, 1, &properties, span_str("body"));
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_OUTCOME);
+	ck_assert_int_eq(t.frame->outcome->kind, MUXD__V1__OUTCOME_KIND__NOT_SENT);
+	ck_assert_uint_eq(t.frame->outcome->numbers[0]->first, 1);
+	ck_assert_uint_eq(t.frame->outcome->error->code, 502);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_ERROR);
+	ck_assert_uint_eq(t.frame->channel, 1);
+	ck_assert_uint_eq(t.frame->generation, 1);
+	ck_assert_int_eq(t.frame->error->scope, MUXD__V1__SCOPE__CHANNEL);
+	send_ping(client, 1);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_DONE);
+}
+END_TEST
+
+START_TEST(ipc__going_away_is_told_to_all_and_to_those_who_come)
+{
+	size_t client = greeted();
+
+	front_go_away(t.front, 5 * USEC_PER_SEC);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY);
+	ck_assert_uint_eq(t.frame->go_away->deadline_ms, 5000);
+	client = greeted();
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY);
+}
+END_TEST
+
+START_TEST(ipc__end_of_all_is_told_with_its_reason)
+{
+	size_t client = greeted();
+	struct fault fault = fault_make_retryable(320, "CONNECTION_FORCED - muxd stops");
+
+	front_end_all(t.front, &fault);
+	expect_session_error(client, 320, "muxd stops");
+}
+END_TEST
+
+START_TEST(ipc__peer_that_goes_leaves_nothing)
+{
+	size_t client = greeted();
+
+	send_open(client, 1, 1);
+	send_publish(client, 1, NULL, span_str("body"));
+	ck_assert_int_eq(shutdown(t.fds[client], SHUT_RDWR), 0);
+	for (int i = 0; i < TURNS_MAX && front_count(t.front) > 0; i++)
+		ck_assert_int_eq(loop_turn(t.loop, true), 0);
+	ck_assert_uint_eq(front_count(t.front), 0);
+	ck_assert_uint_eq(mux_session_count(t.mux), 0);
+}
+END_TEST
+
+START_TEST(ipc__peer_that_does_not_read_is_cut_off_at_its_memory)
+{
+	size_t client = greeted();
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__StatusQuery query = MUXD__V1__STATUS_QUERY__INIT;
+
+	frame.has_request = true;
+	frame.request = 1;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_STATUS;
+	frame.status = &query;
+	for (int i = 0; i < 100000 && front_count(t.front) > 0; i++) {
+		send_frame(client, &frame, SPAN_NULL);
+		ck_assert_int_eq(loop_turn(t.loop, false), 0);
+	}
+	ck_assert_uint_eq(front_count(t.front), 0);
+	ck_assert_uint_eq(mux_session_count(t.mux), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("front/ipc");
+	TCase *tests = tcase_create("ipc");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	suite_add_tcase(suite, tests);
+	tcase_set_timeout(tests, 30);
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_test(tests, ipc__greets_with_what_the_session_may_do);
+	tcase_add_test(tests, ipc__no_version_in_common_ends_the_session);
+	tcase_add_test(tests, ipc__unknown_feature_is_named);
+	tcase_add_test(tests, ipc__unknown_upstream_is_answered_with_those_there_are);
+	tcase_add_test(tests, ipc__who_is_not_admitted_is_told_so);
+	tcase_add_test(tests, ipc__first_frame_must_be_hello);
+	tcase_add_test(tests, ipc__body_before_hello_is_refused_by_its_lengths_alone);
+	tcase_add_test(tests, ipc__second_hello_ends_the_session);
+	tcase_add_test(tests, ipc__silence_instead_of_hello_ends_the_session);
+	tcase_add_test(tests, ipc__user_with_too_many_sessions_is_turned_away);
+	tcase_add_test(tests, ipc__garbage_ends_the_session_with_its_size);
+	tcase_add_test(tests, ipc__empty_header_is_refused);
+	tcase_add_test(tests, ipc__payload_above_message_max_is_refused_by_its_length_alone);
+	tcase_add_test(tests, ipc__payload_above_the_credit_is_refused_before_it_has_come);
+	tcase_add_test(tests, ipc__malformed_header_is_refused);
+	tcase_add_test(tests, ipc__field_of_another_type_is_refused);
+	tcase_add_test(tests, ipc__unknown_operation_is_refused);
+	tcase_add_test(tests, ipc__payload_where_there_is_none_is_refused);
+	tcase_add_test(tests, ipc__unknown_settle_kind_is_refused);
+	tcase_add_test(tests, ipc__channel_above_the_highest_is_refused);
+	tcase_add_test(tests, ipc__nothing_behind_a_mistake_is_done);
+	tcase_add_test(tests, ipc__one_session_s_mistake_is_not_felt_by_another);
+	tcase_add_test(tests, ipc__answers_pings_that_come_in_pieces_and_all_at_once);
+	tcase_add_test(tests, ipc__status_names_the_upstreams);
+	tcase_add_test(tests, ipc__lists_sessions_and_channels);
+	tcase_add_test(tests, ipc__request_whose_arguments_do_not_fit_ends_alone);
+	tcase_add_test(tests, ipc__publish_whose_properties_do_not_fit_fails_its_channel);
+	tcase_add_test(tests, ipc__going_away_is_told_to_all_and_to_those_who_come);
+	tcase_add_test(tests, ipc__end_of_all_is_told_with_its_reason);
+	tcase_add_test(tests, ipc__peer_that_goes_leaves_nothing);
+	tcase_add_test(tests, ipc__peer_that_does_not_read_is_cut_off_at_its_memory);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? 1 : 0;
+}
