@@ -288,6 +288,10 @@ void session_publish(struct session *session, const struct mux_publish *publish)
 		not_sent(channel, publish, &channel->fault);
 		return;
 	}
+	if (publish->invalid) {
+		refuse_publish(channel, publish, publish->invalid);
+		return;
+	}
 	if (session->upstream->state == UPSTREAM_FAILED) {
 		not_sent(channel, publish, &session->upstream->last_fault);
 		return;
