@@ -157,8 +157,7 @@ struct outcomes {
 struct consumer {
 	struct consumer *next;
 	uint32_t id;
-	bool active; /* the broker said so */
-	char *tag;   /* owned */
+	char *tag; /* owned */
 	muxc_message_handler on_message;
 	muxc_cancelled_handler on_cancelled;
 	void *userdata;
@@ -268,13 +267,11 @@ struct muxc {
 	int fd;
 	int wake_fd; /* eventfd to the I/O thread; -1 in loop mode */
 	bool loop;
-	bool freed;	  /* by the program */
-	bool told_closed; /* loop mode: muxc_process() may give the error */
+	bool freed; /* by the program */
 	enum conn_state state;
 	struct muxc_error error;
 
 	/* Options. */
-	char *upstream_name;
 	uint64_t connect_deadline_usec;
 	uint64_t request_timeout_usec;
 	uint64_t outcome_timeout_usec;

@@ -328,7 +328,6 @@ static void on_consuming(struct request *request, const Muxd__V1__Consuming *ans
 	consumer = consumer_find(request->channel, request->consumer);
 	if (!consumer)
 		return;
-	consumer->active = true;
 	if (answer->has_consumer_tag)
 		consumer->tag = text_dup(binary_span(&answer->consumer_tag));
 }
