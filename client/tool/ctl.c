@@ -1,0 +1,238 @@
+/*
+ * Failures into words and exit codes, the deadline of a command, and the
+ * connection.
+ */
+#include "client/tool/ctl.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* ------------------------------------------------------------------- words */
+
+static void say(const struct ctl *ctl, const char *format, va_list args)
+{
+	(void)fflush(stdout);
+	fputs("muxctl: ", stderr);
+	if (ctl->command)
+		fprintf(stderr, "%s: ", ctl->command->name);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+}
+
+void ctl_say(const struct ctl *ctl, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(ctl, format, args);
+	va_end(args);
+}
+
+int ctl_usage(struct ctl *ctl, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(ctl, format, args);
+	va_end(args);
+	return ctl_usage_hint(ctl);
+}
+
+int ctl_usage_hint(struct ctl *ctl)
+{
+	if (ctl->command)
+		fprintf(stderr, "usage: muxctl %s%s%s\nTry `muxctl %s --help`.\n", ctl->command->name,
+			*ctl->command->synopsis ? " " : "", ctl->command->synopsis, ctl->command->name);
+	else
+		fputs("Try `muxctl --help`.\n", stderr);
+	ctl->exit_code = CTL_USAGE;
+	return CTL_USAGE;
+}
+
+/* Before muxd's greeting nobody has refused: there is no muxd, or it is stuck. */
+static bool is_unreachable(struct ctl *ctl, const struct muxc_error *error)
+{
+	return error->kind == MUXC_ERROR_LIBRARY && (!ctl->c || muxc_get_session(ctl->c) == 0) &&
+	       error->error != -EINVAL && error->error != -EMSGSIZE && error->error != -ENOMEM;
+}
+
+int ctl_code_of(struct ctl *ctl, const struct muxc_error *error)
+{
+	if (error->kind == MUXC_ERROR_LIBRARY && (error->error == -EINVAL || error->error == -ENAMETOOLONG))
+		return CTL_USAGE;
+	if (is_unreachable(ctl, error))
+		return CTL_UNREACHABLE;
+	if (error->error == -ETIMEDOUT || error->code == 408)
+		return CTL_DEADLINE;
+	return CTL_FAILED;
+}
+
+static const char *advice_by_muxd(unsigned int code)
+{
+	switch (code) {
+	case 311:
+		return "the limit is message-max in muxd.conf";
+	case 320:
+		return "the connection to the broker was lost or muxd stops; try again";
+	case 403:
+		return "see the access sections of muxd.conf";
+	case 404:
+		return "see `muxctl status` for the upstreams there are";
+	case 405:
+		return "the queue belongs to another process as long as that lives; see `muxctl sessions`";
+	default:
+		return NULL;
+	}
+}
+
+static const char *advice_by_broker(unsigned int code)
+{
+	switch (code) {
+	case 312:
+		return "declare and bind a queue for this key, or publish without -m";
+	case 403:
+		return "the broker's user that muxd logs in as needs the permission";
+	case 404:
+		return "check the name, or make it first by `muxctl declare`";
+	case 405:
+		return "the queue is exclusive to another connection of the broker";
+	case 406:
+		return "what is there differs from what was asked, or is in use; the text says in what";
+	default:
+		return NULL;
+	}
+}
+
+static const char *advice(int code, const struct muxc_error *error)
+{
+	const char *text = NULL;
+
+	if (code == CTL_UNREACHABLE)
+		return "start muxd, or name its socket by -s PATH or MUXD_SOCKET";
+	if (code == CTL_DEADLINE)
+		return "is the broker up (`muxctl status`)? --timeout gives more time";
+	if (error->kind == MUXC_ERROR_MUXD)
+		text = advice_by_muxd(error->code);
+	else if (error->kind == MUXC_ERROR_BROKER)
+		text = advice_by_broker(error->code);
+	if (!text && error->retryable)
+		text = "the same again, later, may work";
+	return text;
+}
+
+static const char *who(const struct muxc_error *error)
+{
+	if (error->kind == MUXC_ERROR_BROKER)
+		return error->code == 312 ? "the broker returns it" : "the broker refuses";
+	return error->kind == MUXC_ERROR_MUXD ? "muxd refuses" : "";
+}
+
+int ctl_fail(struct ctl *ctl, const char *what, const struct muxc_error *error)
+{
+	int code = ctl_code_of(ctl, error);
+	const char *text = error->text[0] ? error->text : strerror(-error->error);
+	const char *todo = advice(code, error);
+
+	if (error->code)
+		ctl_say(ctl, "%s%s%s (AMQP %u): %s", what ? what : "", what ? ": " : "", who(error),
+			error->code, text);
+	else
+		ctl_say(ctl, "%s%s%s", what ? what : "", what ? ": " : "", text);
+	if (todo)
+		fprintf(stderr, "  %s\n", todo);
+	ctl->exit_code = code;
+	return code;
+}
+
+int ctl_fail_errno(struct ctl *ctl, const char *what, int err)
+{
+	ctl_say(ctl, "%s: %s", what, strerror(err));
+	ctl->exit_code = CTL_FAILED;
+	return CTL_FAILED;
+}
+
+int ctl_flush(struct ctl *ctl)
+{
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return CTL_DONE;
+	return ctl_fail_errno(ctl, "cannot write to stdout", errno ? errno : EIO);
+}
+
+/* ------------------------------------------------------------------- time */
+
+uint64_t now_usec(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+uint64_t ctl_timeout(const struct ctl *ctl)
+{
+	uint64_t now;
+
+	if (ctl->deadline_usec == UINT64_MAX)
+		return 0;
+	now = now_usec();
+	return ctl->deadline_usec > now ? ctl->deadline_usec - now : 1;
+}
+
+bool ctl_is_late(const struct ctl *ctl)
+{
+	return ctl->deadline_usec != UINT64_MAX && now_usec() >= ctl->deadline_usec;
+}
+
+/* ------------------------------------------------------------- connection */
+
+int ctl_connect(struct ctl *ctl, const struct muxc_options *options)
+{
+	struct muxc_options mine = {0};
+	struct muxc_error error = MUXC_ERROR_INIT;
+	uint64_t timeout = ctl->timeout_usec ? ctl->timeout_usec : CTL_DEFAULT_TIMEOUT_USEC;
+
+	if (options)
+		mine = *options;
+	mine.size = sizeof(mine);
+	mine.socket_path = ctl->socket_path;
+	mine.program = "muxctl";
+	mine.upstream = ctl->upstream;
+	mine.flags = MUXC_LOOP | MUXC_NO_RECONNECT;
+	mine.connect_timeout_usec = ctl->timeout_usec; /* 0: the library's */
+	mine.request_timeout_usec = timeout;
+	mine.outcome_timeout_usec = timeout;
+	if (ctl->timeout_usec)
+		ctl->deadline_usec = now_usec() + ctl->timeout_usec;
+	if (muxc_connect(&mine, &ctl->c, &error) < 0)
+		return ctl_fail(ctl, NULL, &error);
+	return CTL_DONE;
+}
+
+int ctl_open(struct ctl *ctl, const struct muxc_options *options,
+	     const struct muxc_channel_options *channel_options)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+	int r;
+
+	r = ctl_connect(ctl, options);
+	if (r != CTL_DONE)
+		return r;
+	r = muxc_channel_open(ctl->c, channel_options, &ctl->channel);
+	if (r == 0)
+		return CTL_DONE;
+	if (muxc_get_error(ctl->c, &error) == 0) {
+		error.kind = MUXC_ERROR_LIBRARY;
+		error.error = r;
+	}
+	return ctl_fail(ctl, "cannot open a channel", &error);
+}
+
+void ctl_close(struct ctl *ctl)
+{
+	ctl->channel = muxc_channel_free(ctl->channel);
+	ctl->c = muxc_free(ctl->c);
+}
