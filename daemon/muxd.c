@@ -109,7 +109,15 @@ static void hook_turn(void *context)
 	report_turn(muxd);
 }
 
-static const struct loop_hooks hooks = {hook_begin, hook_next_deadline, hook_run_timers, hook_turn};
+static uint64_t hook_pause_usec(void *context)
+{
+	const struct muxd *muxd = context;
+
+	return mux_pause_usec(muxd->mux);
+}
+
+static const struct loop_hooks hooks = {hook_begin, hook_next_deadline, hook_run_timers, hook_turn,
+					hook_pause_usec};
 
 /* ------------------------------------------------------------------ signals */
 

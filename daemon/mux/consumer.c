@@ -7,6 +7,7 @@
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/session.h"
 
 #include <stdlib.h>
 
@@ -99,6 +100,7 @@ static bool hand_over(struct consumer *consumer, uint64_t lane_tag, const struct
 	consumer->used_messages++;
 	consumer->used_bytes += handed.cost_bytes;
 	session->delivered++;
+	session_note_message(session);
 	if (consumer->broker_no_ack)
 		return true;
 	delivery_set(channel, lane_tag, no_ack ? SLOT_TAKEN : SLOT_OUT);
@@ -266,6 +268,7 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 	}
 	session->get_used += handed.cost_bytes;
 	session->delivered++;
+	session_note_message(session);
 	request_settle(request);
 }
 

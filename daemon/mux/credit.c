@@ -64,16 +64,29 @@ void credit_release(struct session *session, uint64_t cost_bytes)
 	credit_touch(session);
 }
 
+/* What the window leaves open behind what has ended. */
+static uint64_t window_end_bytes(const struct session *session)
+{
+	return session->released_bytes + session->window_bytes;
+}
+
+static uint64_t window_end_messages(const struct session *session)
+{
+	return session->released_messages + WINDOW_MESSAGES(session->window_bytes);
+}
+
 void credit_want(struct session *session, uint64_t messages, uint64_t bytes)
 {
 	/* More than one message of the largest size, beside the window, is of no use to anybody. */
-	uint64_t most = session->used_bytes + session->mux->options.limits.message_max + HEADER_BYTES_MAX;
+	uint64_t most =
+	    window_end_bytes(session) + session->mux->options.limits.message_max + HEADER_BYTES_MAX;
 
-	session->want_messages = messages < session->used_messages + WINDOW_MESSAGES(WINDOW_BYTES_MAX)
-				     ? messages
-				     : session->used_messages + WINDOW_MESSAGES(WINDOW_BYTES_MAX);
+	session->wants = true;
+	session->want_messages =
+	    messages < window_end_messages(session) ? messages : window_end_messages(session);
 	session->want_bytes = bytes < most ? bytes : most;
-	if (list_empty(&session->want_node))
+	credit_touch(session);
+	if (session->want_bytes > window_end_bytes(session) && list_empty(&session->want_node))
 		list_append(&session->mux->wants, &session->want_node);
 }
 
@@ -96,18 +109,32 @@ static void tell(struct session *session)
 		session->ops->credit(session->context, session->granted_messages, session->granted_bytes);
 }
 
-/* Keeps the window open behind what has ended. Small steps are saved up: each costs the client a frame. */
+/*
+ * Keeps the window open behind what has ended. Small steps are saved up, even
+ * if the session asks: each would cost it a frame for a message. But when
+ * nothing is under way any more, nothing would bring the next step.
+ */
+static bool is_worth_telling(struct session *session)
+{
+	bool stuck = session->wants && session->used_messages == session->released_messages;
+	uint64_t least_bytes = stuck ? 1 : session->window_bytes / 4;
+	uint64_t least_messages = stuck ? 1 : WINDOW_MESSAGES(session->window_bytes) / 4;
+
+	return window_end_bytes(session) >= session->granted_bytes + least_bytes ||
+	       window_end_messages(session) >= session->granted_messages + least_messages;
+}
+
 static void refresh(struct session *session)
 {
 	uint64_t bytes, messages;
 
 	grow_window(session);
-	bytes = session->released_bytes + session->window_bytes;
-	messages = session->released_messages + WINDOW_MESSAGES(session->window_bytes);
-	if (bytes < session->granted_bytes + session->window_bytes / 4 &&
-	    messages < session->granted_messages + WINDOW_MESSAGES(session->window_bytes) / 4)
+	if (!is_worth_telling(session))
 		return;
+	bytes = window_end_bytes(session);
+	messages = window_end_messages(session);
 	if (grant(session, messages, bytes)) {
+		session->wants = false;
 		tell(session);
 		return;
 	}
@@ -121,6 +148,7 @@ static void refresh(struct session *session)
 		charge_force(&session->credit_charge, &session->memory, bytes - session->granted_bytes);
 		session->granted_bytes = bytes;
 	}
+	session->wants = false;
 	(void)grant(session, messages, session->granted_bytes);
 	tell(session);
 }
@@ -144,6 +172,7 @@ static void serve_wants(struct mux *mux)
 			continue;
 		}
 		list_unlink(&session->want_node);
+		session->wants = false;
 		if (more)
 			tell(session);
 	}

@@ -13,6 +13,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/handshake.c daemon/mux/handshake.h \
 	daemon/mux/lane.c daemon/mux/lane.h \
 	daemon/mux/operations.c \
+	daemon/mux/pace.c daemon/mux/pace.h \
 	daemon/mux/publish.c daemon/mux/publish.h \
 	daemon/mux/queues.c daemon/mux/queues.h \
 	daemon/mux/redial.c daemon/mux/redial.h \

@@ -89,6 +89,16 @@ void mux_turn(struct mux *mux)
 	credit_turn(mux);
 }
 
+#define PROMPT_USEC 2000u /* how long one prompt message keeps the loop prompt */
+#define PAUSE_USEC 200u
+
+uint64_t mux_pause_usec(const struct mux *mux)
+{
+	if (!pace_is_dense(&mux->pace, mux->now) || mono_since_usec(mux->now, mux->prompt) < PROMPT_USEC)
+		return 0;
+	return PAUSE_USEC;
+}
+
 uint64_t mux_memory_used(const struct mux *mux)
 {
 	return mux->memory.used;

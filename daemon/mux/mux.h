@@ -121,6 +121,12 @@ void mux_run_timers(struct mux *mux);
 /* The end of a loop turn; see the head of this file. */
 void mux_turn(struct mux *mux);
 
+/*
+ * How long the loop does well to wait before it looks for input again, because
+ * all that flows is bulk (see pace.h); mostly 0.
+ */
+uint64_t mux_pause_usec(const struct mux *mux);
+
 /* Memory charged to sessions, and its limit, in bytes. */
 uint64_t mux_memory_used(const struct mux *mux);
 uint64_t mux_memory_limit(const struct mux *mux);

@@ -35,6 +35,7 @@
 #include "daemon/mux/assemble.h"
 #include "daemon/mux/conn.h"
 #include "daemon/mux/mux.h"
+#include "daemon/mux/pace.h"
 #include "daemon/mux/redial.h"
 
 #define PROGRAM_MAX 64u
@@ -53,6 +54,8 @@ struct mux {
 	struct list credits; /* struct session whose credit may have grown */
 	struct list wants;   /* struct session that asked for more than there was, in turn */
 	struct buf scratch;  /* for encoding */
+	struct pace pace;    /* of all sessions' messages */
+	struct mono prompt;  /* when a session that is not bulk had one last */
 };
 
 struct upstream {
@@ -292,6 +295,7 @@ struct session {
 	uint64_t used_messages, used_bytes;	    /* totals of publishes accepted */
 	uint64_t released_messages, released_bytes; /* totals of those that ended */
 	uint64_t want_messages, want_bytes;	    /* totals asked for */
+	bool wants;				    /* it asked, and was not told of more since */
 	struct list credit_node;		    /* in mux->credits */
 	struct list want_node;			    /* in mux->wants */
 
@@ -302,6 +306,7 @@ struct session {
 	size_t taken_mask, taken_first, taken_count;
 
 	uint64_t published, delivered, unacked;
+	struct pace pace; /* of its publishes and deliveries */
 };
 
 enum owned_state {

@@ -239,6 +239,15 @@ static bool has_leftovers(const struct loop *loop)
 	return !list_empty(&loop->dirty) || !list_empty(&loop->tasks);
 }
 
+/* A moment for more to come in; a signal ends it early. */
+static void pause_before_poll(const struct loop *loop)
+{
+	uint64_t usec = loop->hooks->pause_usec ? loop->hooks->pause_usec(loop->hooks_context) : 0;
+
+	if (usec > 0)
+		(void)nanosleep(&(struct timespec){0, (long)(usec * 1000)}, NULL);
+}
+
 int loop_turn(struct loop *loop, bool wait)
 {
 	int flags = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY;
@@ -249,6 +258,8 @@ int loop_turn(struct loop *loop, bool wait)
 		return r;
 	if (!wait || has_leftovers(loop))
 		flags |= EVLOOP_NONBLOCK;
+	else
+		pause_before_poll(loop);
 	if (event_base_loop(loop->base, flags) < 0)
 		return errno ? -errno : -EIO;
 	finish_turn(loop);

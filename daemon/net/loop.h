@@ -29,6 +29,7 @@ struct loop_hooks {
 	struct mono (*next_deadline)(void *context);   /* of what run_timers does */
 	void (*run_timers)(void *context);	       /* when that has come */
 	void (*turn)(void *context);		       /* the end of the turn, before the writes */
+	uint64_t (*pause_usec)(void *context);	       /* wait so long before polling again; NULL: never */
 };
 
 /* 0, -ENOMEM, or what the kernel refused. */
