@@ -26,10 +26,9 @@ static size_t append_upstream(char *out, size_t size, size_t used, const struct 
 
 	upstream_get_info(upstream, &info);
 	is_up = info.state == UPSTREAM_UP;
-	n = snprintf(out + used, size - used, "; %s: %s%s%s, %u lanes leased", info.name,
-		     upstream_state_name(info.state), is_up || !*info.last_error ? "" : ": ",
-		     is_up ? "" : log_clean(error, sizeof(error), span_str(info.last_error)),
-		     info.lanes_leased);
+	n = snprintf(out + used, size - used, "; %s: %s%s%s", info.name, upstream_state_name(info.state),
+		     is_up || !*info.last_error ? "" : ": ",
+		     is_up ? "" : log_clean(error, sizeof(error), span_str(info.last_error)));
 	return n < 0 ? used : used + (size_t)n;
 }
 
@@ -39,8 +38,8 @@ static void tell_status(struct muxd *muxd)
 	size_t used;
 
 	muxd->told_sessions = mux_session_count(muxd->mux);
-	used = (size_t)snprintf(text, sizeof(text), "%u sessions%s", muxd->told_sessions,
-				muxd->phase == MUXD_RUNNING ? "" : ", leaving");
+	used = (size_t)snprintf(text, sizeof(text), "%u sessions, %u channels%s", muxd->told_sessions,
+				mux_channel_count(muxd->mux), muxd->phase == MUXD_RUNNING ? "" : ", leaving");
 	for (size_t i = 0; i < muxd->upstream_count && used < sizeof(text); i++)
 		used = append_upstream(text, sizeof(text), used, uplink_upstream(muxd->upstreams[i].uplink));
 	notify_status(text);

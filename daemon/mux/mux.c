@@ -114,6 +114,16 @@ uint32_t mux_session_count(const struct mux *mux)
 	return mux->session_count;
 }
 
+uint32_t mux_channel_count(const struct mux *mux)
+{
+	const struct session *session;
+	uint32_t count = 0;
+
+	list_foreach (session, &mux->sessions, node)
+		count += session->channel_count;
+	return count;
+}
+
 /* ------------------------------------------------------------------ looking */
 
 struct upstream *mux_first_upstream(struct mux *mux)

@@ -131,6 +131,7 @@ uint64_t mux_pause_usec(const struct mux *mux);
 uint64_t mux_memory_used(const struct mux *mux);
 uint64_t mux_memory_limit(const struct mux *mux);
 uint32_t mux_session_count(const struct mux *mux);
+uint32_t mux_channel_count(const struct mux *mux); /* of all sessions; looks at each */
 
 /* ------------------------------------------------------------------ upstreams */
 
