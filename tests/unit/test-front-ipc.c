@@ -74,7 +74,10 @@ static void hook_turn(void *context)
 	mux_turn(t.mux);
 }
 
-static const struct loop_hooks hooks = {hook_begin, hook_next_deadline, hook_run_timers, hook_turn};
+static const struct loop_hooks hooks = {.begin = hook_begin,
+					.next_deadline = hook_next_deadline,
+					.run_timers = hook_run_timers,
+					.turn = hook_turn};
 
 static void add_upstream(const char *name)
 {

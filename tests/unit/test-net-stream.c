@@ -484,7 +484,7 @@ static void hook_turn(void *context)
 
 START_TEST(loop__turn_goes_from_clock_to_timers_to_tasks_to_the_end_and_frees_last)
 {
-	static const struct loop_hooks hooks = {hook_begin, NULL, NULL, hook_turn};
+	static const struct loop_hooks hooks = {.begin = hook_begin, .turn = hook_turn};
 	struct steps steps = {.order = ""};
 
 	ck_assert_int_eq(loop_new(&steps.loop), 0);
