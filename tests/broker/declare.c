@@ -77,6 +77,12 @@ static bool declare_ok(struct channel *channel, struct span name, size_t message
 	return true;
 }
 
+/* An exclusive queue never outlives its connection, whatever was asked for. */
+static bool is_durable(const struct amqc_queue_declare *m)
+{
+	return m->durable && !m->exclusive;
+}
+
 static bool queue_declare_again(struct channel *channel, struct queue *queue,
 				const struct amqc_queue_declare *m)
 {
@@ -87,7 +93,7 @@ static bool queue_declare_again(struct channel *channel, struct queue *queue,
 	if (!bk_channel_check_owner(channel, queue))
 		return false;
 	if (!m->passive) {
-		if (!bk_argument_equivalent(channel, "queue", name, "durable", m->durable ? &on : &off,
+		if (!bk_argument_equivalent(channel, "queue", name, "durable", is_durable(m) ? &on : &off,
 					    queue->durable ? &on : &off))
 			return false;
 		if (!bk_argument_equivalent(channel, "queue", name, "auto_delete",
@@ -132,7 +138,7 @@ static bool queue_declare_new(struct channel *channel, struct span name, const s
 	if (!bk_arguments_check(channel, name, m->arguments) || !check_quorum(channel, name, m))
 		return false;
 	queue = bk_queue_new(channel->conn->vhost, name, m->arguments);
-	queue->durable = m->durable;
+	queue->durable = is_durable(m);
 	queue->auto_delete = m->auto_delete;
 	if (m->exclusive) {
 		queue->owner = channel->conn;

@@ -133,3 +133,33 @@ tests_unit_test_front_table_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_front_table_LDADD = $(UNIT_FRONT) $(CHECK_LIBS)
 tests_unit_test_front_ipc_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_front_ipc_LDADD = $(UNIT_FRONT) $(CHECK_LIBS)
+
+# The broker of the tests itself: its pure engine, fed with frames.
+BROKER_TESTS = tests/unit/test-broker-handshake tests/unit/test-broker-queue tests/unit/test-broker-exchange \
+	tests/unit/test-broker-publish tests/unit/test-broker-consume tests/unit/test-broker-error \
+	tests/unit/test-broker-control
+BROKER_CLIENT = tests/unit/broker-client.c tests/unit/broker-client.h
+UNIT_BROKER = tests/broker/libbroker.a $(UNIT_AMQP)
+check_PROGRAMS += $(BROKER_TESTS)
+TESTS += $(BROKER_TESTS)
+tests_unit_test_broker_handshake_SOURCES = tests/unit/test-broker-handshake.c $(BROKER_CLIENT)
+tests_unit_test_broker_handshake_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_broker_handshake_LDADD = $(UNIT_BROKER) $(CHECK_LIBS)
+tests_unit_test_broker_queue_SOURCES = tests/unit/test-broker-queue.c $(BROKER_CLIENT)
+tests_unit_test_broker_queue_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_broker_queue_LDADD = $(UNIT_BROKER) $(CHECK_LIBS)
+tests_unit_test_broker_exchange_SOURCES = tests/unit/test-broker-exchange.c $(BROKER_CLIENT)
+tests_unit_test_broker_exchange_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_broker_exchange_LDADD = $(UNIT_BROKER) $(CHECK_LIBS)
+tests_unit_test_broker_publish_SOURCES = tests/unit/test-broker-publish.c $(BROKER_CLIENT)
+tests_unit_test_broker_publish_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_broker_publish_LDADD = $(UNIT_BROKER) $(CHECK_LIBS)
+tests_unit_test_broker_consume_SOURCES = tests/unit/test-broker-consume.c $(BROKER_CLIENT)
+tests_unit_test_broker_consume_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_broker_consume_LDADD = $(UNIT_BROKER) $(CHECK_LIBS)
+tests_unit_test_broker_error_SOURCES = tests/unit/test-broker-error.c $(BROKER_CLIENT)
+tests_unit_test_broker_error_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_broker_error_LDADD = $(UNIT_BROKER) $(CHECK_LIBS)
+tests_unit_test_broker_control_SOURCES = tests/unit/test-broker-control.c $(BROKER_CLIENT)
+tests_unit_test_broker_control_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_broker_control_LDADD = $(UNIT_BROKER) $(CHECK_LIBS)
