@@ -7,6 +7,7 @@
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 
 #include <stdlib.h>
@@ -67,7 +68,7 @@ static struct request *request_of(struct op *op)
 }
 
 /* Answers everything that is queued and not sent. */
-static void end_queue(struct channel *channel, enum fault_scope scope, const struct fault *fault)
+static void end_queue(struct channel *channel, const struct fault *fault)
 {
 	struct op *op;
 
@@ -77,7 +78,7 @@ static void end_queue(struct channel *channel, enum fault_scope scope, const str
 			continue;
 		}
 		queues_request_failed(request_of(op));
-		request_refuse(request_of(op), scope, fault);
+		request_refuse(request_of(op), SCOPE_CHANNEL, fault);
 		request_drop(request_of(op));
 	}
 }
@@ -106,7 +107,7 @@ void channel_fail_without_lane(struct channel *channel, const struct fault *give
 		confirms_end(channel->lane, &fault);
 		end_sent_requests(channel, &fault);
 	}
-	end_queue(channel, SCOPE_CHANNEL, &fault);
+	end_queue(channel, &fault);
 	free_consumers(channel);
 	delivery_reset(channel);
 	outcome_flush(channel);
@@ -128,29 +129,27 @@ void channel_fail(struct channel *channel, const struct fault *fault)
 		lane_close(channel->lane);
 }
 
-/* True if the broker never heard of anything that would be missed. */
-static bool nothing_at_broker(const struct channel *channel)
+/* True if the broker had something of it that is gone with the connection, and that muxd does not bring back.
+ */
+static bool misses_something(const struct channel *channel)
 {
-	const struct lane *lane = channel->lane;
 	const struct request *request;
 
-	if (lane->confirms.first != lane->confirms.next || channel->deliveries.open > 0)
-		return false;
-	list_foreach (request, &lane->awaiting, op.node) {
+	list_foreach (request, &channel->lane->awaiting, op.node) {
 		if (request->op.channel == channel)
-			return false;
+			return true;
 	}
-	return channel->consumer_count == 0;
+	return channel->deliveries.open > 0 || channel->consumer_count > 0;
 }
 
 void channel_lost_lane(struct channel *channel, const struct fault *fault)
 {
-	if (channel->state == CHANNEL_OPEN && !nothing_at_broker(channel)) {
+	if (channel->state == CHANNEL_OPEN && misses_something(channel)) {
 		channel_fail_without_lane(channel, fault);
 		lane_detach(channel->lane);
 		return;
 	}
-	confirms_end(channel->lane, fault);
+	replay_take_back(channel->lane);
 	end_sent_requests(channel, fault);
 	delivery_reset(channel);
 	lane_detach(channel->lane);
@@ -161,8 +160,17 @@ void channel_lost_lane(struct channel *channel, const struct fault *fault)
 
 void channel_refuse_waiting(struct channel *channel, const struct fault *fault)
 {
-	end_queue(channel, SCOPE_REQUEST, fault);
-	list_unlink(&channel->lane_node);
+	struct op *op, *tmp;
+
+	list_foreach_safe (op, tmp, &channel->queue, node) {
+		if (op->kind != OP_REQUEST)
+			continue;
+		queues_request_failed(request_of(op));
+		request_refuse(request_of(op), SCOPE_REQUEST, fault);
+		request_drop(request_of(op));
+	}
+	if (list_empty(&channel->queue))
+		list_unlink(&channel->lane_node);
 }
 
 void channel_send(struct channel *channel)

@@ -35,8 +35,9 @@ void channel_fail(struct channel *channel, const struct fault *fault);
 void channel_fail_without_lane(struct channel *channel, const struct fault *fault);
 
 /*
- * The connection is gone. The channel ends by this fault if the broker had
- * anything of it; what was not sent yet waits for another lane otherwise.
+ * The connection is gone. The channel ends by this fault if it had consumers,
+ * unsettled messages or unanswered requests there; otherwise what it published
+ * is sent again on another lane, and nobody notices.
  */
 void channel_lost_lane(struct channel *channel, const struct fault *fault);
 
@@ -55,5 +56,5 @@ void channel_request_timed_out(struct request *request, bool unsent);
 /* No request refers to the consumer any more. */
 void channel_forget_consumer(struct channel *channel, const struct consumer *consumer);
 
-/* Answers what waits unsent with this fault; the channel stays open. For an upstream that refuses us. */
+/* Answers the requests that wait with this fault; publishes wait on. For an upstream that refuses us. */
 void channel_refuse_waiting(struct channel *channel, const struct fault *fault);

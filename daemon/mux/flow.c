@@ -6,6 +6,7 @@
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
+#include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 
 #define SLICE_BYTES 16384u   /* what a lane may send in its turn; also the largest body frame */
@@ -113,10 +114,13 @@ static bool fits(struct lane *lane, const struct publish *publish)
 	return publish->method_len <= frame_max && publish->head_len - publish->method_len <= frame_max;
 }
 
-static void begin_publish(struct lane *lane, struct publish *publish)
+static void begin_publish(struct lane *lane, struct publish *waiting)
 {
+	struct publish *publish = replay_prepare(waiting);
 	struct fault fault;
 
+	if (!publish)
+		return;
 	if (!fits(lane, publish)) {
 		fault = fault_make(AMQC_FRAME_ERROR,
 				   "FRAME_ERROR - the message's properties do not fit into a frame of "

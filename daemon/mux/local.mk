@@ -17,6 +17,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/publish.c daemon/mux/publish.h \
 	daemon/mux/queues.c daemon/mux/queues.h \
 	daemon/mux/redial.c daemon/mux/redial.h \
+	daemon/mux/replay.c daemon/mux/replay.h \
 	daemon/mux/request.c daemon/mux/request.h \
 	daemon/mux/session.c daemon/mux/session.h \
 	daemon/mux/upstream.c daemon/mux/upstream.h \

@@ -3,6 +3,7 @@
 #include "daemon/base/log.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/credit.h"
+#include "daemon/mux/replay.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -85,6 +86,8 @@ enum amqc_result publish_queue(struct channel *channel, const struct mux_publish
 	if (timeout_usec == 0)
 		timeout_usec = mux->options.limits.publish_timeout_usec;
 	publish->deadline = mono_add_usec(mux->now, timeout_usec);
+	publish->accepted = mux->now;
+	publish->expiration_usec = replay_expiration_usec(source->properties);
 	publish->op.channel = channel;
 	publish->number = ++channel->published;
 	channel->unsettled++;
@@ -94,6 +97,36 @@ enum amqc_result publish_queue(struct channel *channel, const struct mux_publish
 			log_error("no memory for a publish's deadline");
 	}
 	return AMQC_OK;
+}
+
+struct publish *publish_rewrite(struct publish *publish, const struct amqc_content_header *header)
+{
+	struct mux *mux = publish->op.channel->upstream->mux;
+	size_t head_len, size;
+	struct publish *copy;
+
+	buf_truncate(&mux->scratch, 0);
+	buf_append(&mux->scratch, publish->data, publish->method_len);
+	if (amqc_content_header_append(&mux->scratch, 0, header) != AMQC_OK || buf_failed(&mux->scratch)) {
+		mux->scratch.failed = false;
+		return NULL;
+	}
+	head_len = buf_len(&mux->scratch);
+	size = sizeof(*copy) + head_len + publish->body_len;
+	copy = pool_take(&mux->pool, size);
+	if (!copy)
+		return NULL;
+	*copy = *publish;
+	copy->block_size = (uint32_t)size;
+	copy->head_len = (uint32_t)head_len;
+	memcpy(copy->data, buf_span(&mux->scratch).data, head_len);
+	if (publish->body_len > 0)
+		memcpy(copy->data + head_len, publish_body(publish).data, publish->body_len);
+	list_init(&copy->op.node);
+	list_prepend(&publish->op.node, &copy->op.node);
+	list_unlink(&publish->op.node);
+	publish_free(mux, publish);
+	return copy;
 }
 
 void outcome_flush(struct channel *channel)
@@ -150,7 +183,7 @@ void publish_discard(struct publish *publish, const struct fault *fault)
 	struct mux *mux = publish->op.channel->upstream->mux;
 
 	list_unlink(&publish->op.node);
-	publish_settle(publish, OUTCOME_NOT_SENT, fault);
+	publish_settle(publish, publish->sent_before ? OUTCOME_UNKNOWN : OUTCOME_NOT_SENT, fault);
 	publish_free(mux, publish);
 }
 
@@ -210,6 +243,24 @@ void publish_sent(struct lane *lane)
 	lane->sending = NULL;
 	if (publish && publish->dropped)
 		publish_free(lane->upstream->mux, publish);
+}
+
+struct publish *confirms_take(struct lane *lane, uint64_t tag)
+{
+	struct publish *publish = lane->confirms.ring[tag & lane->confirms.mask];
+
+	if (!publish)
+		return NULL;
+	if (publish->settled) {
+		slot_clear(lane, tag);
+		return NULL;
+	}
+	if (lane->sending == publish)
+		lane->sending = NULL;
+	lane->confirms.ring[tag & lane->confirms.mask] = NULL;
+	lane->upstream->unconfirmed_messages--;
+	lane->upstream->unconfirmed_bytes -= publish->body_len;
+	return publish;
 }
 
 static void slot_settle(struct lane *lane, uint64_t tag, bool nack)

@@ -22,7 +22,10 @@ enum amqc_result publish_queue(struct channel *channel, const struct mux_publish
 /* Tells the outcome of a publish that has none yet, and gives its credit back. The block stays. */
 void publish_settle(struct publish *publish, enum outcome_kind kind, const struct fault *fault);
 
-/* Settles a publish that is in its channel's queue, not sent, and frees it. */
+/*
+ * Settles a publish that is in its channel's queue, and frees it: NOT_SENT, or
+ * UNKNOWN if it was sent on an earlier connection.
+ */
 void publish_discard(struct publish *publish, const struct fault *fault);
 
 /* Puts number into the outcomes to be told: for one that was read when its channel had ended. */
@@ -39,6 +42,13 @@ void publish_sent(struct lane *lane);
 
 /* The broker's ack or nack. False: no such tag was sent (the broker's fault). */
 bool confirms_settle(struct lane *lane, uint64_t tag, bool multiple, bool nack);
+
+/* Takes the publish with that tag out of the ring, if it has no outcome yet; else frees it. NULL: nothing. */
+struct publish *confirms_take(struct lane *lane, uint64_t tag);
+
+/* The same publish with another content header, in its place; the old block is freed. NULL: it stays as it
+ * was. */
+struct publish *publish_rewrite(struct publish *publish, const struct amqc_content_header *header);
 
 /* Ends all that is not settled; what is still being sent stays until it is sent. */
 void confirms_end(struct lane *lane, const struct fault *fault);

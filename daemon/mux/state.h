@@ -13,6 +13,7 @@
  *	queues    who owns which exclusive queue; names for unnamed ones
  *	request   a method that is answered once
  *	flow      which lane writes next, and how much
+ *	replay    publishes that are sent again, or late
  *	publish   publishes, from acceptance to outcome
  *	credit    what a session may have under way
  *	lane      numbers, opening and closing
@@ -156,12 +157,15 @@ struct request {
 struct publish {
 	struct op op;
 	struct mono deadline;
-	uint64_t number;     /* the client's */
-	uint64_t cost_bytes; /* of its credit */
-	uint32_t block_size; /* of this block, for the pool */
-	uint32_t method_len; /* bytes of the method frame */
-	uint32_t head_len;   /* of method and header frame together */
+	struct mono accepted;
+	uint64_t expiration_usec; /* after that; UINT64_MAX: never */
+	uint64_t number;	  /* the client's */
+	uint64_t cost_bytes;	  /* of its credit */
+	uint32_t block_size;	  /* of this block, for the pool */
+	uint32_t method_len;	  /* bytes of the method frame */
+	uint32_t head_len;	  /* of method and header frame together */
 	bool mandatory;
+	bool sent_before; /* on a connection that is gone: goes out marked */
 	bool returned;
 	bool settled;		      /* its outcome was told; the slot waits for the broker */
 	bool dropped;		      /* it left its slot while its body was being sent */

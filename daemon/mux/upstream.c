@@ -74,9 +74,9 @@ static void dial(struct upstream *upstream)
 /* What waits unsent for a broker that refuses us is told so. */
 static void refuse_waiting(struct upstream *upstream)
 {
-	struct channel *channel;
+	struct channel *channel, *tmp;
 
-	while ((channel = list_first(&upstream->waiting, struct channel, lane_node)))
+	list_foreach_safe (channel, tmp, &upstream->waiting, lane_node)
 		channel_refuse_waiting(channel, &upstream->last_fault);
 }
 
