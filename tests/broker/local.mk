@@ -1,7 +1,7 @@
 # A small broker in memory: the engine, pure, and the program on libevent.
 noinst_LIBRARIES += tests/broker/libbroker.a
 tests_broker_libbroker_a_SOURCES = \
-	tests/broker/broker.c tests/broker/broker.h tests/broker/engine.h \
+	tests/broker/broker.c tests/broker/broker.h tests/broker/model.h tests/broker/engine.h \
 	tests/broker/connection.c tests/broker/frames.c tests/broker/handshake.c \
 	tests/broker/channel.c tests/broker/publish.c tests/broker/confirm.c \
 	tests/broker/consume.c tests/broker/settle.c tests/broker/tx.c tests/broker/reply.c \
