@@ -170,15 +170,22 @@ static int poll_timeout(const struct consuming *c)
 /* Waits for whatever comes next, and calls the handlers. */
 static void step(struct consuming *c)
 {
-	struct pollfd fds[2] = {{.fd = c->signal_fd, .events = POLLIN}, {.fd = -1}};
+	struct pollfd fds[3] = {{.fd = c->signal_fd, .events = POLLIN}, {.fd = -1}, {.fd = -1}};
 	struct muxc_error error = MUXC_ERROR_INIT;
 
 	if (!c->lost) {
 		fds[1].fd = muxc_get_fd(c->ctl->c);
 		fds[1].events = (short)muxc_get_events(c->ctl->c);
 	}
-	(void)poll(fds, 2, poll_timeout(c));
+	if (!c->command)
+		fds[2].fd = STDOUT_FILENO;
+	(void)poll(fds, 3, poll_timeout(c));
 	signals_read(c);
+	/* A pipe without a reader: what comes later must stay in the queue. */
+	if (fds[2].revents & POLLERR && !c->over) {
+		(void)ctl_fail_errno(c->ctl, "cannot write to stdout", EPIPE);
+		c->over = true;
+	}
 	if (c->lost || muxc_process(c->ctl->c) >= 0)
 		return;
 	if (!c->lost) {
@@ -297,6 +304,11 @@ static int consume(struct consuming *c)
 	while (!is_done(c)) {
 		if (c->count && c->came == c->count)
 			cancel(c);
+		if (ctl_is_late(ctl)) {
+			ctl_say(ctl, "%" PRIu64 " messages have come in time", c->settled);
+			ctl->exit_code = CTL_DEADLINE;
+			break;
+		}
 		if (c->first) {
 			handle(c);
 			if (!c->lost)
@@ -304,11 +316,6 @@ static int consume(struct consuming *c)
 			if (c->first && c->over)
 				break;
 			continue;
-		}
-		if (ctl_is_late(ctl)) {
-			ctl_say(ctl, "%" PRIu64 " messages have come in time", c->settled);
-			ctl->exit_code = CTL_DEADLINE;
-			break;
 		}
 		step(c);
 	}

@@ -12,7 +12,7 @@
 
 /* ------------------------------------------------------------------- words */
 
-static void say(const struct ctl *ctl, const char *format, va_list args)
+static void __attribute__((format(printf, 2, 0))) say(const struct ctl *ctl, const char *format, va_list args)
 {
 	(void)fflush(stdout);
 	fputs("muxctl: ", stderr);

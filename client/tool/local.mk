@@ -18,3 +18,7 @@ client/tool/completions/muxctl: client/tool/completion.bash
 	$(AM_V_GEN)$(MKDIR_P) client/tool/completions && cp $(srcdir)/client/tool/completion.bash $@
 CLEANFILES += client/tool/completions/muxctl
 EXTRA_DIST += client/tool/completion.bash
+
+# Needs no daemon. What needs one: tests/integration/muxctl.sh.
+dist_check_SCRIPTS += tests/unit/test-muxctl-usage
+TESTS += tests/unit/test-muxctl-usage
