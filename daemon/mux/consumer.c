@@ -8,6 +8,7 @@
 #include "daemon/mux/lane.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
+#include "daemon/mux/subscribe.h"
 
 #include <stdlib.h>
 
@@ -49,6 +50,7 @@ void consumer_free(struct consumer *consumer)
 	while (!list_empty(&consumer->pending))
 		held_free(consumer, container_of(consumer->pending.next, struct held_message, node));
 	charge_end(&consumer->charge);
+	subscribe_forget(consumer);
 	list_unlink(&consumer->node);
 	consumer->channel->consumer_count--;
 	channel_touch(consumer->channel);
@@ -170,6 +172,8 @@ static void end_consumer(struct consumer *consumer, struct span why)
 
 static void overflow(struct consumer *consumer)
 {
+	if (subscribe_shrink(consumer))
+		return;
 	end_consumer(consumer, SPAN_LITERAL("the session's memory is used up by messages it did not take: "
 					    "set a lower prefetch, or read faster"));
 }
@@ -194,7 +198,8 @@ void consumer_deliver(struct channel *channel, const struct assemble *content)
 		channel_fail(channel, &fault);
 		return;
 	}
-	if (!consumer || consumer->cancelling || !channel->session)
+	if (!consumer || consumer->cancelling || consumer->shrinking == SHRINK_CANCELLING ||
+	    !channel->session)
 		delivery_requeue(channel, method->delivery_tag);
 	else if (list_empty(&consumer->pending) && has_credit(consumer)) {
 		if (hand_over(consumer, method->delivery_tag, method, &view))
@@ -221,6 +226,12 @@ static bool hand_over_held(struct consumer *consumer, const struct held_message 
 	       hand_over(consumer, held->lane_tag, &method.basic_deliver, &view);
 }
 
+static void go_on_shrinking(struct consumer *consumer, bool cancelled)
+{
+	if (!subscribe_shrink_on(consumer, cancelled))
+		end_consumer(consumer, SPAN_LITERAL("no memory to start the consumer again"));
+}
+
 void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes)
 {
 	if (messages > consumer->credit_messages)
@@ -236,6 +247,12 @@ void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t 
 		}
 		held_free(consumer, held);
 	}
+	go_on_shrinking(consumer, false);
+}
+
+void consumer_shrunk(struct consumer *consumer)
+{
+	go_on_shrinking(consumer, true);
 }
 
 void consumer_got(struct request *request, struct channel *channel, const struct assemble *content)

@@ -25,6 +25,9 @@ void consumer_deliver(struct channel *channel, const struct assemble *content);
 /* New totals of credit: hands over what waits. */
 void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes);
 
+/* The broker has cancelled a consumer that shrinks. May end it. */
+void consumer_shrunk(struct consumer *consumer);
+
 /* Delivers no more: what waits goes back to its queue. */
 void consumer_stop(struct consumer *consumer);
 

@@ -10,6 +10,7 @@
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/subscribe.h"
 
 /* The broker did what it may not; name is the method it did it with. */
 static void broken(struct lane *lane, const char *what, const char *name)
@@ -78,6 +79,10 @@ static void on_cancel_ok(struct request *request)
 
 	if (!consumer)
 		return;
+	if (consumer->shrinking == SHRINK_CANCELLING && !consumer->cancelling) {
+		consumer_shrunk(consumer);
+		return;
+	}
 	consumer_stop(consumer);
 	channel_forget_consumer(consumer->channel, consumer);
 	consumer_free(consumer);

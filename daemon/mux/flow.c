@@ -8,6 +8,7 @@
 #include "daemon/mux/publish.h"
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/subscribe.h"
 
 #define SLICE_BYTES 16384u   /* what a lane may send in its turn; also the largest body frame */
 #define OUTPUT_MARK 65536u   /* bytes put ahead of the socket */
@@ -80,15 +81,7 @@ static bool must_wait(struct upstream *upstream, struct op *op)
  */
 static bool send_qos(struct lane *lane, const struct consumer *consumer)
 {
-	struct amqc_method qos = {.id = AMQC_BASIC_QOS};
-
-	if (!consumer || lane->prefetch == consumer->prefetch)
-		return true;
-	qos.basic_qos.prefetch_count = consumer->prefetch;
-	if (!request_send_own(lane, &qos))
-		return false;
-	lane->prefetch = consumer->prefetch;
-	return send_control(lane);
+	return !consumer || (subscribe_qos(lane, consumer) && send_control(lane));
 }
 
 /* False: no memory; it stays at the head of the queue. */

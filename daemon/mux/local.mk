@@ -20,5 +20,6 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/replay.c daemon/mux/replay.h \
 	daemon/mux/request.c daemon/mux/request.h \
 	daemon/mux/session.c daemon/mux/session.h \
+	daemon/mux/subscribe.c daemon/mux/subscribe.h \
 	daemon/mux/upstream.c daemon/mux/upstream.h \
 	daemon/mux/vet.c daemon/mux/vet.h

@@ -12,6 +12,7 @@
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
+#include "daemon/mux/subscribe.h"
 #include "daemon/mux/vet.h"
 
 #include <stdio.h>
@@ -95,7 +96,10 @@ static bool accept_consume(struct channel *channel, const struct mux_request *re
 	if (!*ret)
 		return false;
 	method->basic_consume.no_ack = (*ret)->broker_no_ack;
-	return true;
+	if (subscribe_keep(*ret, method))
+		return true;
+	consumer_free(*ret);
+	return false;
 }
 
 /* Puts a request, ready but for its consumer, into the channel's queue. */

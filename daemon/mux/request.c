@@ -76,20 +76,20 @@ enum amqc_result request_queue(struct channel *channel, const struct amqc_method
 	return AMQC_OK;
 }
 
-bool request_send_own(struct lane *lane, const struct amqc_method *method)
+struct request *request_send_own(struct lane *lane, const struct amqc_method *method)
 {
 	enum amqc_result result;
 	struct request *request = request_new(lane->upstream->mux, method, lane->number, &result);
 
 	if (!request)
-		return false;
+		return NULL;
 	buf_append(&lane->control, request->frame, request->frame_len);
 	if (buf_failed(&lane->control)) {
 		free(request);
-		return false;
+		return NULL;
 	}
 	list_append(&lane->awaiting, &request->op.node);
-	return true;
+	return request;
 }
 
 bool request_is_answered_by(const struct request *request, enum amqc_method_id reply)

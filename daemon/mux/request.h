@@ -20,8 +20,8 @@
 enum amqc_result request_queue(struct channel *channel, const struct amqc_method *method, uint32_t id,
 			       uint64_t timeout_usec, struct request **ret);
 
-/* Sends one of our own, that nobody is told of, before anything queued. False: no memory. */
-bool request_send_own(struct lane *lane, const struct amqc_method *method);
+/* Sends one of our own, that nobody is told of, before anything queued. NULL: no memory. */
+struct request *request_send_own(struct lane *lane, const struct amqc_method *method);
 
 /* True if reply may answer it. */
 bool request_is_answered_by(const struct request *request, enum amqc_method_id reply);

@@ -9,6 +9,7 @@
  *	dispatch  frames from the broker, to the channel that leases the lane
  *	channel   opening, failing, leaving; waiting for a lane
  *	consumer  deliveries on their way to a session
+ *	subscribe the broker's side of a consumer
  *	delivery  which of them are settled, and telling the broker
  *	queues    who owns which exclusive queue; names for unnamed ones
  *	request   a method that is answered once
@@ -232,14 +233,24 @@ struct channel {
 	char allowed[255];
 };
 
+/* How far a consumer is on its way to a smaller prefetch. */
+enum shrink_state {
+	SHRINK_NOT,
+	SHRINK_CANCELLING, /* basic.cancel was sent: what comes goes back */
+	SHRINK_DRAINING	   /* cancelled; starts again when little waits */
+};
+
 struct consumer {
 	struct list node; /* in channel->consumers */
 	struct channel *channel;
 	uint32_t number; /* the client's name for it */
 	bool no_ack;
-	bool broker_no_ack;			/* direct reply-to cannot be acked */
-	bool started;				/* consume-ok came */
-	bool cancelling;			/* nothing more is delivered */
+	bool broker_no_ack; /* direct reply-to cannot be acked */
+	bool started;	    /* consume-ok came */
+	bool cancelling;    /* nothing more is delivered */
+	enum shrink_state shrinking;
+	bool is_stream;				/* it cannot be started again where it was */
+	struct buf consume;			/* the frame of its basic.consume, owned */
 	uint64_t credit_messages, credit_bytes; /* totals granted */
 	uint64_t used_messages, used_bytes;
 	struct list pending;  /* struct held_message that wait for credit */

@@ -1,0 +1,107 @@
+#include "daemon/mux/subscribe.h"
+
+#include "daemon/mux/lane.h"
+#include "daemon/mux/request.h"
+
+#include <stdlib.h>
+
+/* Of its session's memory, what one consumer's waiting messages should come to after it shrank. */
+#define SHARE_OF_SESSION 4u
+
+bool subscribe_keep(struct consumer *consumer, const struct amqc_method *consume)
+{
+	struct buf frame = BUF_INIT;
+	struct amqc_field field;
+
+	consumer->is_stream = amqc_table_find(consume->basic_consume.arguments, "x-stream-offset", &field);
+	if (amqc_method_append(&frame, 0, consume) != AMQC_OK || buf_failed(&frame)) {
+		buf_deinit(&frame);
+		return false;
+	}
+	consumer->consume = frame;
+	return true;
+}
+
+void subscribe_forget(struct consumer *consumer)
+{
+	buf_deinit(&consumer->consume);
+}
+
+bool subscribe_qos(struct lane *lane, const struct consumer *consumer)
+{
+	struct amqc_method qos = {.id = AMQC_BASIC_QOS};
+
+	if (lane->prefetch == consumer->prefetch)
+		return true;
+	qos.basic_qos.prefetch_count = consumer->prefetch;
+	if (!request_send_own(lane, &qos))
+		return false;
+	lane->prefetch = consumer->prefetch;
+	return true;
+}
+
+/* As many messages of the size that waits now as fit into a share of the session's memory. */
+static uint16_t smaller_prefetch(const struct consumer *consumer)
+{
+	uint64_t share = consumer->channel->session->memory.limit / SHARE_OF_SESSION;
+	uint64_t waiting = 0, prefetch;
+	const struct list *node;
+
+	for (node = consumer->pending.next; node != &consumer->pending; node = node->next)
+		waiting++;
+	prefetch = waiting > 0 ? share / (consumer->charge.bytes / waiting) : 1;
+	if (prefetch > consumer->prefetch / 2u)
+		prefetch = consumer->prefetch / 2u;
+	return prefetch > 0 ? (uint16_t)prefetch : 1;
+}
+
+bool subscribe_shrink(struct consumer *consumer)
+{
+	struct lane *lane = consumer->channel->lane;
+	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
+	struct request *request;
+
+	if (consumer->shrinking != SHRINK_NOT)
+		return true;
+	if (consumer->is_stream || consumer->prefetch <= 1 || !consumer->started)
+		return false;
+	cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
+	request = request_send_own(lane, &cancel);
+	if (!request)
+		return false;
+	request->consumer = consumer;
+	consumer->prefetch = smaller_prefetch(consumer);
+	consumer->shrinking = SHRINK_CANCELLING;
+	lane_ready(lane);
+	return true;
+}
+
+static bool start_again(struct consumer *consumer)
+{
+	struct lane *lane = consumer->channel->lane;
+	struct amqc_method consume;
+	struct request *request;
+	struct span payload = span_skip(buf_span(&consumer->consume), 7);
+
+	consumer->shrinking = SHRINK_NOT;
+	payload.len -= 1; /* the frame's end */
+	if (amqc_method_decode(payload, &consume) != AMQC_OK || !subscribe_qos(lane, consumer))
+		return false;
+	request = request_send_own(lane, &consume);
+	if (!request)
+		return false;
+	request->consumer = consumer;
+	lane_ready(lane);
+	return true;
+}
+
+bool subscribe_shrink_on(struct consumer *consumer, bool cancelled)
+{
+	uint64_t share = consumer->channel->session->memory.limit / SHARE_OF_SESSION;
+
+	if (cancelled && consumer->shrinking == SHRINK_CANCELLING)
+		consumer->shrinking = SHRINK_DRAINING;
+	if (consumer->shrinking != SHRINK_DRAINING || consumer->charge.bytes > share / 2)
+		return true;
+	return start_again(consumer);
+}

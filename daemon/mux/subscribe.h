@@ -1,0 +1,31 @@
+/*
+ * The broker's side of a consumer: basic.qos and basic.consume, once more when
+ * its prefetch must shrink.
+ *
+ * AMQP's prefetch counts messages, memory counts bytes. A consumer begins with
+ * the prefetch it asked for. When what waits for it would pass its session's
+ * memory, it is cancelled, what then still comes goes back to the queue once,
+ * in its place, and when most of what waits was taken it is started again with
+ * the prefetch that its messages' size allows. The client notices nothing but the redelivered mark.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+/* Keeps the basic.consume as it is sent, to send it again. False: no memory. */
+bool subscribe_keep(struct consumer *consumer, const struct amqc_method *consume);
+void subscribe_forget(struct consumer *consumer);
+
+/* Puts the basic.qos that the consumer needs before its basic.consume into the lane's control. False: no
+ * memory. */
+bool subscribe_qos(struct lane *lane, const struct consumer *consumer);
+
+/* Begins to shrink. False: it cannot (a stream would begin anew, or the prefetch is 1 already). */
+bool subscribe_shrink(struct consumer *consumer);
+
+/*
+ * Goes on with shrinking: when the broker has cancelled the consumer
+ * (cancelled), and when some of what waited was handed over. Starts it again
+ * once little waits. False: no memory.
+ */
+bool subscribe_shrink_on(struct consumer *consumer, bool cancelled);
