@@ -3,8 +3,8 @@
 include $(top_srcdir)/tests/broker/local.mk
 if HAVE_CHECK
 include $(top_srcdir)/tests/unit/local.mk
-include $(top_srcdir)/tests/integration/local.mk
 endif
 include $(top_srcdir)/tests/abi/local.mk
 
 include $(top_srcdir)/tests/fuzz/local.mk
+include $(top_srcdir)/tests/integration/local.mk

@@ -1,4 +1,7 @@
 # Whole programs against each other. Each starts what it needs on ports of its own.
+
+# The test broker as a program, against a client nobody here wrote.
+if HAVE_CHECK
 INTEGRATION_TESTBROKER = tests/integration/testbroker.c tests/integration/testbroker.h
 
 if HAVE_RABBITMQ
@@ -15,3 +18,23 @@ tests_integration_broker_librabbitmq_LDADD = $(RABBITMQ_LIBS) $(CHECK_LIBS)
 tests_integration_testbroker_admin_SOURCES = tests/integration/testbroker-admin.c $(INTEGRATION_TESTBROKER)
 tests_integration_testbroker_admin_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(RABBITMQ_CFLAGS)
 tests_integration_testbroker_admin_LDADD = $(RABBITMQ_LIBS) $(CHECK_LIBS)
+endif
+
+# Tests of the whole: a real muxd, a broker, processes. They are not run by
+# `make check`, because each broker has its own run: tests/integration/run.
+INTEGRATION_TARGETS = tests/integration/canary tests/integration/share
+check_PROGRAMS += $(INTEGRATION_TARGETS)
+tests_integration_canary_LDADD = client/libmuxclient.la -lpthread
+tests_integration_share_LDADD = client/libmuxclient.la -lpthread -lm
+
+dist_check_SCRIPTS += tests/integration/run
+EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integration/ipc.py \
+	tests/integration/relay.py \
+	tests/integration/frames.sh tests/integration/frames.py \
+	tests/integration/share.sh \
+	tests/integration/start.sh \
+	tests/integration/upstream.sh tests/integration/upstream.py
+
+# What tests/integration/run needs, without running anything.
+integration-programs: all $(INTEGRATION_TARGETS)
+.PHONY: integration-programs

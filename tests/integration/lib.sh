@@ -1,0 +1,357 @@
+# shellcheck shell=bash
+# Read by every integration test. A test says what must be true, in sentences:
+#
+#   check SENTENCE COMMAND...   counts; shows the command's output if it fails
+#   check_not SENTENCE COMMAND...
+#   checks COMMAND...           a program that prints `ok: ...`, `FAILED: ...`
+#                               and `skipped: ...` itself
+#   skip SENTENCE REASON
+#
+# Nothing waits by sleeping: wait_for SECONDS COMMAND... tries until it is true.
+# The broker is $BROKER, testbroker or rabbitmq; start_broker and the broker_...
+# functions are the same for both. At exit, whatever the reason, all that was
+# started is stopped, the scratch folder goes, and the totals are printed.
+
+set -u
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+srcdir=$(cd "$here/../.." && pwd)
+builddir=$(cd "${builddir:-.}" && pwd)
+name=$(basename "$0" .sh)
+: "${BROKER:=testbroker}"
+: "${PYTHON:=/usr/bin/python3}"
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/muxd-$name.XXXXXX")
+export builddir srcdir scratch BROKER MUXD_SOCKET="$scratch/muxd.sock"
+export PYTHONPATH="$scratch/python:$here" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+unset MUXD_UPSTREAM NOTIFY_SOCKET LISTEN_FDS LISTEN_PID JOURNAL_STREAM
+passed=0 failed=0 skipped=0
+pids=()
+
+# shellcheck source=tests/integration/rabbitmq.sh
+. "$here/rabbitmq.sh"
+
+say() { printf '%s\n' "$*"; }
+complain() { printf '%s: %s\n' "$name" "$*" >&2; }
+
+pass() {
+  passed=$((passed + 1))
+  say "ok: $1"
+}
+
+fail() { # SENTENCE [OUTPUT]
+  failed=$((failed + 1))
+  say "FAILED: $1"
+  [ -z "${2-}" ] || printf '%s\n' "$2" | tail -n 20 | sed 's/^/    /'
+}
+
+skip() {
+  skipped=$((skipped + 1))
+  say "skipped: $1: $2"
+}
+
+check() {
+  local sentence=$1 output
+  shift
+  if output=$("$@" 2>&1); then pass "$sentence"; else fail "$sentence" "$output"; fi
+}
+
+check_not() {
+  local sentence=$1 output
+  shift
+  if output=$("$@" 2>&1); then fail "$sentence" "$output"; else pass "$sentence"; fi
+}
+
+checks() {
+  local line before=$failed status
+  "$@" >"$scratch/checks.out" 2>&1
+  status=$?
+  while IFS= read -r line; do
+    case $line in
+    "ok: "*) passed=$((passed + 1)) ;;
+    "FAILED: "*) failed=$((failed + 1)) ;;
+    "skipped: "*) skipped=$((skipped + 1)) ;;
+    esac
+    say "$line"
+  done <"$scratch/checks.out"
+  [ "$status" -eq 0 ] || [ "$failed" -gt "$before" ] || fail "$(basename "$1") ends with exit code $status, not 0"
+}
+
+wait_for() { # SECONDS COMMAND...
+  local end=$((SECONDS + $1 + 1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$end" ] || return 1
+    sleep 0.05
+  done
+}
+
+contains() { # FILE TEXT
+  grep -qF -- "$2" "$1" && return 0
+  echo "'$2' is not in $(basename "$1"):"
+  tail -n 10 "$1"
+  return 1
+}
+
+equal() {
+  [ "$1" = "$2" ] && return 0
+  echo "expected '$1', got '$2'"
+  return 1
+}
+
+# ------------------------------------------------------------------ processes
+
+# COMMAND...: runs it beside us, with our stdin; its pid is in $started
+start() {
+  { "$@" <&3 & } 3<&0
+  started=$!
+  pids+=("$started")
+}
+
+is_gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# PID [SIGNAL]: sets $exit_code; 1 if it had to be killed after 20 s
+stop() {
+  kill -"${2:-TERM}" "$1" 2>/dev/null
+  reap "$1" 20
+}
+
+reap() { # PID SECONDS
+  local end=$((SECONDS + $2 + 1)) late=0
+  # a zombie can be signalled; its state in /proc tells
+  while [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; do
+    [ "$SECONDS" -lt "$end" ] || {
+      late=1
+      kill -KILL "$1" 2>/dev/null
+      break
+    }
+    sleep 0.02
+  done
+  wait "$1" 2>/dev/null
+  exit_code=$?
+  return "$late"
+}
+
+cleanup() {
+  local status=$? pid
+  trap '' EXIT HUP INT TERM
+  if [ "$failed" -gt 0 ] || [ "$status" -ne 0 ]; then
+    for log in "$scratch"/*.log; do
+      [ -s "$log" ] && say "--- the end of $(basename "$log")" && tail -n 25 "$log"
+    done
+  fi
+  for pid in "${pids[@]}"; do
+    kill -CONT "$pid" 2>/dev/null
+    kill -TERM "$pid" 2>/dev/null
+  done
+  for pid in "${pids[@]}"; do
+    reap "$pid" 10
+  done
+  [ -z "${own_rabbitmq-}" ] || rabbitmq_stop
+  [ -z "${vhosts-}" ] || rabbitmq_drop_vhosts
+  rm -rf "$scratch"
+  # a test that ends in the middle has failed
+  [ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
+  say "$name-$BROKER: $passed passed, $failed failed, $skipped skipped"
+  [ "$failed" -eq 0 ]
+  exit
+}
+trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
+
+# --------------------------------------------------------------------- broker
+
+# [TESTBROKER-OPTION...]: starts or finds the broker; sets BROKER_PORT, VHOST, BROKER_URI.
+start_broker() {
+  case $BROKER in
+  testbroker) start_testbroker "$@" ;;
+  rabbitmq) start_rabbitmq ;;
+  *) complain "unknown broker '$BROKER'" && exit 2 ;;
+  esac
+  BROKER_URI="amqp://127.0.0.1:$BROKER_PORT"
+  [ "$VHOST" = / ] || BROKER_URI="$BROKER_URI/$VHOST"
+}
+
+# It is spoken to by named pipes that stay open, from subshells as well.
+start_testbroker() {
+  rm -f "$scratch/broker.in" "$scratch/broker.out"
+  mkfifo "$scratch/broker.in" "$scratch/broker.out"
+  exec {broker_in}<>"$scratch/broker.in" {broker_out}<>"$scratch/broker.out"
+  start "$builddir/tests/broker/testbroker" "$@" <"$scratch/broker.in" >"$scratch/broker.out" \
+    2>"$scratch/broker.log"
+  broker_pid=$started
+  local line
+  IFS= read -r -t 20 -u "$broker_out" line && case $line in "listening "*) ;; *) false ;; esac || {
+    complain "testbroker has not started"
+    exit 1
+  }
+  BROKER_PORT=${line#listening } VHOST=/
+}
+
+# One node serves a whole run; each test has virtual hosts of its own there.
+start_rabbitmq() {
+  if [ -z "${RABBITMQ_FOLDER-}" ]; then
+    rabbitmq_start "$scratch/rabbitmq" || exit 1
+    own_rabbitmq=yes
+  fi
+  BROKER_PORT=$RABBITMQ_PORT
+  VHOST="$name.$$"
+  add_vhost "$VHOST"
+}
+
+add_vhost() { # NAME
+  [ "$BROKER" = rabbitmq ] || return 0 # the test broker has `one` and `two`
+  vhosts="${vhosts-} $1"
+  rabbitmq_ctl add_vhost "$1" && rabbitmq_ctl set_permissions -p "$1" guest '.*' '.*' '.*' || exit 1
+}
+
+rabbitmq_drop_vhosts() {
+  local vhost
+  [ -z "${own_rabbitmq-}" ] || return 0
+  for vhost in $vhosts; do
+    rabbitmq_ctl delete_vhost "$vhost" >/dev/null
+  done
+}
+
+broker_command() { # LINE: the test broker's answer
+  local answer
+  (
+    flock 9
+    printf '%s\n' "$1" >&"$broker_in"
+    IFS= read -r -t 20 -u "$broker_out" answer || exit 1
+    printf '%s\n' "$answer"
+  ) 9>"$scratch/broker.lock"
+}
+
+# How many AMQP connections the broker has (of RabbitMQ: on this test's virtual hosts).
+broker_connections() {
+  case $BROKER in
+  testbroker) broker_command connections | sed -n 's/^ok connections //p' ;;
+  rabbitmq) rabbitmq_ctl list_connections vhost | awk -v ours=" $vhosts " 'index(ours, " " $1 " ")' | wc -l ;;
+  esac
+}
+
+connections_are() { equal "$1" "$(broker_connections)"; }
+
+# The broker closes every connection of the virtual host in order, or restarts.
+broker_close_connections() {
+  case $BROKER in
+  testbroker) broker_command "close 320 closed by the test" ;;
+  rabbitmq) rabbitmq_ctl close_all_connections -p "$VHOST" "closed by the test" ;;
+  esac
+}
+
+broker_restart() {
+  case $BROKER in
+  testbroker) broker_command restart ;;
+  rabbitmq) rabbitmq_ctl stop_app && rabbitmq_ctl start_app ;;
+  esac
+}
+
+# ----------------------------------------------------------------------- muxd
+
+# What a test needs: the upstream, and short times.
+muxd_conf() { # [URI [LINE-FOR-UPSTREAM...]]
+  local uri=${1:-$BROKER_URI}
+  shift $(($# > 0))
+  say "socket = \"$MUXD_SOCKET\""
+  say 'log-level = "debug"'
+  say 'upstream "default" {'
+  say "  uri = { \"$uri\" }"
+  say '  reconnect-min = "50ms"'
+  say '  reconnect-max = "500ms"'
+  printf '  %s\n' "$@"
+  say '}'
+}
+
+# [MUXD-OPTION...] < <(muxd_conf): waits until it answers; sets MUXD_PID.
+start_muxd() {
+  cat >"$scratch/muxd.conf"
+  start "$builddir/daemon/muxd" -c "$scratch/muxd.conf" "$@" </dev/null 2>>"$scratch/muxd.log"
+  MUXD_PID=$started
+  wait_for 20 muxctl ping || {
+    complain "muxd does not answer: $(muxctl ping 2>&1)"
+    exit 1
+  }
+}
+
+muxctl() { timeout 60 "$builddir/client/muxctl" "$@"; }
+
+# [JQ-LIKE PATH]: muxctl --json status, or one value of it: status_of upstreams.0.state
+status_of() {
+  muxctl --json status | "$PYTHON" -c '
+import json, sys
+value = json.load(sys.stdin)
+for key in sys.argv[1].split("."):
+    value = value[int(key)] if isinstance(value, list) else value[key]
+print(value)' "$1"
+}
+
+upstream_is() { equal "$1" "$(status_of upstreams.0.state)"; }
+status_is() { equal "$2" "$(status_of "$1")"; }
+
+start_muxd_and_wait() { # [MUXD-OPTION...] <CONFIGURATION: until the first upstream is up
+  start_muxd "$@"
+  wait_for 20 upstream_is up || {
+    complain "the upstream does not come up"
+    exit 1
+  }
+}
+
+# Ends muxd; it must do so in order, and its sanitizers, if any, must be content.
+check_muxd_stops() {
+  local late=0
+  kill -TERM "$MUXD_PID" 2>/dev/null
+  reap "$MUXD_PID" 20 || late=1
+  check "muxd ends in order" muxd_ended_well "$late" "$exit_code"
+}
+
+muxd_ended_well() { # LATE EXIT-CODE
+  equal "in time, exit code 0" "$([ "$1" = 0 ] && echo in time || echo killed after 20 s), exit code $2" &&
+    ! grep -E -A 20 'Sanitizer|runtime error' "$scratch/muxd.log"
+}
+
+# --------------------------------------------------------------------- canary
+
+# A client in steady traffic; see canary.c. Its phases are told apart by name.
+start_canary() { # [OPTION...]
+  mkfifo "$scratch/canary.in"
+  exec {canary_in}<>"$scratch/canary.in"
+  start "$builddir/tests/integration/canary" "$@" <"$scratch/canary.in" >"$scratch/canary.out" \
+    2>"$scratch/canary.log"
+  canary_pid=$started
+  wait_for 20 grep -q '^ready' "$scratch/canary.out" || {
+    complain "the canary does not sing: $(cat "$scratch/canary.log")"
+    exit 1
+  }
+}
+
+canary_phase() { # NAME: what is done from now on
+  printf '%s\n' "$1" >&"$canary_in"
+}
+
+check_canary() { # ends it, and judges: no error, one epoch
+  canary_phase end
+  check "the canary ends in order" reap "$canary_pid" 20
+  wait "$canary_pid"
+  exit_code=$?
+  say "$(grep '^phase' "$scratch/canary.out")"
+  check "the canary beside it saw no error" equal 0 "$exit_code"
+}
+
+canary_value() { # PHASE FIELD
+  sed -n "s/^phase $1:.* $2=\([0-9.]*\).*/\1/p" "$scratch/canary.out"
+}
+
+# --------------------------------------------------------------------- python
+
+# Makes what ipc.py imports, or leaves, having named what is missing.
+need_ipc() {
+  mkdir -p "$scratch/python"
+  command -v protoc >/dev/null || skip_all "protoc is missing (Debian's protobuf-compiler)"
+  "$PYTHON" -c 'import google.protobuf' 2>/dev/null || skip_all "Python's protobuf is missing (python3-protobuf)"
+  protoc -I "$srcdir/proto" --python_out="$scratch/python" muxd.proto || exit 1
+}
+
+skip_all() { # REASON
+  skip "$name" "$1"
+  exit 0
+}
