@@ -1,4 +1,5 @@
 # Each of these adds to check_PROGRAMS, TESTS and noinst_PROGRAMS.
+dist_noinst_SCRIPTS += tests/totals
 # The broker is built always: quickstart uses it.
 include $(top_srcdir)/tests/broker/local.mk
 if HAVE_CHECK
