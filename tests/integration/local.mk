@@ -31,6 +31,7 @@ dist_check_SCRIPTS += tests/integration/run
 EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integration/ipc.py \
 	tests/integration/relay.py \
 	tests/integration/frames.sh tests/integration/frames.py \
+	tests/integration/muxctl.sh \
 	tests/integration/share.sh \
 	tests/integration/start.sh \
 	tests/integration/upstream.sh tests/integration/upstream.py
