@@ -6,6 +6,7 @@ if HAVE_CHECK
 include $(top_srcdir)/tests/unit/local.mk
 endif
 include $(top_srcdir)/tests/abi/local.mk
+include $(top_srcdir)/tests/bench/local.mk
 
 include $(top_srcdir)/tests/fuzz/local.mk
 include $(top_srcdir)/tests/integration/local.mk

@@ -1,0 +1,10 @@
+# Compares libmuxclient through muxd with librabbitmq direct; run by tests/bench/run.
+if HAVE_RABBITMQ
+noinst_PROGRAMS += tests/bench/muxbench
+endif
+tests_bench_muxbench_SOURCES = \
+	tests/bench/muxbench.c tests/bench/bench.h tests/bench/measure.c tests/bench/direct.c \
+	tests/bench/mux.c tests/bench/oneshot.c tests/bench/idle.c
+tests_bench_muxbench_CPPFLAGS = $(AM_CPPFLAGS) $(RABBITMQ_CFLAGS)
+tests_bench_muxbench_LDADD = client/libmuxclient.la $(RABBITMQ_LIBS)
+dist_noinst_SCRIPTS += tests/bench/run
