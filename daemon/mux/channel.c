@@ -124,6 +124,8 @@ void channel_fail_without_lane(struct channel *channel, const struct fault *give
 
 void channel_fail(struct channel *channel, const struct fault *fault)
 {
+	/* What was acked before the mistake stays acked. */
+	delivery_flush(channel);
 	channel_fail_without_lane(channel, fault);
 	if (channel->lane)
 		lane_close(channel->lane);
@@ -151,6 +153,7 @@ void channel_lost_lane(struct channel *channel, const struct fault *fault)
 	}
 	replay_take_back(channel->lane);
 	end_sent_requests(channel, fault);
+	free_consumers(channel);
 	delivery_reset(channel);
 	lane_detach(channel->lane);
 	channel_touch(channel);
@@ -163,14 +166,9 @@ void channel_refuse_waiting(struct channel *channel, const struct fault *fault)
 	struct op *op, *tmp;
 
 	list_foreach_safe (op, tmp, &channel->queue, node) {
-		if (op->kind != OP_REQUEST)
-			continue;
-		queues_request_failed(request_of(op));
-		request_refuse(request_of(op), SCOPE_REQUEST, fault);
-		request_drop(request_of(op));
+		if (op->kind == OP_REQUEST)
+			channel_refuse_unsent(request_of(op), SCOPE_REQUEST, fault);
 	}
-	if (list_empty(&channel->queue))
-		list_unlink(&channel->lane_node);
 }
 
 void channel_send(struct channel *channel)
@@ -215,6 +213,24 @@ void channel_forget_consumer(struct channel *channel, const struct consumer *con
 
 /* ------------------------------------------------------------------ leaving */
 
+void channel_refuse_unsent(struct request *request, enum fault_scope scope, const struct fault *fault)
+{
+	struct channel *channel = request->op.channel;
+	struct consumer *consumer = request->method == AMQC_BASIC_CONSUME ? request->consumer : NULL;
+
+	queues_request_failed(request);
+	if (consumer) {
+		channel_forget_consumer(channel, consumer);
+		consumer_free(consumer);
+	} else if (request->consumer) {
+		consumer_keep(request->consumer);
+	}
+	request_refuse(request, scope, fault);
+	request_drop(request);
+	if (list_empty(&channel->queue))
+		list_unlink(&channel->lane_node);
+}
+
 /* Of what is not sent yet, some has no sense without the client: it reads, or sets something up for it alone.
  */
 static void drop_for_client_alone(struct channel *channel, const struct fault *fault)
@@ -227,30 +243,12 @@ static void drop_for_client_alone(struct channel *channel, const struct fault *f
 		if (op->kind != OP_REQUEST)
 			continue;
 		request = request_of(op);
-		if (request->method == AMQC_BASIC_CANCEL)
+		if (request->method == AMQC_BASIC_CANCEL) {
 			request_answer(request, &(struct amqc_method){.id = AMQC_BASIC_CANCEL_OK});
-		else if (request->method == AMQC_BASIC_GET || request->method == AMQC_BASIC_CONSUME)
-			request_refuse(request, SCOPE_CHANNEL, fault);
-		else
-			continue;
-		request_drop(request);
-	}
-}
-
-/* While publishes or requests keep the lane, its consumers end one by one. */
-static void cancel_consumers(struct channel *channel)
-{
-	struct consumer *consumer;
-
-	list_foreach (consumer, &channel->consumers, node) {
-		struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
-
-		if (consumer->cancelling || !consumer->started)
-			continue;
-		cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
-		if (!request_send_own(channel->lane, &cancel))
-			log_error("no memory to cancel a consumer");
-		lane_ready(channel->lane);
+			request_drop(request);
+		} else if (request->method == AMQC_BASIC_GET || request->method == AMQC_BASIC_CONSUME) {
+			channel_refuse_unsent(request, SCOPE_CHANNEL, fault);
+		}
 	}
 }
 
@@ -261,12 +259,15 @@ static void begin_leaving(struct channel *channel)
 	channel->state = CHANNEL_LEAVING;
 	drop_for_client_alone(channel, &fault);
 	if (channel->lane) {
+		struct consumer *consumer, *tmp;
+
 		delivery_flush(channel);
-		cancel_consumers(channel);
+		/* While publishes or requests keep the lane, its consumers end one by one. */
+		list_foreach_safe (consumer, tmp, &channel->consumers, node)
+			consumer_end(consumer);
 		delivery_requeue_all(channel);
 		lane_set_idle(channel->lane, false);
 	}
-	free_consumers(channel);
 	channel_touch(channel);
 }
 
@@ -276,6 +277,13 @@ void channel_leave(struct channel *channel, uint32_t close_request)
 	delivery_take_all(channel);
 	list_append(&channel->session->leaving, &channel->node);
 	begin_leaving(channel);
+}
+
+void channel_forget(struct channel *channel)
+{
+	outcome_flush(channel);
+	channel->session = NULL;
+	channel_touch(channel);
 }
 
 /* Nobody waits for the answers any more. */
@@ -312,22 +320,11 @@ void channel_abandon(struct channel *channel)
 
 void channel_request_timed_out(struct request *request, bool unsent)
 {
-	struct channel *channel = request->op.channel;
-	struct consumer *consumer = request->consumer;
-
-	channel_touch(channel);
-	if (request->method == AMQC_BASIC_CONSUME && consumer) {
-		/* If it was sent, a late consume-ok finds no consumer and is cancelled. */
-		channel_forget_consumer(channel, consumer);
-		consumer_stop(consumer);
-		consumer_free(consumer);
-	}
-	if (!unsent)
-		return;
-	queues_request_failed(request);
-	request_drop(request);
-	if (list_empty(&channel->queue))
-		list_unlink(&channel->lane_node);
+	channel_touch(request->op.channel);
+	if (unsent)
+		channel_refuse_unsent(request, SCOPE_REQUEST, &FAULT_NONE);
+	else if (request->method == AMQC_BASIC_CONSUME && request->consumer)
+		consumer_end(request->consumer); /* when its consume-ok comes */
 }
 
 /* Settles the publishes whose deadline has passed; returns the earliest of the others. */
@@ -391,6 +388,7 @@ void channel_free(struct channel *channel)
 {
 	struct upstream *upstream = channel->upstream;
 
+	free_consumers(channel);
 	timerq_clear(&upstream->mux->timers, &channel->timer);
 	list_unlink(&channel->node);
 	list_unlink(&channel->lane_node);
@@ -405,10 +403,14 @@ void channel_turn(struct channel *channel)
 {
 	outcome_flush(channel);
 	delivery_flush(channel);
+	/* What held it up may have ended. */
+	if (channel->lane && !list_empty(&channel->queue))
+		lane_ready(channel->lane);
 	if (channel->state == CHANNEL_LEAVING) {
 		answer_close(channel);
 		if (channel->requests > 0 || channel->unsettled > 0 || !list_empty(&channel->queue))
 			return;
+		free_consumers(channel);
 		if (channel->lane)
 			lane_close(channel->lane);
 		channel_free(channel);

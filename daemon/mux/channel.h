@@ -47,11 +47,18 @@ void channel_leave(struct channel *channel, uint32_t close_request);
 /* Its session is gone: like leaving, with nobody to tell. */
 void channel_abandon(struct channel *channel);
 
+/* The client has done with a failed channel: tells what is left to be told, and lets it go. */
+void channel_forget(struct channel *channel);
+
 /* True if nothing would be missed if its lane went. */
 bool channel_is_clean(const struct channel *channel);
 
-/* A request's deadline passed and its session was told; undoes what it did. May free the request. */
+/* A request's deadline passed and its session was told: undoes what it did, as soon as it can. May free it.
+ */
 void channel_request_timed_out(struct request *request, bool unsent);
+
+/* Refuses a request that was not sent, undoes what it had begun here, and frees it. */
+void channel_refuse_unsent(struct request *request, enum fault_scope scope, const struct fault *fault);
 
 /* No request refers to the consumer any more. */
 void channel_forget_consumer(struct channel *channel, const struct consumer *consumer);

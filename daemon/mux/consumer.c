@@ -62,7 +62,7 @@ struct consumer *consumer_find(const struct channel *channel, uint32_t number)
 	struct consumer *consumer;
 
 	list_foreach (consumer, &channel->consumers, node) {
-		if (consumer->number == number)
+		if (consumer->number == number && !consumer->gone)
 			return consumer;
 	}
 	return NULL;
@@ -141,7 +141,6 @@ static bool hold(struct consumer *consumer, uint64_t lane_tag, const struct asse
 
 void consumer_stop(struct consumer *consumer)
 {
-	consumer->cancelling = true;
 	while (!list_empty(&consumer->pending)) {
 		struct held_message *held = container_of(consumer->pending.next, struct held_message, node);
 
@@ -150,37 +149,47 @@ void consumer_stop(struct consumer *consumer)
 	}
 }
 
-/*
- * Ends a consumer from our side, and tells the session why. It is cancelled
- * first, so that what is returned does not come again at once. Frees it.
- */
-static void end_consumer(struct consumer *consumer, struct span why)
+/* Cancelled first: what is returned must not come again at once. */
+void consumer_end(struct consumer *consumer)
+{
+	struct lane *lane = consumer->channel->lane;
+	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
+	struct request *own;
+
+	if (consumer->started && !consumer->cancel_sent) {
+		cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
+		own = request_send_own(lane, &cancel);
+		if (own)
+			own->consumer = consumer;
+		else
+			log_error("no memory to cancel a consumer");
+		consumer->cancel_sent = true;
+		lane_ready(lane);
+	}
+	consumer->gone = true;
+	consumer_stop(consumer);
+}
+
+static void end_and_tell(struct consumer *consumer, struct span why)
 {
 	struct channel *channel = consumer->channel;
 	struct session *session = channel->session;
-	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
 
-	cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
-	if (!request_send_own(channel->lane, &cancel))
-		log_error("no memory to cancel a consumer");
-	lane_ready(channel->lane);
 	session->ops->consumer_cancelled(session->context, channel->id, consumer->number, why);
-	consumer_stop(consumer);
-	channel_forget_consumer(channel, consumer);
-	consumer_free(consumer);
+	consumer_end(consumer);
 }
 
 static void overflow(struct consumer *consumer)
 {
 	if (subscribe_shrink(consumer))
 		return;
-	end_consumer(consumer, SPAN_LITERAL("the session's memory is used up by messages it did not take: "
+	end_and_tell(consumer, SPAN_LITERAL("the session's memory is used up by messages it did not take: "
 					    "set a lower prefetch, or read faster"));
 }
 
 static void inexpressible(struct consumer *consumer)
 {
-	end_consumer(consumer,
+	end_and_tell(consumer,
 		     SPAN_LITERAL("a message's headers are too many or nest too deep for muxd's protocol: "
 				  "it went back to its queue"));
 }
@@ -198,17 +207,16 @@ void consumer_deliver(struct channel *channel, const struct assemble *content)
 		channel_fail(channel, &fault);
 		return;
 	}
-	if (!consumer || consumer->cancelling || consumer->shrinking == SHRINK_CANCELLING ||
-	    !channel->session)
+	if (!consumer || consumer->gone || consumer->shrinking == SHRINK_CANCELLING || !channel->session) {
 		delivery_requeue(channel, method->delivery_tag);
-	else if (list_empty(&consumer->pending) && has_credit(consumer)) {
+	} else if (list_empty(&consumer->pending) && has_credit(consumer)) {
 		if (hand_over(consumer, method->delivery_tag, method, &view))
 			return;
-		delivery_requeue(channel, method->delivery_tag);
 		inexpressible(consumer);
-	} else if (!hold(consumer, method->delivery_tag, content)) {
 		delivery_requeue(channel, method->delivery_tag);
+	} else if (!hold(consumer, method->delivery_tag, content)) {
 		overflow(consumer);
+		delivery_requeue(channel, method->delivery_tag);
 	}
 }
 
@@ -229,7 +237,7 @@ static bool hand_over_held(struct consumer *consumer, const struct held_message 
 static void go_on_shrinking(struct consumer *consumer, bool cancelled)
 {
 	if (!subscribe_shrink_on(consumer, cancelled))
-		end_consumer(consumer, SPAN_LITERAL("no memory to start the consumer again"));
+		end_and_tell(consumer, SPAN_LITERAL("no memory to start the consumer again"));
 }
 
 void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes)
@@ -250,6 +258,13 @@ void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t 
 	go_on_shrinking(consumer, false);
 }
 
+void consumer_keep(struct consumer *consumer)
+{
+	consumer->cancel_asked = false;
+	if (!consumer->gone && consumer->channel->session)
+		go_on_shrinking(consumer, false);
+}
+
 void consumer_shrunk(struct consumer *consumer)
 {
 	go_on_shrinking(consumer, true);
@@ -266,6 +281,7 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 	if (!delivery_add(channel, method->delivery_tag, request->no_ack ? SLOT_DONE : SLOT_OUT)) {
 		struct fault fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a message");
 
+		request_refuse(request, SCOPE_CHANNEL, &fault);
 		channel_fail(channel, &fault);
 		return;
 	}

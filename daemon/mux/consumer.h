@@ -13,6 +13,7 @@ struct consumer *consumer_new(struct channel *channel, const struct mux_request 
 /* Frees it, and what waits in it, without a word. What waited is still unsettled at the broker. */
 void consumer_free(struct consumer *consumer);
 
+/* The client's live one of that number; the one, also if it is gone for the client, that the broker knows. */
 struct consumer *consumer_find(const struct channel *channel, uint32_t number);
 struct consumer *consumer_find_tag(const struct channel *channel, struct span tag);
 
@@ -28,8 +29,19 @@ void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t 
 /* The broker has cancelled a consumer that shrinks. May end it. */
 void consumer_shrunk(struct consumer *consumer);
 
-/* Delivers no more: what waits goes back to its queue. */
+/* What waits goes back to its queue: call when the broker knows that it ends, or it would come again at once.
+ */
 void consumer_stop(struct consumer *consumer);
+
+/*
+ * Ends a consumer from our side: it is cancelled at the broker (when its
+ * consume-ok comes, if that did not yet), delivers no more, and is freed at
+ * cancel-ok. The session is told by the caller.
+ */
+void consumer_end(struct consumer *consumer);
+
+/* The client's cancel was not sent: it goes on. */
+void consumer_keep(struct consumer *consumer);
 
 /* A whole basic.get-ok answers this request. */
 void consumer_got(struct request *request, struct channel *channel, const struct assemble *content);

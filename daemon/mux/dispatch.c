@@ -5,7 +5,6 @@
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
-#include "daemon/mux/flow.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
@@ -33,11 +32,8 @@ static void on_close(struct lane *lane, const struct amqc_channel_close *close)
 
 static void on_confirm(struct lane *lane, uint64_t tag, bool multiple, bool nack)
 {
-	if (!confirms_settle(lane, tag, multiple, nack)) {
+	if (!confirms_settle(lane, tag, multiple, nack))
 		broken(lane, "it confirms what was not sent", "basic.ack");
-		return;
-	}
-	flow_release(lane->upstream);
 }
 
 /* The broker ends a consumer: its queue is gone, for example. */
@@ -48,7 +44,7 @@ static void on_cancel(struct lane *lane, const struct amqc_basic_cancel *cancel)
 
 	if (!consumer)
 		return;
-	if (channel->session)
+	if (channel->session && !consumer->gone)
 		channel->session->ops->consumer_cancelled(
 		    channel->session->context, channel->id, consumer->number,
 		    SPAN_LITERAL("the broker cancelled the consumer: its queue "
@@ -65,6 +61,8 @@ static void on_consume_ok(struct lane *lane, struct request *request, const stru
 
 	if (request->consumer) {
 		request->consumer->started = true;
+		if (request->consumer->gone)
+			consumer_end(request->consumer);
 		return;
 	}
 	cancel.basic_cancel.consumer_tag = reply->basic_consume_ok.consumer_tag;
@@ -76,13 +74,18 @@ static void on_consume_ok(struct lane *lane, struct request *request, const stru
 static void on_cancel_ok(struct request *request)
 {
 	struct consumer *consumer = request->consumer;
+	struct session *session = consumer ? consumer->channel->session : NULL;
 
 	if (!consumer)
 		return;
-	if (consumer->shrinking == SHRINK_CANCELLING && !consumer->cancelling) {
+	if (consumer->shrinking == SHRINK_CANCELLING && !consumer->gone && !request->op.channel) {
 		consumer_shrunk(consumer);
 		return;
 	}
+	/* The request was answered at its deadline, and still came to be done. */
+	if (session && !request_is_wanted(request) && !consumer->gone)
+		session->ops->consumer_cancelled(session->context, consumer->channel->id, consumer->number,
+						 SPAN_LITERAL("it was cancelled, late"));
 	consumer_stop(consumer);
 	channel_forget_consumer(consumer->channel, consumer);
 	consumer_free(consumer);
@@ -130,14 +133,15 @@ static void on_got(struct lane *lane)
 static void on_returned(struct lane *lane)
 {
 	const struct amqc_basic_return *method = &lane->in.method.basic_return;
-	struct publish *publish = confirms_find_returned(lane, method, lane->in.body);
+	struct publish *publish = confirms_find_returned(lane);
 	struct channel *channel = publish ? publish->op.channel : NULL;
 	struct mux_content content = {&lane->in.header.properties, lane->in.body};
 	struct mux_handed handed;
 
+	if (publish)
+		publish->returned = true; /* the next return is about another one */
 	if (!channel || !channel->session)
 		return; /* its deadline has passed, or its session is gone */
-	publish->returned = true;
 	handed = channel->session->ops->returned(channel->session->context, channel->id, publish->number,
 						 method, &content);
 	taken_add(channel->session, &(struct taken){.position = handed.position,
@@ -207,7 +211,7 @@ static void on_closing_lane(struct lane *lane, const struct amqc_frame *frame)
 	if (frame->type != AMQC_FRAME_METHOD || amqc_method_decode(frame->payload, &method) != AMQC_OK)
 		return;
 	if (method.id == AMQC_CHANNEL_CLOSE_OK)
-		lane_release(lane);
+		lane_close_confirmed(lane);
 	else if (method.id == AMQC_CHANNEL_CLOSE)
 		lane_closed_by_broker(lane);
 }

@@ -84,9 +84,20 @@ static bool send_qos(struct lane *lane, const struct consumer *consumer)
 	return !consumer || (subscribe_qos(lane, consumer) && send_control(lane));
 }
 
-/* False: no memory; it stays at the head of the queue. */
+/* False: it must stay at the head of the queue, for no memory. */
 static bool send_request(struct lane *lane, struct request *request)
 {
+	uint32_t frame_max = lane->upstream->conn.handshake.frame_max;
+	struct fault fault;
+
+	if (request->frame_len > frame_max) {
+		fault = fault_make(
+		    AMQC_FRAME_ERROR,
+		    "FRAME_ERROR - the request does not fit into a frame of the broker's (%u bytes)",
+		    frame_max);
+		channel_refuse_unsent(request, SCOPE_REQUEST, &fault);
+		return true;
+	}
 	if (request->method == AMQC_BASIC_CONSUME && !send_qos(lane, request->consumer))
 		return false;
 	if (request->method == AMQC_BASIC_GET && request->session) {

@@ -167,6 +167,15 @@ void lane_closed_by_broker(struct lane *lane)
 	lane_control(lane, &(struct amqc_method){.id = AMQC_CHANNEL_CLOSE_OK});
 }
 
+void lane_close_confirmed(struct lane *lane)
+{
+	/* Closes crossed, and the broker still waits for our close-ok. */
+	if (buf_len(&lane->control) > 0)
+		lane->close_ok_due = true;
+	else
+		lane_release(lane);
+}
+
 void lane_release(struct lane *lane)
 {
 	lane_free(lane);

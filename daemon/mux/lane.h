@@ -38,7 +38,10 @@ void lane_close(struct lane *lane);
 /* The broker closed the lane: close-ok goes out, and the lease has ended. */
 void lane_closed_by_broker(struct lane *lane);
 
-/* The broker's close-ok to ours, or our close-ok went out: frees the lane and its number. */
+/* The broker's close-ok to ours: the number is free, once a close-ok of ours that is due as well went out. */
+void lane_close_confirmed(struct lane *lane);
+
+/* Nothing is due any more: frees the lane and its number. */
 void lane_release(struct lane *lane);
 
 /* There is something to send on it. */

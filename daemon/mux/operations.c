@@ -67,9 +67,10 @@ static bool prepare_consume(struct channel *channel, const struct mux_request *r
 		return false;
 	}
 	if (consume->consumer_tag.len == 0) {
+		/* The number may be used again before the broker has done with it: so a serial one. */
 		int len = snprintf(tag, NAME_MAX_BYTES, "muxd-%llu-%u-%u-%u",
 				   (unsigned long long)channel->session->id, channel->id.number,
-				   channel->id.generation, request->consumer);
+				   channel->id.generation, ++channel->consumer_serial);
 
 		consume->consumer_tag = span_make(tag, (size_t)len);
 	}
@@ -136,15 +137,18 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 	channel_send(channel);
 }
 
-/* Cancelling what is not there, or is being cancelled, is what the client wanted: the broker says cancel-ok
- * too. */
+/*
+ * The consumer delivers on until cancel-ok: what was returned earlier would
+ * come again at once. Cancelling what is not there is what the client wanted;
+ * the broker says cancel-ok too.
+ */
 static void cancel(struct channel *channel, const struct mux_request *source)
 {
 	struct consumer *consumer = consumer_find(channel, source->consumer);
 	struct amqc_method method = {.id = AMQC_BASIC_CANCEL};
 	struct request *request;
 
-	if (!consumer || consumer->cancelling) {
+	if (!consumer) {
 		method.id = AMQC_BASIC_CANCEL_OK;
 		channel->session->ops->reply(channel->session->context, source->id, channel->id, &method);
 		return;
@@ -157,7 +161,7 @@ static void cancel(struct channel *channel, const struct mux_request *source)
 		return;
 	}
 	request->consumer = consumer;
-	consumer_stop(consumer);
+	consumer->cancel_asked = true;
 	channel_send(channel);
 }
 
@@ -190,10 +194,16 @@ void session_request(struct session *session, const struct mux_request *request)
 	channel = open_channel(session, request);
 	if (!channel)
 		return;
-	if (!vet_method(&method, &fault) || !queues_prepare(channel, &method, name, &fault) ||
-	    !authorized(session, &method, &fault) ||
-	    (method.id == AMQC_BASIC_CONSUME && !prepare_consume(channel, request, &method, tag, &fault))) {
+	if (!vet_method(&method, &fault)) {
+		refuse(session, request, SCOPE_REQUEST, &fault);
+		return;
+	}
+	if (!queues_prepare(channel, &method, name, &fault) || !authorized(session, &method, &fault)) {
 		refuse_with_channel(channel, request, &fault);
+		return;
+	}
+	if (method.id == AMQC_BASIC_CONSUME && !prepare_consume(channel, request, &method, tag, &fault)) {
+		refuse(session, request, SCOPE_REQUEST, &fault);
 		return;
 	}
 	if (method.id == AMQC_BASIC_QOS)

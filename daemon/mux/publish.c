@@ -230,6 +230,7 @@ static void slot_clear(struct lane *lane, uint64_t tag)
 	*slot = NULL;
 	upstream->unconfirmed_messages--;
 	upstream->unconfirmed_bytes -= publish->body_len;
+	upstream->window_freed = true;
 	if (lane->sending == publish)
 		publish->dropped = true;
 	else
@@ -307,23 +308,42 @@ void confirms_end(struct lane *lane, const struct fault *fault)
 	confirms->first = confirms->next;
 }
 
-struct publish *confirms_find_returned(struct lane *lane, const struct amqc_basic_return *method,
-				       struct span body)
+/* The payload of its header frame. */
+static struct span publish_header(const struct publish *publish)
+{
+	return span_make(publish->data + publish->method_len + AMQC_FRAME_OVERHEAD - 1,
+			 publish->head_len - publish->method_len - AMQC_FRAME_OVERHEAD);
+}
+
+static bool may_be_returned(const struct publish *publish, const struct amqc_basic_return *method,
+			    struct span body)
+{
+	return publish && publish->mandatory && !publish->returned &&
+	       span_equal(method->exchange,
+			  span_make(publish->data + publish->exchange_at, publish->exchange_len)) &&
+	       span_equal(method->routing_key,
+			  span_make(publish->data + publish->key_at, publish->key_len)) &&
+	       span_equal(body, publish_body(publish));
+}
+
+struct publish *confirms_find_returned(struct lane *lane)
 {
 	const struct confirms *confirms = &lane->confirms;
+	const struct assemble *in = &lane->in;
+	struct span header = span_first(span_skip(buf_span(&in->kept), in->method_len), in->header_len);
+	struct publish *oldest = NULL;
 
 	for (uint64_t tag = confirms->first; tag != confirms->next; tag++) {
 		struct publish *publish = confirms->ring[tag & confirms->mask];
 
-		if (publish && publish->mandatory && !publish->returned &&
-		    span_equal(method->exchange,
-			       span_make(publish->data + publish->exchange_at, publish->exchange_len)) &&
-		    span_equal(method->routing_key,
-			       span_make(publish->data + publish->key_at, publish->key_len)) &&
-		    span_equal(body, publish_body(publish)))
+		if (!may_be_returned(publish, &in->method.basic_return, in->body))
+			continue;
+		if (span_equal(header, publish_header(publish)))
 			return publish;
+		if (!oldest)
+			oldest = publish;
 	}
-	return NULL;
+	return oldest;
 }
 
 void confirms_deinit(struct lane *lane)

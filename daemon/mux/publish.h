@@ -53,9 +53,13 @@ struct publish *publish_rewrite(struct publish *publish, const struct amqc_conte
 /* Ends all that is not settled; what is still being sent stays until it is sent. */
 void confirms_end(struct lane *lane, const struct fault *fault);
 
-/* The publish that a basic.return on this lane is about, or NULL. */
-struct publish *confirms_find_returned(struct lane *lane, const struct amqc_basic_return *method,
-				       struct span body);
+/*
+ * The publish that the basic.return in lane->in is about, or NULL. The broker
+ * gives no tag: it is the oldest unsettled mandatory one with these names and
+ * this body, and with the same properties if there is one (an older one that
+ * differs in them may have been routed, and not be confirmed yet).
+ */
+struct publish *confirms_find_returned(struct lane *lane);
 
 /* Frees the ring and what is left in it, all settled. */
 void confirms_deinit(struct lane *lane);

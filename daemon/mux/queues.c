@@ -190,6 +190,16 @@ bool queues_accept(struct request *request, struct channel *channel, const struc
 	return true;
 }
 
+/* It leaves at once, so that it is gone when it has nothing left to do. */
+static struct channel *housekeeper_new(struct upstream *upstream)
+{
+	struct channel *channel = channel_new(upstream, NULL, (struct mux_channel_id){0, 0});
+
+	if (channel)
+		channel->state = CHANNEL_LEAVING;
+	return channel;
+}
+
 /* Asks the broker to delete it, by a request of the upstream's own. */
 static void delete_at_broker(struct owned_queue *owned)
 {
@@ -198,7 +208,7 @@ static void delete_at_broker(struct owned_queue *owned)
 	struct request *request;
 
 	if (!upstream->housekeeper)
-		upstream->housekeeper = channel_new(upstream, NULL, (struct mux_channel_id){0, 0});
+		upstream->housekeeper = housekeeper_new(upstream);
 	method.queue_delete.queue = span_make(owned->name, owned->name_len);
 	owned->state = OWNED_DELETING;
 	if (!upstream->housekeeper ||
@@ -258,6 +268,13 @@ void queues_session_ends(struct session *session)
 
 void queues_connection_lost(struct upstream *upstream)
 {
+	static const struct fault fault = {.code = AMQC_CONNECTION_FORCED};
+
+	/* What was to be deleted is gone; on the next connection the name may be another's. */
+	if (upstream->housekeeper) {
+		channel_refuse_waiting(upstream->housekeeper, &fault);
+		channel_touch(upstream->housekeeper);
+	}
 	for (size_t i = 0; i < upstream->queues.bucket_count; i++) {
 		struct map_node *node, *next;
 

@@ -178,8 +178,7 @@ void session_open_channel(struct session *session, uint32_t number, uint32_t gen
 	}
 	slot = &session->channels[number];
 	if (old) {
-		old->session = NULL; /* a failed one has nothing left to say */
-		channel_touch(old);
+		channel_forget(old);
 		session->channel_count--;
 	}
 	slot->generation = generation;
@@ -207,10 +206,8 @@ void session_close_channel(struct session *session, uint32_t request, uint32_t n
 		channel_leave(channel, request);
 		return;
 	}
-	if (channel) {
-		channel->session = NULL;
-		channel_touch(channel);
-	}
+	if (channel)
+		channel_forget(channel);
 	/* Closing what is not open is what the client wanted; AMQP answers alike for a channel that failed.
 	 */
 	session->ops->reply(session->context, request, id, &reply);

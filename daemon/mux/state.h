@@ -91,6 +91,7 @@ struct upstream {
 
 	uint64_t unconfirmed_messages; /* sent and not answered */
 	uint64_t unconfirmed_bytes;
+	bool window_freed; /* some of them ended: who waits for the window may go on */
 
 	struct map queues;	     /* struct owned_queue by name */
 	struct channel *housekeeper; /* an orphan for our own requests, or NULL */
@@ -224,7 +225,8 @@ struct channel {
 	struct fault run_fault;
 	struct list consumers; /* struct consumer */
 	uint32_t consumer_count;
-	uint32_t prefetch; /* of the consumers to come; 0: the default */
+	uint32_t consumer_serial; /* consumers that got a tag from us */
+	uint32_t prefetch;	  /* of the consumers to come; 0: the default */
 	struct deliveries deliveries;
 	uint8_t last_queue_len;
 	char last_queue[255]; /* what the empty queue name means */
@@ -247,7 +249,9 @@ struct consumer {
 	bool no_ack;
 	bool broker_no_ack; /* direct reply-to cannot be acked */
 	bool started;	    /* consume-ok came */
-	bool cancelling;    /* nothing more is delivered */
+	bool cancel_asked;  /* by the client: delivers on until cancel-ok */
+	bool gone;	    /* ended from our side; its tag is in use until cancel-ok */
+	bool cancel_sent;   /* by us: it goes at cancel-ok */
 	enum shrink_state shrinking;
 	bool is_stream;				/* it cannot be started again where it was */
 	struct buf consume;			/* the frame of its basic.consume, owned */

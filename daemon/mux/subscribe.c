@@ -101,7 +101,8 @@ bool subscribe_shrink_on(struct consumer *consumer, bool cancelled)
 
 	if (cancelled && consumer->shrinking == SHRINK_CANCELLING)
 		consumer->shrinking = SHRINK_DRAINING;
-	if (consumer->shrinking != SHRINK_DRAINING || consumer->charge.bytes > share / 2)
+	if (consumer->shrinking != SHRINK_DRAINING || consumer->cancel_asked ||
+	    consumer->charge.bytes > share / 2)
 		return true;
 	return start_again(consumer);
 }

@@ -317,6 +317,9 @@ void upstream_turn(struct upstream *upstream)
 	upstream_settle(upstream);
 	if (!conn_is_open(&upstream->conn))
 		return;
+	if (upstream->window_freed)
+		flow_release(upstream);
+	upstream->window_freed = false;
 	serve_waiting(upstream);
 	upstream_pump(upstream);
 }
@@ -432,6 +435,7 @@ void upstream_free(struct upstream *upstream)
 	struct fault fault = fault_make(AMQC_CONNECTION_FORCED, "muxd ends");
 	struct channel *channel, *tmp;
 
+	conn_reset(&upstream->conn); /* so that nothing looks for another lane */
 	lose_lanes(upstream);
 	list_foreach_safe (channel, tmp, &upstream->orphans, node) {
 		channel_fail_without_lane(channel, &fault);
