@@ -1,0 +1,335 @@
+/*
+ * A simulated client: sessions, what it does with them, and how it reads. It
+ * keeps to the protocol (PROTOCOL.md) by what it has read so far; what mux has
+ * said is one thing (events.c), what the client has read of it another.
+ */
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void client_begin(struct client *client)
+{
+	struct world *world = client->world;
+	struct life *life = world_alloc(world, sizeof(*life));
+	struct session_options options = {.upstream = world->upstream,
+					  .creds = {.uid = 1000, .gid = 1000, .pid = 1},
+					  .program = SPAN_LITERAL("sim"),
+					  .ops = &events_ops,
+					  .context = life};
+
+	life->client = client;
+	life->next = client->life;
+	life->serial = ++world->last_serial;
+	life->events_end = &life->events;
+	life->get_credit = world->calm ? UINT64_MAX / 2 : (chance(world, 700) ? 1000000 : 0);
+	options.get_bytes = life->get_credit;
+	client->life = life;
+	if (session_new(world->mux, &options, &life->session) != 0) {
+		violate(world, "a session can begin", "session %u", life->serial);
+		return;
+	}
+	session_credit_totals(life->session, &life->granted_messages, &life->granted_bytes);
+	life->known_messages = life->granted_messages;
+	life->known_bytes = life->granted_bytes;
+	trace(world, "c%u begins session %u", client->index, life->serial);
+}
+
+void client_end(struct client *client)
+{
+	struct life *life = client->life;
+	struct session *session = life ? life->session : NULL;
+
+	if (!session)
+		return;
+	trace(client->world, "c%u ends session %u", client->index, life->serial);
+	life->session = NULL; /* no callback may come any more */
+	session_end(session);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+static void read_event(struct client *client, struct event *event)
+{
+	struct life *life = client->life;
+
+	if (event->handout) {
+		event->handout->seen = true;
+		if (event->consumer)
+			event->consumer->seen++;
+	}
+	if (event->failed)
+		event->failed->failed_seen = true;
+	if (event->credit_messages > life->known_messages)
+		life->known_messages = event->credit_messages;
+	if (event->credit_bytes > life->known_bytes)
+		life->known_bytes = event->credit_bytes;
+}
+
+/* The socket takes some, and tells mux so; the client reads some of that. */
+void client_read(struct client *client, bool everything)
+{
+	struct world *world = client->world;
+	struct life *life = client->life;
+	uint32_t most = everything ? UINT32_MAX : below(world, 12);
+	uint64_t position = 0;
+
+	for (uint32_t i = 0; i < most && life->taken; i++) {
+		position = life->taken->position;
+		if (life->taken->handout)
+			life->taken->handout->taken = true;
+		life->taken = life->taken->next;
+	}
+	if (position > 0 && life->session && !life->ended)
+		session_written(life->session, position);
+	most = everything ? UINT32_MAX : below(world, 12);
+	for (uint32_t i = 0; i < most && life->events && life->events != life->taken; i++) {
+		read_event(client, life->events);
+		life->events = life->events->next;
+		if (!life->events)
+			life->events_end = &life->events;
+	}
+}
+
+bool client_is_idle(const struct client *client)
+{
+	const struct life *life = client->life;
+
+	if (!life || !life->session || life->ended)
+		return true;
+	if (life->calls_open > 0 || life->events)
+		return false;
+	for (const struct chan *chan = life->chans; chan; chan = chan->next) {
+		if (chan->open_messages > 0)
+			return false;
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------ channels and requests */
+
+struct chan *client_open(struct client *client, uint32_t number)
+{
+	struct world *world = client->world;
+	struct life *life = client->life;
+	struct chan *chan = world_alloc(world, sizeof(*chan));
+
+	life->generation[number] += 1 + below(world, 2);
+	chan->life = life;
+	chan->id = (struct mux_channel_id){number, life->generation[number]};
+	chan->handouts_end = &chan->handouts;
+	chan->pure = true;
+	chan->next = life->chans;
+	life->chans = chan;
+	life->open[number] = chan;
+	trace(world, "s%u opens %u.%u", life->serial, number, chan->id.generation);
+	session_open_channel(life->session, number, chan->id.generation);
+	return chan;
+}
+
+static struct call *call_new(struct client *client, struct chan *chan, enum amqc_method_id method)
+{
+	struct world *world = client->world;
+	struct life *life = client->life;
+	struct call *call = world_alloc(world, sizeof(*call));
+
+	call->id = ++life->next_call;
+	call->method = method;
+	call->chan = chan;
+	call->asked = world->now;
+	call->latest = MONO_NEVER;
+	call->next = life->calls;
+	life->calls = call;
+	life->calls_open++;
+	return call;
+}
+
+static uint64_t pick_timeout(struct world *world, uint64_t standard_usec, struct mono *ret_latest)
+{
+	uint64_t usec = 0;
+
+	if (!world->calm && world->plan.short_deadlines && chance(world, 300))
+		usec = (1 + below(world, 5000)) * USEC_PER_MSEC;
+	*ret_latest = mono_add_usec(world->now, usec ? usec : standard_usec);
+	return usec;
+}
+
+/* Queues and names are noted by the caller. request may be NULL; its method and id are filled in. */
+struct call *client_call(struct client *client, struct chan *chan, struct amqc_method *method,
+			 struct mux_request *request)
+{
+	struct life *life = client->life;
+	struct call *call = call_new(client, chan, method->id);
+	struct mux_request own = {0};
+
+	if (!request)
+		request = &own;
+	trace(client->world, "s%u asks #%u %s on %u.%u", life->serial, call->id, amqc_method_name(method->id),
+	      chan->id.number, chan->id.generation);
+	if (method->id == AMQC_CHANNEL_CLOSE) {
+		chan->close_sent = true;
+		session_close_channel(life->session, call->id, chan->id.number);
+		return call;
+	}
+	chan->pure = false;
+	request->id = call->id;
+	request->channel = chan->id.number;
+	request->method = method;
+	request->timeout_usec = pick_timeout(client->world, 20 * USEC_PER_SEC, &call->latest);
+	/* What the reply is about must be known before it comes, which may be at once. */
+	if (method->id == AMQC_QUEUE_DECLARE) {
+		chan->last_declare = call;
+		if (method->queue_declare.queue.len > 0)
+			call->name = queue_named(client->world, method->queue_declare.queue)->name;
+	}
+	if (method->id == AMQC_BASIC_GET) {
+		call->no_ack = method->basic_get.no_ack;
+		call->name_of = method->basic_get.queue.len == 0 ? chan->last_declare : NULL;
+		if (!call->name_of)
+			call->name = queue_named(client->world, method->basic_get.queue)->name;
+	}
+	session_request(life->session, request);
+	return call;
+}
+
+struct consumer_record *client_consume(struct client *client, struct chan *chan, uint32_t number,
+				       const char *queue, bool no_ack, uint64_t credit)
+{
+	struct world *world = client->world;
+	struct consumer_record *consumer = world_alloc(world, sizeof(*consumer));
+	struct life *life = client->life;
+	struct amqc_method method = {.id = AMQC_BASIC_CONSUME};
+	struct mux_request request = {.method = &method, .consumer = number};
+	struct call *call = call_new(client, chan, method.id);
+
+	consumer->number = number;
+	consumer->no_ack = no_ack;
+	consumer->consume = call;
+	consumer->credit_messages = credit;
+	consumer->credit_bytes = credit == 0 ? 0 : 1 + below(world, 200000);
+	if (credit > 1000)
+		consumer->credit_bytes = UINT64_MAX / 2;
+	consumer->next = chan->consumers;
+	chan->consumers = consumer;
+	chan->pure = false;
+	call->consumer = consumer;
+	call->name_of = queue[0] == '\0' ? chan->last_declare : NULL;
+	if (!call->name_of)
+		call->name = queue_named(world, span_str(queue))->name;
+	method.basic_consume.queue = span_str(queue);
+	method.basic_consume.no_ack = no_ack;
+	request.id = call->id;
+	request.channel = chan->id.number;
+	request.credit_messages = consumer->credit_messages;
+	request.credit_bytes = consumer->credit_bytes;
+	request.timeout_usec = pick_timeout(world, 20 * USEC_PER_SEC, &call->latest);
+	trace(world, "s%u asks #%u consume %u of \"%s\" on %u.%u%s, credit %llu", life->serial, call->id,
+	      number, queue, chan->id.number, chan->id.generation, no_ack ? " no-ack" : "",
+	      (unsigned long long)credit);
+	session_request(life->session, &request);
+	return consumer;
+}
+
+/* ------------------------------------------------------------------ publishing and settling */
+
+struct message *client_message(struct client *client, struct chan *chan)
+{
+	struct world *world = client->world;
+	struct message *message = world_alloc(world, sizeof(*message));
+
+	message->index = (uint32_t)world->message_count;
+	message->chan = chan;
+	world->messages = world_grow(world, world->messages, world->message_count, &world->message_capacity);
+	world->messages[world->message_count++] = message;
+	return message;
+}
+
+static void publish_note(struct client *client, struct chan *chan, struct message *message)
+{
+	struct world *world = client->world;
+	struct life *life = client->life;
+
+	chan->messages = world_grow(world, chan->messages, chan->message_count, &chan->message_capacity);
+	chan->messages[chan->message_count++] = message;
+	chan->open_messages++;
+	message->number = chan->message_count;
+	message->accepted = ++world->events;
+	message->epoch = world->epoch;
+	message->cost = PUBLISH_HEADER + message->size;
+	life->spent_messages++;
+	life->spent_bytes += message->cost;
+	if (message->exchange[0] != '\0')
+		chan->pure = false;
+	trace(world, "s%u publishes %u.%u number %llu: m%u, %u bytes to \"%s\" \"%s\"%s", life->serial,
+	      chan->id.number, chan->id.generation, (unsigned long long)message->number, message->index,
+	      message->size, message->exchange, message->key, message->mandatory ? ", mandatory" : "");
+}
+
+void client_publish(struct client *client, struct chan *chan, struct message *message)
+{
+	struct amqc_properties properties = {.present = AMQC_PROP_MESSAGE_ID | AMQC_PROP_DELIVERY_MODE,
+					     .delivery_mode = message->persistent ? 2 : 1};
+	uint8_t *body = malloc(message->size + 1);
+	struct mux_publish publish = {.channel = chan->id.number, .properties = &properties};
+	char id[16];
+
+	publish_note(client, chan, message);
+	body_fill(message, body);
+	properties.message_id = span_make(id, (size_t)snprintf(id, sizeof(id), "%u", message->index));
+	publish.timeout_usec = pick_timeout(client->world, 40 * USEC_PER_SEC, &message->deadline);
+	publish.cost_bytes = message->cost;
+	publish.exchange = span_str(message->exchange);
+	publish.routing_key = span_str(message->key);
+	publish.mandatory = message->mandatory;
+	publish.body = span_make(body, message->size);
+	session_publish(client->life->session, &publish);
+	free(body);
+}
+
+static bool in_range(const struct handout *handout, uint64_t first, uint64_t last)
+{
+	return handout->tag != 0 && handout->tag >= first && (last == 0 || handout->tag <= last);
+}
+
+/* Whether mux must take it as a mistake (PROTOCOL.md, "Settling"). */
+static bool is_wrong(const struct chan *chan, uint64_t first, uint64_t last)
+{
+	if (first == 0 && last == 0)
+		return false;
+	if (first > last)
+		return true;
+	if (first != last)
+		return false;
+	for (const struct handout *handout = chan->handouts; handout; handout = handout->next) {
+		if (handout->tag == first)
+			return handout->decision != DECIDED_NOTHING;
+	}
+	return true;
+}
+
+/* What is decided counts from when mux has heard it; not if it is a mistake, or the channel has failed. */
+void client_settle(struct client *client, struct chan *chan, enum settle_kind kind, uint64_t first,
+		   uint64_t last)
+{
+	struct world *world = client->world;
+	bool wrong = is_wrong(chan, first, last), failed = chan->failed;
+	/* Tags that mux keeps back for want of credit count for it, and the client does not know them. */
+	bool unclear = first != last && last > chan->last_tag;
+	enum decision decision = kind == SETTLE_ACK	  ? DECIDED_ACK
+				 : kind == SETTLE_REQUEUE ? DECIDED_REQUEUE
+							  : DECIDED_DISCARD;
+
+	chan->pure = false;
+	trace(world, "s%u settles %u.%u %llu..%llu: %d%s", client->life->serial, chan->id.number,
+	      chan->id.generation, (unsigned long long)first, (unsigned long long)last, (int)kind,
+	      wrong ? " (wrong)" : "");
+	session_settle(client->life->session, chan->id.number, kind, first, last);
+	if (!failed && !unclear && !client->life->ended && wrong != chan->failed)
+		violate(world, "a wrong tag fails its channel, a right one does not",
+			"session %u, channel %u.%u, tags %llu..%llu", client->life->serial, chan->id.number,
+			chan->id.generation, (unsigned long long)first, (unsigned long long)last);
+	for (struct handout *handout = chan->handouts; handout && !chan->failed; handout = handout->next) {
+		if (in_range(handout, first, last) && handout->decision == DECIDED_NOTHING)
+			handout->decision = decision;
+	}
+}

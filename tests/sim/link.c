@@ -1,0 +1,323 @@
+/*
+ * The connection between mux and the broker engine: bytes that take time, are
+ * cut anywhere into pieces, get stuck, or are lost with the connection. It is
+ * also what mux knows as the upstream's body: it dials, and hangs up.
+ */
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+
+#define SOCKET_BYTES 65536u /* what lies in a kernel's buffer at most */
+
+void link_init(struct world *world)
+{
+	world->link = (struct link){.up = {BUF_INIT, {0}}, .down = {BUF_INIT, {0}}, .in = BUF_INIT};
+}
+
+void link_deinit(struct world *world)
+{
+	buf_deinit(&world->link.up.bytes);
+	buf_deinit(&world->link.down.bytes);
+	buf_deinit(&world->link.in);
+}
+
+static void delay(struct world *world, struct pipe *pipe)
+{
+	unsigned int most = world->calm ? 3 : world->plan.delay_msec;
+
+	pipe->next = mono_add_usec(world->now, below(world, most * 1000 + 1));
+}
+
+static uint32_t chunk_of(struct world *world, size_t len)
+{
+	uint32_t most = world->calm ? SOCKET_BYTES : world->plan.chunk;
+	uint32_t chunk = 1 + below(world, most);
+
+	return chunk < len ? chunk : (uint32_t)len;
+}
+
+/* ------------------------------------------------------------------ the end of a connection */
+
+static struct zombie *free_zombie(struct link *link)
+{
+	for (size_t i = 0; i < ZOMBIES_MAX; i++) {
+		if (!link->zombies[i].conn)
+			return &link->zombies[i];
+	}
+	return NULL;
+}
+
+/* The broker learns it at once, having read all, some, or none of what was on the way; or learns it later. */
+static void drop(struct world *world)
+{
+	struct link *link = &world->link;
+	struct zombie *zombie = free_zombie(link);
+	size_t arrived = below(world, (uint32_t)buf_len(&link->up.bytes) + 1);
+
+	if (chance(world, 400))
+		arrived = buf_len(&link->up.bytes);
+	if (link->conn && arrived > 0)
+		broker_conn_feed(link->conn, span_first(buf_span(&link->up.bytes), arrived), world->now);
+	if (link->conn && zombie && !world->calm && chance(world, 200)) {
+		zombie->conn = link->conn;
+		zombie->until = mono_add_usec(world->now, below(world, 20) * USEC_PER_SEC);
+	} else {
+		broker_conn_free(link->conn, world->now);
+	}
+	link->conn = NULL;
+	buf_truncate(&link->up.bytes, 0);
+	buf_truncate(&link->down.bytes, 0);
+	buf_truncate(&link->in, 0);
+	link->dialling = false;
+	/* What was delivered last may have been lost in a restart already. */
+	if (link->close_expected)
+		world->restarted = ++world->events;
+	link->close_expected = false;
+	wire_begin(world);
+}
+
+void link_cut(struct world *world, const char *why)
+{
+	if (!world->link.conn)
+		return;
+	trace(world, "the connection is cut: %s", why);
+	drop(world);
+	upstream_lost(world->upstream, why);
+}
+
+void link_freeze(struct world *world, uint64_t usec)
+{
+	trace(world, "the connection freezes for %llu us", (unsigned long long)usec);
+	world->link.frozen_until = mono_add_usec(world->now, usec);
+}
+
+static void bury_zombies(struct world *world)
+{
+	for (size_t i = 0; i < ZOMBIES_MAX; i++) {
+		struct zombie *zombie = &world->link.zombies[i];
+
+		if (zombie->conn && (world->calm || !mono_before(world->now, zombie->until)))
+			zombie->conn = broker_conn_free(zombie->conn, world->now);
+	}
+}
+
+/* ------------------------------------------------------------------ what mux asks */
+
+static void op_dial(void *context, size_t index)
+{
+	struct world *world = context;
+	struct link *link = &world->link;
+
+	trace(world, "mux dials endpoint %zu", index);
+	if (link->conn || link->dialling)
+		violate(world, "one connection at a time", "endpoint %zu", index);
+	link->dialling = true;
+	link->endpoint = index;
+	link->dial_done = mono_add_usec(world->now, below(world, world->calm ? 3000 : 200000));
+}
+
+/* Mux gives up a connection: only for reasons that a fault of ours explains. */
+static void check_reason(struct world *world)
+{
+	static const char *const reasons[] = {"broker sent nothing for two heartbeat intervals",
+					      "no connection within connect-timeout", "ACCESS_REFUSED",
+					      "CONNECTION_FORCED"};
+	struct upstream_info info;
+
+	upstream_get_info(world->upstream, &info);
+	trace(world, "mux hangs up: %s", info.last_error);
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		if (strncmp(info.last_error, reasons[i], strlen(reasons[i])) == 0)
+			return;
+	}
+	if (world->link.conn && !world->closing)
+		violate(world, "mux does not give up a good connection", "%s", info.last_error);
+}
+
+static void op_hang_up(void *context)
+{
+	struct world *world = context;
+	struct buf *out = upstream_output(world->upstream);
+
+	if (world->link.conn || world->link.dialling)
+		check_reason(world);
+	if (world->link.conn && chance(world, 700)) {
+		wire_up(world, buf_span(out));
+		buf_append_span(&world->link.up.bytes, buf_span(out));
+	}
+	drop(world);
+}
+
+static void op_changed(void *context)
+{
+	struct world *world = context;
+	struct upstream_info info;
+
+	upstream_get_info(world->upstream, &info);
+	trace(world, "upstream is %s", upstream_state_name(info.state));
+}
+
+const struct upstream_ops link_ops = {op_dial, op_hang_up, op_changed};
+
+/* ------------------------------------------------------------------ bytes */
+
+static void end_dial(struct world *world)
+{
+	struct link *link = &world->link;
+
+	link->dialling = false;
+	if (!world->calm && chance(world, world->plan.dial_fails)) {
+		trace(world, "the dial fails");
+		upstream_dial_failed(world->upstream, "connection refused");
+		return;
+	}
+	wire_begin(world);
+	link->close_expected = false;
+	link->conn = broker_conn_new(world->broker, NULL, world->now);
+	upstream_dialled(world->upstream);
+}
+
+void link_take(struct world *world)
+{
+	struct link *link = &world->link;
+	struct buf *out = upstream_output(world->upstream);
+	size_t room = SOCKET_BYTES - buf_len(&link->up.bytes), len = buf_len(out);
+
+	if (!link->conn || len == 0 || buf_len(&link->up.bytes) >= SOCKET_BYTES)
+		return;
+	if (!world->calm && chance(world, 100))
+		len = chunk_of(world, len);
+	len = len < room ? len : room;
+	if (buf_len(&link->up.bytes) == 0)
+		delay(world, &link->up);
+	wire_up(world, span_first(buf_span(out), len));
+	buf_append_span(&link->up.bytes, span_first(buf_span(out), len));
+	buf_consume(out, len);
+	if (buf_len(out) < SOCKET_BYTES / 4)
+		upstream_pump(world->upstream);
+}
+
+static void move_up(struct world *world)
+{
+	struct link *link = &world->link;
+	size_t len = buf_len(&link->up.bytes);
+
+	if (len == 0 || mono_before(world->now, link->up.next) || !broker_conn_wants_input(link->conn))
+		return;
+	len = chunk_of(world, len);
+	broker_conn_feed(link->conn, span_first(buf_span(&link->up.bytes), len), world->now);
+	buf_consume(&link->up.bytes, len);
+	delay(world, &link->up);
+}
+
+static void collect(struct world *world)
+{
+	struct link *link = &world->link;
+	struct span output = broker_conn_output(link->conn);
+	size_t have = buf_len(&link->down.bytes);
+
+	if (output.len == 0 || have >= SOCKET_BYTES)
+		return;
+	if (have == 0)
+		delay(world, &link->down);
+	output = span_first(output, SOCKET_BYTES - have);
+	buf_append_span(&link->down.bytes, output);
+	broker_conn_sent(link->conn, output.len, world->now);
+}
+
+/* Mux gets what it did not consume before again, with more. False: it has hung up. */
+static bool feed_mux(struct world *world, struct span bytes)
+{
+	struct link *link = &world->link;
+	size_t used;
+
+	wire_down(world, bytes);
+	buf_append_span(&link->in, bytes);
+	used = upstream_feed(world->upstream, buf_span(&link->in));
+	if (!link->conn)
+		return false;
+	buf_consume(&link->in, used);
+	return true;
+}
+
+/* The wire must not be ahead of mux: so what has arrived is fed frame by frame. */
+static void move_down(struct world *world)
+{
+	struct link *link = &world->link;
+	size_t len = buf_len(&link->down.bytes);
+
+	if (len == 0 || mono_before(world->now, link->down.next))
+		return;
+	len = chunk_of(world, len);
+	delay(world, &link->down);
+	while (len > 0) {
+		size_t frame = wire_rest(world, span_first(buf_span(&link->down.bytes), len));
+		struct buf part = BUF_INIT;
+		bool goes_on;
+
+		buf_append_span(&part, span_first(buf_span(&link->down.bytes), frame));
+		buf_consume(&link->down.bytes, frame);
+		len -= frame;
+		goes_on = feed_mux(world, buf_span(&part));
+		buf_deinit(&part);
+		if (!goes_on)
+			return;
+	}
+}
+
+/* The broker has shut the connection: explained by a fault of ours, or a violation. */
+static void check_shut(struct world *world)
+{
+	struct link *link = &world->link;
+	const char *reason = broker_conn_reason(link->conn);
+
+	if (!broker_conn_closed(link->conn) || broker_conn_output(link->conn).len > 0 ||
+	    buf_len(&link->down.bytes) > 0)
+		return;
+	if (world->wire.running && !world->closing && !link->close_expected &&
+	    strncmp(reason, "missed heartbeats", 17) != 0)
+		violate(world, "nothing makes the broker drop the connection", "%s", reason);
+	link_cut(world, "the broker closed it");
+}
+
+void link_move(struct world *world)
+{
+	struct link *link = &world->link;
+
+	bury_zombies(world);
+	if (link->dialling && !mono_before(world->now, link->dial_done))
+		end_dial(world);
+	if (!link->conn || mono_before(world->now, link->frozen_until))
+		return;
+	move_up(world);
+	collect(world);
+	move_down(world);
+	if (link->conn)
+		check_shut(world);
+}
+
+static struct mono arrival(const struct pipe *pipe)
+{
+	return buf_len(&pipe->bytes) > 0 ? pipe->next : MONO_NEVER;
+}
+
+struct mono link_deadline(const struct world *world)
+{
+	const struct link *link = &world->link;
+	struct mono next = mono_min(arrival(&link->up), arrival(&link->down));
+
+	if (link->conn && broker_conn_output(link->conn).len > 0 && buf_len(&link->down.bytes) < SOCKET_BYTES)
+		next = mono_min(next, mono_add_usec(world->now, 1));
+	if (mono_before(next, link->frozen_until))
+		next = link->frozen_until;
+	return link->dialling ? mono_min(next, link->dial_done) : next;
+}
+
+bool link_is_quiet(const struct world *world)
+{
+	const struct link *link = &world->link;
+
+	return link->conn && world->wire.running && buf_len(&link->up.bytes) == 0 &&
+	       buf_len(&link->down.bytes) == 0 && broker_conn_output(link->conn).len == 0 &&
+	       buf_len(upstream_output(world->upstream)) == 0;
+}

@@ -1,0 +1,410 @@
+/*
+ * A simulation of the multiplexer: the real mux (daemon/mux/) between clients
+ * made here and the broker engine of tests/broker/, under a virtual clock. A
+ * seed decides everything: options, operations, and faults.
+ *
+ *	client.c, ops.c --> mux --> link.c, bytes --> broker engine
+ *	events.c        <-- mux <-- link.c, bytes <-- broker engine
+ *	                            wire.c looks at the bytes
+ *
+ * What each side knows is kept apart, and the invariants compare:
+ *
+ *	struct message    a publish: what its client was told of it (events.c), and what the
+ *	                  broker was told and said (wire.c)
+ *	struct copy       a message in a queue: delivered on the wire, handed to a client,
+ *	                  settled by the client, settled on the wire
+ *	struct call       a request, answered once
+ *
+ * A run has three parts: storm (operations and faults), calm (no more faults;
+ * everything must end), audit (all sessions gone, what is left in the queues).
+ * The first violation ends the run.
+ *
+ * All structs of a run live in its arena and end with it; nothing is freed
+ * singly, so that the history is complete.
+ */
+#pragma once
+
+#include "daemon/amqp/method.h"
+#include "daemon/amqp/reply.h"
+#include "daemon/mux/mux.h"
+#include "tests/broker/broker.h"
+#include "tests/unit/random.h"
+
+#define CLIENTS_MAX 4u
+#define CHANNELS_MAX 4u	   /* numbers that a client uses in the storm */
+#define QUEUES_MAX 64u	   /* names ever used in a run */
+#define BINDINGS_MAX 512u  /* bind requests ever made */
+#define LANES_MAX 32u	   /* channel_max of the broker is lower */
+#define PUBLISH_HEADER 40u /* what a publish costs beside its body, as if there were a header */
+#define BODY_MAX 102400u
+
+/* ------------------------------------------------------------------ history */
+
+/* A queue's name, and what is known of its life. */
+struct queue {
+	char name[80];
+	bool shared; /* durable, everybody's; others come and go with sessions and connections */
+	bool wiped;  /* it was purged or deleted, at some time */
+};
+
+struct binding {
+	char exchange[16];
+	char key[80];
+	const struct queue *queue;
+};
+
+enum decision {
+	DECIDED_NOTHING,
+	DECIDED_ACK,
+	DECIDED_REQUEUE,
+	DECIDED_DISCARD
+};
+
+/* A message handed to a client. */
+struct handout {
+	struct handout *next; /* in its channel */
+	struct chan *chan;
+	struct copy *copy;
+	uint64_t tag; /* 0: needs no ack */
+	enum decision decision;
+	bool taken; /* the socket took it */
+	bool seen;  /* the client has read it */
+};
+
+/* A message in a queue. */
+struct copy {
+	struct copy *next; /* of the same message */
+	struct message *message;
+	const struct queue *queue;
+	bool marked;		 /* as sent again: a copy of its own */
+	struct handout *handout; /* of the last delivery on the wire; NULL: not handed over yet */
+	struct wire_lane *lane;	 /* where that was */
+	uint64_t lane_tag;
+	uint64_t epoch;	    /* of that delivery; 0: never delivered */
+	uint64_t delivered; /* the event of that */
+	bool out;	    /* delivered on the wire, not settled there */
+	bool acked;	    /* told on the wire, in that epoch */
+	bool uncertain;	    /* settled on the wire, but perhaps too late: the broker closed the lane */
+	bool dropped;	    /* discarded on the wire, or given without acks: it cannot come back */
+	bool redelivered;   /* what the wire said */
+	bool audited;	    /* seen in the end */
+};
+
+struct message {
+	uint32_t index;
+	struct chan *chan;
+	uint64_t number;
+	uint64_t accepted; /* the event of its publish */
+	uint64_t cost;
+	uint32_t size;
+	bool mandatory, persistent;
+	char exchange[16];
+	char key[80];
+	struct mono deadline;
+	uint64_t epoch; /* when it was accepted */
+	struct copy *copies;
+	/* what the client was told */
+	bool ended;
+	enum outcome_kind kind;
+	bool returned;
+	/* the wire */
+	bool sent; /* all of it, at least once */
+	bool wire_returned, wire_acked, wire_nacked;
+	unsigned int times_sent;
+	uint64_t sent_epoch; /* of the last time */
+};
+
+struct call {
+	struct call *next; /* in its session */
+	uint32_t id;
+	enum amqc_method_id method;
+	struct chan *chan;    /* NULL: a channel that was never opened */
+	struct mono asked;    /* when */
+	struct mono latest;   /* its deadline; never for channel.close */
+	const char *name;     /* queue; a declare without name learns it from the reply */
+	struct call *name_of; /* the declare whose queue is meant by an empty name */
+	struct consumer_record *consumer;
+	bool no_ack;
+	bool ended, answered; /* ended in whatever way; by its reply */
+};
+
+/* A consumer of a client. */
+struct consumer_record {
+	struct consumer_record *next; /* in its channel */
+	uint32_t number;
+	struct call *consume;
+	bool no_ack;
+	bool ended; /* cancelled by either side, or refused, as mux said */
+	uint64_t credit_messages, credit_bytes;
+	uint64_t used_messages, used_bytes;
+	uint64_t seen; /* read by the client */
+};
+
+/* One generation of a channel. */
+struct chan {
+	struct chan *next; /* in its session */
+	struct life *life;
+	struct mux_channel_id id;
+	struct message **messages; /* by number - 1 */
+	size_t message_count, message_capacity;
+	size_t open_messages; /* without an outcome */
+	struct handout *handouts, **handouts_end;
+	struct consumer_record *consumers;
+	struct call *last_declare;
+	uint64_t last_tag;
+	uint64_t last_sent; /* number of the last publish seen on the wire, in sent_epoch */
+	uint64_t sent_epoch;
+	bool close_sent; /* the client asked to close it */
+	bool close_done;
+	bool failed;	  /* mux said so */
+	bool failed_seen; /* and the client has read it */
+	bool pure;	  /* nothing was done on it that could fail: only publishes to the default exchange */
+};
+
+/* What waits in the socket for the client to read it. */
+struct event {
+	struct event *next;
+	uint64_t position; /* of the session's output, behind it */
+	struct handout *handout;
+	struct chan *failed;
+	struct call *ended;
+	struct consumer_record *consumer; /* of the handout, or cancelled */
+	uint64_t credit_messages, credit_bytes;
+};
+
+/* A session. */
+struct life {
+	struct life *next; /* of the same client, older */
+	struct client *client;
+	struct session *session; /* NULL when it is over */
+	uint32_t serial;
+	bool ended;	   /* by an error, as mux said */
+	bool breached;	   /* on purpose, so that it ends */
+	uint64_t position; /* bytes written to its socket, as a front would */
+	struct event *events, **events_end;
+	struct event *taken; /* the first one that the socket has not taken, or NULL */
+	struct call *calls;
+	struct chan *chans;
+	uint32_t calls_open;
+	uint32_t next_call;
+	uint64_t granted_messages, granted_bytes; /* as mux said */
+	uint64_t known_messages, known_bytes;	  /* as the client has read */
+	uint64_t spent_messages, spent_bytes;
+	uint64_t get_credit, get_used;
+	unsigned int gets_over;		     /* got when that credit was used up: they were under way */
+	struct chan *open[CHANNELS_MAX + 1]; /* the latest generation of each number */
+	uint32_t generation[CHANNELS_MAX + 1];
+};
+
+struct client {
+	struct world *world;
+	unsigned int index;
+	struct life *life; /* the latest; its session may be over */
+	unsigned int exclusive_count;
+};
+
+/* ------------------------------------------------------------------ link and wire */
+
+/* One direction of the connection. */
+struct pipe {
+	struct buf bytes;
+	struct mono next; /* when some of them arrive */
+};
+
+#define ZOMBIES_MAX 4u
+
+/* A connection that is gone, of which the broker does not know. */
+struct zombie {
+	struct broker_conn *conn; /* NULL: none */
+	struct mono until;
+};
+
+/* The connection between mux and the broker. */
+struct link {
+	struct broker_conn *conn; /* NULL: none */
+	struct pipe up, down;	  /* to and from the broker */
+	struct buf in;		  /* arrived at mux, and not consumed */
+	bool dialling;
+	size_t endpoint;
+	struct mono dial_done;
+	struct mono frozen_until; /* nothing moves */
+	bool close_expected;	  /* the broker was told to close */
+	struct zombie zombies[ZOMBIES_MAX];
+};
+
+struct wire_consumer {
+	struct wire_consumer *next;
+	char tag[80];
+	const struct queue *queue;
+};
+
+struct wire_get {
+	struct wire_get *next;
+	struct queue *queue;
+	bool no_ack;
+};
+
+struct delivered {
+	struct copy *copy;
+	bool settled; /* on the wire, or it needs no ack */
+};
+
+/* A lane as the bytes show it. */
+struct wire_lane {
+	bool open;	       /* channel.open was sent, and the end is not confirmed */
+	bool closing;	       /* channel.close was sent */
+	bool closed_by_broker; /* and close-ok not sent yet */
+	struct message **sent; /* by delivery tag - 1 */
+	size_t sent_count, sent_capacity;
+	size_t sent_first;	      /* all before have their answer */
+	bool publishing;	      /* method seen, header not */
+	struct message *body_of;      /* header seen, body not all */
+	uint64_t body_left;	      /* bytes */
+	char exchange[16], key[80];   /* of it */
+	struct delivered **delivered; /* by delivery tag - 1 */
+	size_t delivered_count, delivered_capacity;
+	size_t delivered_first; /* all before are settled */
+	struct wire_consumer *consumers;
+	struct wire_get *gets, **gets_end;
+	/* announced by the broker, its header not seen */
+	enum amqc_method_id content;
+	uint64_t content_tag;
+	const struct queue *content_queue;
+	bool content_redelivered, content_no_ack;
+};
+
+struct wire {
+	struct buf up, down; /* bytes that do not make a frame yet */
+	bool running;	     /* open-ok was seen */
+	bool header_seen;
+	struct wire_lane lanes[LANES_MAX + 1];
+};
+
+/* ------------------------------------------------------------------ the run */
+
+/* What a seed is up to: chances are of 1000 each turn. */
+struct plan {
+	unsigned int turns;
+	unsigned int cut, freeze, dial_fails, kill, breach, block, restart, close_all, wipe;
+	unsigned int delay_msec;  /* the most that bytes take */
+	unsigned int chunk;	  /* the most that arrive at a time */
+	unsigned int body_max;	  /* bytes */
+	unsigned int slow_reader; /* of 1000: a client does not read in this turn */
+	unsigned int inexpressible;
+	bool prepared; /* queues and exchanges are there from the beginning */
+	bool manual_confirms;
+	bool few_lanes; /* fewer than channels: some wait until others go */
+	bool short_deadlines;
+	bool second_endpoint; /* with a wrong password */
+	bool abrupt_end;      /* mux_free() in the middle of things */
+};
+
+struct arena_block;
+
+struct world {
+	uint64_t seed;
+	bool verbose;
+	bool failed;
+	struct random random;	  /* the scheduler's */
+	struct random mux_random; /* handed to mux */
+	struct plan plan;
+	struct mono now;
+	bool calm;
+	struct mono calm_since; /* since when the upstream is up without faults */
+	uint64_t events;	/* counts what happens, for order */
+	uint64_t epoch;
+	struct arena_block *blocks;
+	struct mux *mux;
+	struct upstream *upstream;
+	struct broker *broker;
+	bool blocked;
+	bool closing; /* the upstream is being closed in order */
+	struct link link;
+	struct wire wire;
+	struct client clients[CLIENTS_MAX];
+	unsigned int client_count;
+	uint32_t last_serial;
+	struct message **messages;
+	size_t message_count, message_capacity;
+	struct queue queues[QUEUES_MAX];
+	size_t queue_count;
+	struct binding bindings[BINDINGS_MAX];
+	size_t binding_count;
+	uint64_t restarted; /* the event of the broker's last restart */
+	bool auditing;	    /* all sessions are gone but one that looks what is left */
+};
+
+/* world.c: true if every invariant held. */
+bool world_run(uint64_t seed, bool verbose);
+void *world_alloc(struct world *world, size_t size);
+/* Doubles an array of pointers in the arena if it is full. */
+void *world_grow(struct world *world, void *array, size_t count, size_t *capacity);
+bool chance(struct world *world, unsigned int of_1000);
+uint32_t below(struct world *world, uint32_t bound);
+void world_turn(struct world *world);
+
+/* check.c */
+void violate(struct world *world, const char *invariant, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void trace(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void check_turn(struct world *world);
+void check_calm(struct world *world);
+void check_no_sessions(struct world *world);
+void check_audit(struct world *world);
+/* The copy of a message in a queue; made if it is new. */
+struct copy *copy_of(struct world *world, struct message *message, const struct queue *queue, bool marked);
+/* Copies that cannot be told from each other: of a message that was sent again more than once. */
+bool copy_is_blurred(const struct copy *copy);
+/* Whether it says that it was sent again. */
+bool is_marked(const struct amqc_properties *properties);
+struct queue *queue_named(struct world *world, struct span name);
+/* Fills with what the body of a message must be. */
+void body_fill(const struct message *message, uint8_t *body);
+/* The message that the properties name, if exchange, key and body are its own; or a violation and NULL. */
+struct message *message_of(struct world *world, const struct amqc_properties *properties, struct span body);
+struct message *message_named(struct world *world, const struct amqc_properties *properties);
+
+/* link.c */
+void link_init(struct world *world);
+void link_deinit(struct world *world);
+/* Bytes arrive, and dials end. */
+void link_move(struct world *world);
+/* The socket takes some of mux's output. */
+void link_take(struct world *world);
+bool link_is_quiet(const struct world *world);
+void link_cut(struct world *world, const char *why);
+void link_freeze(struct world *world, uint64_t usec);
+struct mono link_deadline(const struct world *world);
+extern const struct upstream_ops link_ops;
+
+/* wire.c */
+void wire_begin(struct world *world);
+void wire_end(struct world *world);
+void wire_up(struct world *world, struct span bytes);
+void wire_down(struct world *world, struct span bytes);
+/* How many of the bytes that arrived end the frame that has begun; all, if it does not end in them. */
+size_t wire_rest(const struct world *world, struct span arrived);
+
+/* client.c */
+void client_begin(struct client *client);
+void client_end(struct client *client);
+void client_read(struct client *client, bool everything);
+bool client_is_idle(const struct client *client);
+struct chan *client_open(struct client *client, uint32_t number);
+struct call *client_call(struct client *client, struct chan *chan, struct amqc_method *method,
+			 struct mux_request *request);
+void client_publish(struct client *client, struct chan *chan, struct message *message);
+struct message *client_message(struct client *client, struct chan *chan);
+void client_settle(struct client *client, struct chan *chan, enum settle_kind kind, uint64_t first,
+		   uint64_t last);
+struct consumer_record *client_consume(struct client *client, struct chan *chan, uint32_t number,
+				       const char *queue, bool no_ack, uint64_t credit);
+
+/* ops.c */
+/* Declares what everybody uses. */
+void ops_prepare(struct client *client);
+void ops_one(struct client *client);
+void ops_breach(struct client *client);
+
+/* events.c */
+extern const struct session_ops events_ops;
