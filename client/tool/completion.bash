@@ -24,8 +24,7 @@ _muxctl()
 		-s | --socket | --upstream | --timeout) ((i++)) ;;
 		-*) ;;
 		*)
-			command=${COMP_WORDS[i]}
-			break
+			: "${command:=${COMP_WORDS[i]}}"
 			;;
 		esac
 	done
