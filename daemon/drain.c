@@ -60,14 +60,10 @@ void drain_begin(struct muxd *muxd)
 /* True if nothing is left that a session published and that has no outcome yet. */
 static bool is_settled(const struct muxd *muxd)
 {
-	struct upstream_info info;
-
-	for (size_t i = 0; i < muxd->upstream_count; i++) {
-		upstream_get_info(uplink_upstream(muxd->upstreams[i].uplink), &info);
-		if (info.unconfirmed > 0)
+	for (size_t i = 0; i < muxd->upstream_count; i++)
+		if (!upstream_is_drained(uplink_upstream(muxd->upstreams[i].uplink)))
 			return false;
-	}
-	return mux_memory_used(muxd->mux) == 0;
+	return true;
 }
 
 static bool is_closed(const struct muxd *muxd)

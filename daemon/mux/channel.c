@@ -27,6 +27,7 @@ struct channel *channel_new(struct upstream *upstream, struct session *session, 
 	channel->id = id;
 	channel->deliveries.first = 1;
 	channel->deliveries.next = 1;
+	channel->charge = CHARGE_NONE;
 	list_init(&channel->node);
 	list_init(&channel->lane_node);
 	list_init(&channel->touched_node);
@@ -191,6 +192,18 @@ void channel_send(struct channel *channel)
 	list_append(&upstream->waiting, &channel->lane_node);
 }
 
+/*
+ * What waited at the head of the queue may be gone: what is behind it need not
+ * wait for the same, nor an empty queue for a lane.
+ */
+static void queue_shrank(struct channel *channel)
+{
+	if (list_empty(&channel->queue))
+		list_unlink(&channel->lane_node);
+	else if (channel->lane)
+		lane_ready(channel->lane);
+}
+
 bool channel_is_clean(const struct channel *channel)
 {
 	return list_empty(&channel->queue) && channel->requests == 0 && channel->unsettled == 0 &&
@@ -227,8 +240,7 @@ void channel_refuse_unsent(struct request *request, enum fault_scope scope, cons
 	}
 	request_refuse(request, scope, fault);
 	request_drop(request);
-	if (list_empty(&channel->queue))
-		list_unlink(&channel->lane_node);
+	queue_shrank(channel);
 }
 
 /* Of what is not sent yet, some has no sense without the client: it reads, or sets something up for it alone.
@@ -268,6 +280,7 @@ static void begin_leaving(struct channel *channel)
 		delivery_requeue_all(channel);
 		lane_set_idle(channel->lane, false);
 	}
+	queue_shrank(channel);
 	channel_touch(channel);
 }
 
@@ -309,6 +322,7 @@ void channel_abandon(struct channel *channel)
 	if (channel->session)
 		channel->session->unacked -= channel->unacked;
 	forget_session(channel);
+	charge_force(&channel->charge, &channel->upstream->mux->orphaned, channel->unsettled_bytes);
 	list_unlink(&channel->node);
 	list_append(&channel->upstream->orphans, &channel->node);
 	if (channel->state == CHANNEL_OPEN)
@@ -367,17 +381,35 @@ static void channel_timer_fired(struct timer *timer, struct mono now)
 
 	if (timerq_set(&channel->upstream->mux->timers, timer, next) < 0)
 		log_error("no memory for a publish's deadline");
+	queue_shrank(channel);
 	channel_touch(channel);
 }
 
 /* ------------------------------------------------------------------ end of a turn */
+
+/* True if a request of the channel has no answer yet. One that timed out may still keep the lane. */
+static bool is_waited_for(const struct channel *channel)
+{
+	const struct list *lists[2] = {&channel->queue, channel->lane ? &channel->lane->awaiting : NULL};
+
+	for (size_t i = 0; i < 2 && lists[i] && channel->requests > 0; i++) {
+		struct op *op;
+
+		list_foreach (op, lists[i], node) {
+			if (op->kind == OP_REQUEST && op->channel == channel &&
+			    request_is_wanted(request_of(op)))
+				return true;
+		}
+	}
+	return false;
+}
 
 static void answer_close(struct channel *channel)
 {
 	struct session *session = channel->session;
 	struct amqc_method reply = {.id = AMQC_CHANNEL_CLOSE_OK};
 
-	if (channel->close_request == 0 || channel->requests > 0)
+	if (channel->close_request == 0 || is_waited_for(channel))
 		return;
 	session->ops->reply(session->context, channel->close_request, channel->id, &reply);
 	channel->close_request = 0;
@@ -390,6 +422,7 @@ void channel_free(struct channel *channel)
 
 	free_consumers(channel);
 	timerq_clear(&upstream->mux->timers, &channel->timer);
+	charge_end(&channel->charge);
 	list_unlink(&channel->node);
 	list_unlink(&channel->lane_node);
 	list_unlink(&channel->touched_node);
@@ -403,9 +436,6 @@ void channel_turn(struct channel *channel)
 {
 	outcome_flush(channel);
 	delivery_flush(channel);
-	/* What held it up may have ended. */
-	if (channel->lane && !list_empty(&channel->queue))
-		lane_ready(channel->lane);
 	if (channel->state == CHANNEL_LEAVING) {
 		answer_close(channel);
 		if (channel->requests > 0 || channel->unsettled > 0 || !list_empty(&channel->queue))

@@ -86,6 +86,17 @@ static bool has_credit(const struct consumer *consumer)
 	       consumer->credit_bytes > consumer->used_bytes;
 }
 
+/* The message is on its way to the client, whom muxd acks for if no_ack. */
+static void handed_over(struct channel *channel, uint64_t lane_tag, bool no_ack,
+			const struct mux_handed *handed)
+{
+	delivery_set(channel, lane_tag, no_ack ? SLOT_TAKEN : SLOT_OUT);
+	if (no_ack)
+		taken_add(channel->session, &(struct taken){.position = handed->position,
+							    .channel = channel->id,
+							    .lane_tag = lane_tag});
+}
+
 /* False: the front cannot express the message, and wrote nothing. */
 static bool hand_over(struct consumer *consumer, uint64_t lane_tag, const struct amqc_basic_deliver *method,
 		      const struct mux_content *content)
@@ -103,13 +114,8 @@ static bool hand_over(struct consumer *consumer, uint64_t lane_tag, const struct
 	consumer->used_bytes += handed.cost_bytes;
 	session->delivered++;
 	session_note_message(session);
-	if (consumer->broker_no_ack)
-		return true;
-	delivery_set(channel, lane_tag, no_ack ? SLOT_TAKEN : SLOT_OUT);
-	if (no_ack)
-		taken_add(session, &(struct taken){.position = handed.position,
-						   .channel = channel->id,
-						   .lane_tag = lane_tag});
+	if (!consumer->broker_no_ack)
+		handed_over(channel, lane_tag, no_ack, &handed);
 	return true;
 }
 
@@ -207,7 +213,9 @@ void consumer_deliver(struct channel *channel, const struct assemble *content)
 		channel_fail(channel, &fault);
 		return;
 	}
-	if (!consumer || consumer->gone || consumer->shrinking == SHRINK_CANCELLING || !channel->session) {
+	/* One that is not started has another's tag, who had it before. */
+	if (!consumer || !consumer->started || consumer->gone || consumer->shrinking == SHRINK_CANCELLING ||
+	    !channel->session) {
 		delivery_requeue(channel, method->delivery_tag);
 	} else if (list_empty(&consumer->pending) && has_credit(consumer)) {
 		if (hand_over(consumer, method->delivery_tag, method, &view))
@@ -277,10 +285,10 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 	struct session *session = request->session;
 	uint64_t tag = request->no_ack ? 0 : delivery_client_tag(channel, method->delivery_tag);
 	struct mux_handed handed;
+	struct fault fault;
 
-	if (!delivery_add(channel, method->delivery_tag, request->no_ack ? SLOT_DONE : SLOT_OUT)) {
-		struct fault fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a message");
-
+	if (!delivery_add(channel, method->delivery_tag, SLOT_PENDING)) {
+		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a message");
 		request_refuse(request, SCOPE_CHANNEL, &fault);
 		channel_fail(channel, &fault);
 		return;
@@ -291,14 +299,13 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 	}
 	handed = session->ops->got(session->context, request->id, request->channel_id, tag, method, &view);
 	if (handed.position == 0) {
-		struct fault fault =
-		    fault_make(AMQC_SYNTAX_ERROR, "the message's headers are too many or nest too deep "
-						  "for muxd's protocol: it went back to its queue");
-
+		fault = fault_make(AMQC_SYNTAX_ERROR, "the message's headers are too many or nest too deep "
+						      "for muxd's protocol: it went back to its queue");
 		delivery_requeue(channel, method->delivery_tag);
 		request_refuse(request, SCOPE_REQUEST, &fault);
 		return;
 	}
+	handed_over(channel, method->delivery_tag, request->no_ack, &handed);
 	session->get_used += handed.cost_bytes;
 	session->delivered++;
 	session_note_message(session);

@@ -36,8 +36,12 @@ void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state st
 	d->open += state != SLOT_DONE;
 	d->acked -= old == SLOT_ACKED;
 	d->acked += state == SLOT_ACKED;
-	if (state == SLOT_ACKED && lane_tag > d->acked_last)
-		d->acked_last = lane_tag;
+	if (state == SLOT_ACKED) {
+		if (d->acked == 1 || lane_tag < d->acked_first)
+			d->acked_first = lane_tag;
+		if (lane_tag > d->acked_last)
+			d->acked_last = lane_tag;
+	}
 	d->ring[lane_tag & d->mask] = (uint8_t)state;
 	if (state == SLOT_ACKED || state == SLOT_DONE)
 		channel_touch(channel);
@@ -116,6 +120,9 @@ void delivery_flush(struct channel *channel)
 	}
 	if (count > 0)
 		send_ack(channel, highest, count > 1);
+	/* A message that its client keeps for long has many settled ones behind it. */
+	if (d->acked > 0 && tag < d->acked_first)
+		tag = d->acked_first;
 	for (; d->acked > 0 && tag <= d->acked_last; tag++) {
 		if (slot_get(d, tag) != SLOT_ACKED)
 			continue;

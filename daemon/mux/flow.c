@@ -18,10 +18,16 @@ void flow_release(struct upstream *upstream)
 {
 	struct lane *lane, *tmp;
 
-	list_foreach_safe (lane, tmp, &upstream->held, send_node) {
-		list_unlink(&lane->send_node);
-		list_append(&upstream->ready, &lane->send_node);
-		lane->is_ready = true;
+	/* First those that had nothing of the window last time, or the first one would have it all. */
+	for (int served = 0; served <= 1; served++) {
+		list_foreach_safe (lane, tmp, &upstream->held, send_node) {
+			if (lane->served > served)
+				continue;
+			list_unlink(&lane->send_node);
+			list_append(&upstream->ready, &lane->send_node);
+			lane->is_ready = true;
+			lane->served = false;
+		}
 	}
 }
 
@@ -138,6 +144,7 @@ static void begin_publish(struct lane *lane, struct publish *waiting)
 		publish_discard(publish, &fault);
 		return;
 	}
+	lane->served = true;
 	list_unlink(&publish->op.node);
 	append_numbered(lane, publish->data, publish->head_len, publish->method_len);
 	if (publish->body_len > 0)

@@ -20,6 +20,7 @@ int mux_new(const struct mux_options *options, struct mux **ret)
 	mux->timers = TIMERQ_INIT;
 	mux->pool = POOL_INIT;
 	mux->memory = ACCOUNT_INIT(NULL, options->limits.total_memory);
+	mux->orphaned = ACCOUNT_INIT(&mux->memory, options->limits.total_memory / 2);
 	list_init(&mux->upstreams);
 	list_init(&mux->sessions);
 	list_init(&mux->touched);
@@ -84,8 +85,12 @@ void mux_turn(struct mux *mux)
 	run_touched(mux);
 	list_foreach (upstream, &mux->upstreams, node)
 		upstream_turn(upstream);
-	/* Sending may have ended some publishes at once. */
-	run_touched(mux);
+	/* Sending may have ended some publishes at once, and so their channels. */
+	if (!list_empty(&mux->touched)) {
+		run_touched(mux);
+		list_foreach (upstream, &mux->upstreams, node)
+			upstream_pump(upstream);
+	}
 	credit_turn(mux);
 }
 

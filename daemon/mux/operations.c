@@ -110,7 +110,13 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 	struct request *request;
 	enum amqc_result result = AMQC_INCOMPLETE;
 	struct fault fault;
+	bool no_ack = false;
 
+	if (method->id == AMQC_BASIC_GET) {
+		/* As for consumers: what nobody takes must be able to go back. */
+		no_ack = method->basic_get.no_ack;
+		method->basic_get.no_ack = false;
+	}
 	if (method->id == AMQC_BASIC_CONSUME && !accept_consume(channel, source, method, &consumer)) {
 		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a consumer");
 		refuse(channel->session, source, SCOPE_REQUEST, &fault);
@@ -127,7 +133,7 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 		return;
 	}
 	request->consumer = consumer;
-	request->no_ack = method->id == AMQC_BASIC_GET && method->basic_get.no_ack;
+	request->no_ack = no_ack;
 	if (!queues_accept(request, channel, method)) {
 		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a queue");
 		request_refuse(request, SCOPE_REQUEST, &fault);

@@ -91,6 +91,7 @@ enum amqc_result publish_queue(struct channel *channel, const struct mux_publish
 	publish->op.channel = channel;
 	publish->number = ++channel->published;
 	channel->unsettled++;
+	channel->unsettled_bytes += publish->cost_bytes;
 	list_append(&channel->queue, &publish->op.node);
 	if (!timer_is_set(&channel->timer) || mono_before(publish->deadline, channel->timer.when)) {
 		if (timerq_set(&mux->timers, &channel->timer, publish->deadline) < 0)
@@ -168,6 +169,9 @@ void publish_settle(struct publish *publish, enum outcome_kind kind, const struc
 		return;
 	publish->settled = true;
 	channel->unsettled--;
+	channel->unsettled_bytes -= publish->cost_bytes;
+	if (!channel->session)
+		charge_lower(&channel->charge, publish->cost_bytes);
 	/* The credit of a returned one comes back when the session has taken the returned body. */
 	if (channel->session && !publish->returned)
 		credit_release(channel->session, publish->cost_bytes);

@@ -59,9 +59,15 @@ enum amqc_result request_queue(struct channel *channel, const struct amqc_method
 	request->id = id;
 	request->op.channel = channel;
 	request->channel_id = channel->id;
+	if (channel->session && !charge_take(&request->charge, &channel->session->memory,
+					     sizeof(*request) + request->frame_len)) {
+		free(request);
+		return AMQC_INCOMPLETE;
+	}
 	if (timeout_usec == 0)
 		timeout_usec = mux->options.limits.request_timeout_usec;
 	if (timerq_set(&mux->timers, &request->timer, mono_add_usec(mux->now, timeout_usec)) < 0) {
+		charge_end(&request->charge);
 		free(request);
 		return AMQC_INCOMPLETE;
 	}
@@ -122,6 +128,7 @@ void request_settle(struct request *request)
 		return;
 	list_unlink(&request->session_node);
 	request->session->request_count--;
+	charge_end(&request->charge);
 	if (request->counted_get)
 		get_ended(request->session);
 	request->session = NULL;

@@ -41,6 +41,9 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 
 	if (mux->session_count >= mux->options.limits.sessions)
 		return -EUSERS;
+	/* Who comes, publishes and goes, again and again while the broker is away, would fill the memory. */
+	if (mux->orphaned.used >= mux->orphaned.limit)
+		return -ENOMEM;
 	session = calloc(1, sizeof(*session));
 	if (!session)
 		return -ENOMEM;
@@ -193,24 +196,26 @@ void session_close_channel(struct session *session, uint32_t request, uint32_t n
 {
 	struct channel *channel = session_channel(session, number);
 	struct mux_channel_id id = {number, session_generation(session, number)};
-	struct amqc_method reply = {.id = AMQC_CHANNEL_CLOSE_OK};
 
 	if (!session_claim_request(session, request))
 		return;
-	if (channel) {
-		session->channels[number].channel = NULL;
-		session->channel_count--;
+	if (!channel) {
+		struct fault fault =
+		    fault_make(AMQC_CHANNEL_ERROR, "CHANNEL_ERROR - channel %u is not open", number);
+
+		session->ops->refuse(session->context, request, id, SCOPE_CHANNEL, &fault);
+		return;
 	}
-	if (channel && channel->state == CHANNEL_OPEN) {
+	session->channels[number].channel = NULL;
+	session->channel_count--;
+	if (channel->state == CHANNEL_OPEN) {
 		session->request_count++;
 		channel_leave(channel, request);
 		return;
 	}
-	if (channel)
-		channel_forget(channel);
-	/* Closing what is not open is what the client wanted; AMQP answers alike for a channel that failed.
-	 */
-	session->ops->reply(session->context, request, id, &reply);
+	channel_forget(channel);
+	session->ops->reply(session->context, request, id,
+			    &(struct amqc_method){.id = AMQC_CHANNEL_CLOSE_OK});
 }
 
 /* ------------------------------------------------------------------ requests in general */

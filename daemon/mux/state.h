@@ -48,8 +48,9 @@ struct mux {
 	struct timerq timers;
 	struct pool pool; /* of publishes */
 	struct account memory;
-	struct list upstreams; /* struct upstream, in configured order */
-	struct list sessions;  /* struct session, by rising id */
+	struct account orphaned; /* of memory: publishes whose session has ended */
+	struct list upstreams;	 /* struct upstream, in configured order */
+	struct list sessions;	 /* struct session, by rising id */
 	uint32_t session_count;
 	uint64_t last_session;
 	struct list touched; /* struct channel to be looked at when the turn ends */
@@ -119,6 +120,7 @@ struct lane {
 	uint16_t number;
 	uint16_t prefetch; /* last basic.qos sent */
 	bool close_ok_due; /* the number is free when control has been sent */
+	bool served;	   /* it sent a publish since held lanes were released: others come first */
 	struct publish
 	    *sending;	      /* its body is under way: nothing else may be sent on this number meanwhile */
 	struct list awaiting; /* struct request sent, in order */
@@ -152,6 +154,7 @@ struct request {
 	struct owned_queue *queue; /* exclusive queue.declare, or queue.delete of an owned one */
 	bool no_ack;		   /* basic.get */
 	bool counted_get;	   /* it is one of session->gets */
+	struct charge charge;	   /* on the session, while it waits */
 	size_t frame_len;
 	uint8_t frame[]; /* the method's frame, with channel 0 in it */
 };
@@ -200,6 +203,7 @@ struct deliveries {
 	uint64_t offset;      /* the client's tag minus the lane's */
 	uint64_t open;	      /* slots that are not DONE: they pin the lane */
 	uint64_t acked;	      /* slots that are ACKED */
+	uint64_t acked_first; /* none of them is lower */
 	uint64_t acked_last;  /* the highest of them */
 };
 
@@ -218,6 +222,8 @@ struct channel {
 	uint32_t close_request;	    /* to be answered when it has left; 0: none */
 	uint64_t published;	    /* number of the last one accepted */
 	uint64_t unsettled;	    /* publishes without an outcome */
+	uint64_t unsettled_bytes;   /* of credit that these cost */
+	struct charge charge;	    /* for them, when the session that paid before has ended */
 	uint64_t unacked;	    /* deliveries with the client */
 	struct timer timer;	    /* earliest deadline of a publish */
 	enum outcome_kind run_kind; /* outcomes not yet told: run_first..run_last */
