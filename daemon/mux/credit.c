@@ -2,6 +2,9 @@
 
 /* Credit that is kept open for a session in full swing. */
 #define WINDOW_BYTES_MAX (1024u * 1024u)
+/* It is more for one whose messages are large: for so many of the largest, within a share of its memory. */
+#define WINDOW_LARGEST_MESSAGES 4u
+#define WINDOW_SHARE_OF_SESSION 4u
 /* Messages that may be under way for each KiB of the window: small ones cost more than their bytes. */
 #define WINDOW_MESSAGES(bytes) ((bytes) / (SESSION_STANDING_BYTES / SESSION_STANDING_MESSAGES))
 
@@ -33,6 +36,23 @@ static void credit_touch(struct session *session)
 		list_append(&session->mux->credits, &session->credit_node);
 }
 
+/* The window may become large enough for a few of the session's largest messages. */
+static void note_cost(struct session *session, uint64_t cost_bytes)
+{
+	if (cost_bytes > session->largest_cost)
+		session->largest_cost = cost_bytes;
+}
+
+static uint64_t window_max(const struct session *session)
+{
+	uint64_t wanted = session->largest_cost * WINDOW_LARGEST_MESSAGES;
+	uint64_t most = session->memory.limit / WINDOW_SHARE_OF_SESSION;
+
+	if (wanted > most)
+		wanted = most;
+	return wanted > WINDOW_BYTES_MAX ? wanted : WINDOW_BYTES_MAX;
+}
+
 /* A session that has used more than half of its window since it was last told is in full swing. */
 static void grow_window(struct session *session)
 {
@@ -41,7 +61,7 @@ static void grow_window(struct session *session)
 
 	if (left > session->window_bytes / 2 && left_messages > WINDOW_MESSAGES(session->window_bytes) / 2)
 		return;
-	if (session->window_bytes < WINDOW_BYTES_MAX)
+	if (session->window_bytes < window_max(session))
 		session->window_bytes *= 2;
 }
 
@@ -52,6 +72,7 @@ bool credit_use(struct session *session, uint64_t cost_bytes)
 		return false;
 	session->used_messages++;
 	session->used_bytes += cost_bytes;
+	note_cost(session, cost_bytes);
 	credit_touch(session);
 	return true;
 }
@@ -75,19 +96,32 @@ static uint64_t window_end_messages(const struct session *session)
 	return session->released_messages + WINDOW_MESSAGES(session->window_bytes);
 }
 
+/* True if no window of this size would ever let through what the session wants next. */
+static bool wants_more_than_window(const struct session *session)
+{
+	return session->wants && session->want_bytes - session->used_bytes > session->window_bytes;
+}
+
+static void join_line(struct session *session)
+{
+	if (wants_more_than_window(session) && list_empty(&session->want_node))
+		list_append(&session->mux->wants, &session->want_node);
+}
+
 void credit_want(struct session *session, uint64_t messages, uint64_t bytes)
 {
-	/* More than one message of the largest size, beside the window, is of no use to anybody. */
-	uint64_t most =
-	    window_end_bytes(session) + session->mux->options.limits.message_max + HEADER_BYTES_MAX;
+	/* One message at a time: more is of no use to anybody. */
+	uint64_t most = session->used_bytes + session->mux->options.limits.message_max + HEADER_BYTES_MAX;
 
+	if (messages <= session->granted_messages && bytes <= session->granted_bytes)
+		return;
 	session->wants = true;
 	session->want_messages =
-	    messages < window_end_messages(session) ? messages : window_end_messages(session);
+	    messages < session->used_messages + 1 ? messages : session->used_messages + 1;
 	session->want_bytes = bytes < most ? bytes : most;
+	note_cost(session, session->want_bytes - session->used_bytes);
+	join_line(session);
 	credit_touch(session);
-	if (session->want_bytes > window_end_bytes(session) && list_empty(&session->want_node))
-		list_append(&session->mux->wants, &session->want_node);
 }
 
 /* Raises the totals to these if memory allows. */
@@ -105,23 +139,32 @@ static bool grant(struct session *session, uint64_t messages, uint64_t bytes)
 
 static void tell(struct session *session)
 {
+	/* A step that is not enough for what it asked for leaves it waiting: it does not ask twice. */
+	if (session->granted_messages >= session->want_messages &&
+	    session->granted_bytes >= session->want_bytes)
+		session->wants = false;
 	if (!session->ended)
 		session->ops->credit(session->context, session->granted_messages, session->granted_bytes);
 }
 
 /*
  * Keeps the window open behind what has ended. Small steps are saved up, even
- * if the session asks: each would cost it a frame for a message. But when
- * nothing is under way any more, nothing would bring the next step.
+ * if the session asks: each would cost it a frame for a message. But a large
+ * message need not wait for more than it takes, and when nothing is under way
+ * any more, nothing would bring the next step.
  */
 static bool is_worth_telling(struct session *session)
 {
-	bool stuck = session->wants && session->used_messages == session->released_messages;
-	uint64_t least_bytes = stuck ? 1 : session->window_bytes / 4;
-	uint64_t least_messages = stuck ? 1 : WINDOW_MESSAGES(session->window_bytes) / 4;
+	uint64_t bytes = window_end_bytes(session), messages = window_end_messages(session);
+	uint64_t step = session->window_bytes / 4;
 
-	return window_end_bytes(session) >= session->granted_bytes + least_bytes ||
-	       window_end_messages(session) >= session->granted_messages + least_messages;
+	if (bytes >= session->granted_bytes + step ||
+	    messages >= session->granted_messages + WINDOW_MESSAGES(step))
+		return true;
+	if (!session->wants || (bytes <= session->granted_bytes && messages <= session->granted_messages))
+		return false;
+	return session->used_messages == session->released_messages ||
+	       (session->want_bytes - session->used_bytes > step && bytes >= session->want_bytes);
 }
 
 static void refresh(struct session *session)
@@ -134,21 +177,20 @@ static void refresh(struct session *session)
 	bytes = window_end_bytes(session);
 	messages = window_end_messages(session);
 	if (grant(session, messages, bytes)) {
-		session->wants = false;
 		tell(session);
 		return;
 	}
-	/* Memory is short: back to the standing credit. */
+	/* Memory is short: back to the standing credit, and what is larger waits in line for its turn. */
 	session->window_bytes = SESSION_STANDING_BYTES;
-	bytes = session->released_bytes + SESSION_STANDING_BYTES;
-	messages = session->released_messages + SESSION_STANDING_MESSAGES;
+	join_line(session);
+	bytes = window_end_bytes(session);
+	messages = window_end_messages(session);
 	if (bytes <= session->granted_bytes && messages <= session->granted_messages)
 		return;
 	if (bytes > session->granted_bytes) {
 		charge_force(&session->credit_charge, &session->memory, bytes - session->granted_bytes);
 		session->granted_bytes = bytes;
 	}
-	session->wants = false;
 	(void)grant(session, messages, session->granted_bytes);
 	tell(session);
 }
@@ -172,7 +214,6 @@ static void serve_wants(struct mux *mux)
 			continue;
 		}
 		list_unlink(&session->want_node);
-		session->wants = false;
 		if (more)
 			tell(session);
 	}

@@ -316,11 +316,12 @@ struct session {
 	struct account memory;
 	struct charge credit_charge;		    /* what the granted credit may still cost */
 	uint64_t window_bytes;			    /* credit that is kept open; grows with use */
+	uint64_t largest_cost;			    /* of a publish, or one that it wanted to send */
 	uint64_t granted_messages, granted_bytes;   /* totals, as told */
 	uint64_t used_messages, used_bytes;	    /* totals of publishes accepted */
 	uint64_t released_messages, released_bytes; /* totals of those that ended */
 	uint64_t want_messages, want_bytes;	    /* totals asked for */
-	bool wants;				    /* it asked, and was not told of more since */
+	bool wants;				    /* it asked for more than it was granted */
 	struct list credit_node;		    /* in mux->credits */
 	struct list want_node;			    /* in mux->wants */
 
