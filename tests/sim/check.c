@@ -73,7 +73,7 @@ bool is_marked(const struct amqc_properties *properties)
 
 bool copy_is_blurred(const struct copy *copy)
 {
-	return copy->marked && copy->message->times_sent > 2;
+	return copy->marked && copy->message->times_marked > 1;
 }
 
 struct copy *copy_of(struct world *world, struct message *message, const struct queue *queue, bool marked)

@@ -110,7 +110,7 @@ struct message {
 	/* the wire */
 	bool sent; /* all of it, at least once */
 	bool wire_returned, wire_acked, wire_nacked;
-	unsigned int times_sent;
+	unsigned int times_sent, times_marked;
 	uint64_t sent_epoch; /* of the last time */
 };
 

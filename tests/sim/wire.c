@@ -261,9 +261,15 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 	message = message_named(world, &header.properties);
 	if (!message)
 		return;
-	trace(world, "        wire: m%u sent%s", message->index, message->times_sent ? " again" : "");
+	trace(world, "        wire: m%u sent%s%s", message->index, message->times_sent ? " again" : "",
+	      is_marked(&header.properties) ? ", marked" : "");
 	check_sending(world, lane, message, &header);
 	message->times_sent++;
+	message->times_marked += is_marked(&header.properties);
+	/* What the broker said on an earlier connection may not have reached mux whole. */
+	message->wire_returned = message->returned;
+	message->wire_acked = false;
+	message->wire_nacked = false;
 	message->sent_epoch = world->epoch;
 	message->chan->last_sent = message->number;
 	message->chan->sent_epoch = world->epoch;
@@ -414,8 +420,9 @@ static void down_delivered(struct world *world, struct wire_lane *lane, struct m
 	struct copy *copy = copy_of(world, message, lane->content_queue, marked);
 	struct delivered *delivered = world_alloc(world, sizeof(*delivered));
 
-	trace(world, "        wire: m%u in %s delivered on lane %zu, tag %llu", message->index,
-	      copy->queue->name, (size_t)(lane - world->wire.lanes), (unsigned long long)lane->content_tag);
+	trace(world, "        wire: m%u in %s delivered on lane %zu, tag %llu%s", message->index,
+	      copy->queue->name, (size_t)(lane - world->wire.lanes), (unsigned long long)lane->content_tag,
+	      marked ? ", marked" : "");
 	if (copy->acked && copy->epoch == world->epoch && !copy->uncertain && !copy_is_blurred(copy))
 		violate(world, "what was acked does not come again", "m%u in %s", message->index,
 			copy->queue->name);

@@ -81,7 +81,7 @@ static void make_plan(struct world *world)
 {
 	struct plan *plan = &world->plan;
 
-	plan->turns = 60 + below(world, 240);
+	plan->turns = 60 + below(world, 500);
 	plan->cut = maybe(world, 15);
 	plan->freeze = maybe(world, 12);
 	plan->dial_fails = maybe(world, 500);
@@ -246,7 +246,7 @@ static void faults(struct world *world)
 static void client_turn(struct client *client)
 {
 	struct world *world = client->world;
-	uint32_t operations = chance(world, 500) ? below(world, 5) : 0;
+	uint32_t operations = chance(world, 600) ? below(world, 6) : 0;
 
 	if (!client->life || !client->life->session) {
 		if (chance(world, 300))
