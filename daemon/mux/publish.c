@@ -256,6 +256,10 @@ struct publish *confirms_take(struct lane *lane, uint64_t tag)
 
 	if (!publish)
 		return NULL;
+	/* The broker had it, and no queue for it: nothing is lost with the confirm, and nothing sent twice.
+	 */
+	if (publish->returned)
+		publish_settle(publish, OUTCOME_RETURNED, NULL);
 	if (publish->settled) {
 		slot_clear(lane, tag);
 		return NULL;

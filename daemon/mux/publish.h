@@ -43,7 +43,8 @@ void publish_sent(struct lane *lane);
 /* The broker's ack or nack. False: no such tag was sent (the broker's fault). */
 bool confirms_settle(struct lane *lane, uint64_t tag, bool multiple, bool nack);
 
-/* Takes the publish with that tag out of the ring, if it has no outcome yet; else frees it. NULL: nothing. */
+/* Takes the publish with that tag out of the ring, if it is to be sent again; else settles and frees it.
+ * NULL. */
 struct publish *confirms_take(struct lane *lane, uint64_t tag);
 
 /* The same publish with another content header, in its place; the old block is freed. NULL: it stays as it
