@@ -135,7 +135,7 @@ static void do_declare(struct client *client, struct chan *chan)
 	}
 	if (declare->queue.len > 0)
 		(void)queue_named(world, declare->queue);
-	if (world->queue_count + 8 < QUEUES_MAX || declare->queue.len > 0)
+	if (world->queue_count < QUEUES_MAX / 4 || declare->queue.len > 0)
 		(void)client_call(client, chan, &method, NULL);
 }
 

@@ -32,7 +32,7 @@
 
 #define CLIENTS_MAX 4u
 #define CHANNELS_MAX 4u	   /* numbers that a client uses in the storm */
-#define QUEUES_MAX 64u	   /* names ever used in a run */
+#define QUEUES_MAX 512u	   /* names ever used in a run */
 #define BINDINGS_MAX 512u  /* bind requests ever made */
 #define LANES_MAX 32u	   /* channel_max of the broker is lower */
 #define PUBLISH_HEADER 40u /* what a publish costs beside its body, as if there were a header */
@@ -235,7 +235,7 @@ struct link {
 struct wire_consumer {
 	struct wire_consumer *next;
 	char tag[80];
-	const struct queue *queue;
+	struct queue *queue;
 };
 
 struct wire_get {
@@ -269,7 +269,7 @@ struct wire_lane {
 	/* announced by the broker, its header not seen */
 	enum amqc_method_id content;
 	uint64_t content_tag;
-	const struct queue *content_queue;
+	struct queue *content_queue;
 	bool content_redelivered, content_no_ack;
 };
 

@@ -24,6 +24,8 @@ static void lane_reset(struct wire_lane *lane)
 	/* What the broker gave to these, and nobody saw, is lost: that is what they asked for. */
 	for (struct wire_get *get = lane->gets; get; get = get->next)
 		get->queue->wiped = get->queue->wiped || get->no_ack;
+	if (lane->content == AMQC_BASIC_GET_OK && lane->content_no_ack)
+		lane->content_queue->wiped = true;
 	*lane = (struct wire_lane){0};
 	lane->gets_end = &lane->gets;
 }
@@ -303,7 +305,7 @@ static void up_frame(struct world *world, const struct amqc_frame *frame)
 
 /* ------------------------------------------------------------------ from the broker */
 
-static const struct queue *consumed(const struct wire_lane *lane, struct span tag)
+static struct queue *consumed(const struct wire_lane *lane, struct span tag)
 {
 	for (const struct wire_consumer *consumer = lane->consumers; consumer; consumer = consumer->next) {
 		if (span_equal_str(tag, consumer->tag))
@@ -465,6 +467,7 @@ static void down_header(struct world *world, struct wire_lane *lane, struct span
 	} else if (lane->content_queue) {
 		down_delivered(world, lane, message, is_marked(&header.properties));
 	}
+	lane->content = (enum amqc_method_id)0;
 }
 
 static void down_connection(struct world *world, const struct amqc_method *method)
