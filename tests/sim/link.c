@@ -73,6 +73,7 @@ static void drop(struct world *world)
 	if (link->close_expected)
 		world->restarted = ++world->events;
 	link->close_expected = false;
+	link->dead = false;
 	wire_begin(world);
 }
 
@@ -173,6 +174,7 @@ static void end_dial(struct world *world)
 	}
 	wire_begin(world);
 	link->close_expected = false;
+	link->dead = false;
 	link->conn = broker_conn_new(world->broker, NULL, world->now);
 	upstream_dialled(world->upstream);
 }
@@ -216,7 +218,7 @@ static void collect(struct world *world)
 	struct span output = broker_conn_output(link->conn);
 	size_t have = buf_len(&link->down.bytes);
 
-	if (output.len == 0 || have >= SOCKET_BYTES)
+	if (link->dead || output.len == 0 || have >= SOCKET_BYTES)
 		return;
 	if (have == 0)
 		delay(world, &link->down);
@@ -271,7 +273,7 @@ static void check_shut(struct world *world)
 	struct link *link = &world->link;
 	const char *reason = broker_conn_reason(link->conn);
 
-	if (!broker_conn_closed(link->conn) || broker_conn_output(link->conn).len > 0 ||
+	if (!broker_conn_closed(link->conn) || (!link->dead && broker_conn_output(link->conn).len > 0) ||
 	    buf_len(&link->down.bytes) > 0)
 		return;
 	if (world->wire.running && !world->closing && !link->close_expected &&

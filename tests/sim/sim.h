@@ -229,6 +229,7 @@ struct link {
 	struct mono dial_done;
 	struct mono frozen_until; /* nothing moves */
 	bool close_expected;	  /* the broker was told to close */
+	bool dead;		  /* the broker has restarted: nothing comes any more */
 	struct zombie zombies[ZOMBIES_MAX];
 };
 

@@ -232,6 +232,7 @@ static void faults(struct world *world)
 	if (chance(world, world->plan.restart)) {
 		trace(world, "the broker restarts");
 		world->link.close_expected = true;
+		world->link.dead = true;
 		world->restarted = ++world->events;
 		broker_restart(world->broker, world->now);
 	}
