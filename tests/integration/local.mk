@@ -31,10 +31,15 @@ dist_check_SCRIPTS += tests/integration/run
 EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integration/ipc.py \
 	tests/integration/relay.py \
 	tests/integration/frames.sh tests/integration/frames.py \
+	tests/integration/idle.sh tests/integration/idle.py \
+	tests/integration/kill.sh tests/integration/kill.py \
+	tests/integration/reconnect.sh tests/integration/reconnect.py \
+	tests/integration/service.sh tests/integration/notify.py tests/integration/drain.py \
 	tests/integration/muxctl.sh \
 	tests/integration/share.sh \
 	tests/integration/start.sh \
-	tests/integration/upstream.sh tests/integration/upstream.py
+	tests/integration/upstream.sh tests/integration/upstream.py \
+	tests/integration/upstreams.sh
 
 # What tests/integration/run needs, without running anything.
 integration-programs: all $(INTEGRATION_TARGETS)

@@ -27,50 +27,43 @@ bad_upstream() {
 status_says() { status_of upstreams.0.last_error | grep -qiF -- "$1"; }
 log_says() { grep -v ' debug' "$log" | grep -qiF -- "$1" || { tail "$log"; return 1; }; }
 
-# Whoever listens at the other end counts; see relay.py.
+# The relay counts; see relay.py.
 tried_again() { [ "$(grep -c '^accepted' "$scratch/relay.out")" -ge 2 ]; }
-
-relay() { # MODE [TARGET-PORT]: sets relay_port
-  start "$PYTHON" "$here/relay.py" "$@" </dev/null >"$scratch/relay.out" 2>"$scratch/relay.log"
-  relay_pid=$started
-  wait_for 20 grep -q '^listening' "$scratch/relay.out" || exit 1
-  relay_port=$(sed -n 's/^listening //p' "$scratch/relay.out")
-}
 
 path=${good_uri#"amqp://127.0.0.1:$BROKER_PORT"}
 
-relay pass "$BROKER_PORT"
+start_relay pass "$BROKER_PORT"
 bad_upstream "wrong password" "amqp://guest:wrong@127.0.0.1:$relay_port$path" failed "ACCESS_REFUSED"
 check_not "wrong password: the log does not hold it" grep -F 'guest:wrong' "$log"
 stop "$relay_pid"
 
-relay pass "$BROKER_PORT"
+start_relay pass "$BROKER_PORT"
 bad_upstream "wrong vhost" "amqp://127.0.0.1:$relay_port/no-such-vhost" failed "no-such-vhost"
 stop "$relay_pid"
 
-relay junk
+start_relay junk
 bad_upstream "a server that sends junk" "amqp://127.0.0.1:$relay_port" backoff "AMQP"
 stop "$relay_pid"
 
-relay http
+start_relay http
 bad_upstream "a server that speaks HTTP" "amqp://127.0.0.1:$relay_port" backoff "AMQP"
 stop "$relay_pid"
 
-relay close
+start_relay close
 bad_upstream "a server that closes at once" "amqp://127.0.0.1:$relay_port" backoff "closed"
 stop "$relay_pid"
 
-relay cut "$BROKER_PORT"
+start_relay cut "$BROKER_PORT"
 bad_upstream "a broker that closes in the handshake" "amqp://127.0.0.1:$relay_port$path" backoff "closed"
 stop "$relay_pid"
 
-relay silent
+start_relay silent
 bad_upstream "a server that says nothing" "amqp://127.0.0.1:$relay_port" backoff "handshake"
 stop "$relay_pid"
 
 # ---------------------------------------- a broker that is not there, and then is
 
-relay pass "$BROKER_PORT"
+start_relay pass "$BROKER_PORT"
 stop "$relay_pid"
 : >"$log"
 start_muxd < <(muxd_conf "amqp://127.0.0.1:$relay_port$path")
@@ -81,7 +74,7 @@ checks "$PYTHON" "$here/upstream.py" backoff
 start "$PYTHON" "$here/upstream.py" wait >"$scratch/waiting" 2>&1
 waiting=$started
 check "no broker: a client's requests wait" wait_for 20 grep -q '^waiting' "$scratch/waiting"
-start "$PYTHON" "$here/relay.py" pass "$BROKER_PORT" "$relay_port" </dev/null >"$scratch/relay.out" 2>"$scratch/relay.log"
+start_relay pass "$BROKER_PORT" "$relay_port"
 check "the broker appears: the state becomes 'up'" wait_for 20 upstream_is up
 reap "$waiting" 20
 checks cat "$scratch/waiting"
