@@ -100,6 +100,8 @@ static void on_consumer_cancelled(void *context, struct mux_channel_id channel, 
 
 static void on_credit(void *context, uint64_t messages, uint64_t bytes)
 {
+	world.credit_messages = messages;
+	world.credit_bytes = bytes;
 }
 
 static void on_upstream_changed(void *context)

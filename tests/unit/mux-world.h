@@ -15,10 +15,11 @@ struct world {
 	struct mux *mux;
 	struct upstream *upstream;
 	struct mono now;
-	bool cannot_express; /* the front refuses messages */
-	uint64_t position;   /* of the client's output stream */
-	char sent[8192];     /* to the broker, since world_sent() */
-	char told[8192];     /* to clients, since world_told() */
+	bool cannot_express;			/* the front refuses messages */
+	uint64_t position;			/* of the client's output stream */
+	uint64_t credit_messages, credit_bytes; /* totals told last; 0: none yet */
+	char sent[8192];			/* to the broker, since world_sent() */
+	char told[8192];			/* to clients, since world_told() */
 };
 
 extern struct world world;
