@@ -12,8 +12,8 @@
 
 struct account {
 	struct account *parent; /* outlives this one; NULL for the root */
-	uint64_t used;          /* bytes, at most limit but for charge_force() */
-	uint64_t limit;         /* bytes; UINT64_MAX: none */
+	uint64_t used;		/* bytes, at most limit but for charge_force() */
+	uint64_t limit;		/* bytes; UINT64_MAX: none */
 };
 
 #define ACCOUNT_INIT(parent, limit) ((struct account){(parent), 0, (limit)})
@@ -33,7 +33,8 @@ uint64_t account_free(const struct account *account);
  * which is empty or of the same account. False, and nothing taken, if any of
  * them would pass its limit.
  */
-bool charge_take(struct charge *charge, struct account *account, uint64_t bytes) __attribute__((warn_unused_result));
+bool charge_take(struct charge *charge, struct account *account, uint64_t bytes)
+    __attribute__((warn_unused_result));
 
 /* The same, past the limit if need be: for what is in memory already (a message that a broker sent). */
 void charge_force(struct charge *charge, struct account *account, uint64_t bytes);

@@ -19,8 +19,8 @@ enum fault_origin {
 };
 
 struct fault {
-	uint16_t code;      /* AMQP reply code, see daemon/amqp/reply.h; 0: no fault */
-	uint16_t class_id;  /* the method that is blamed, or 0 */
+	uint16_t code;	   /* AMQP reply code, see daemon/amqp/reply.h; 0: no fault */
+	uint16_t class_id; /* the method that is blamed, or 0 */
 	uint16_t method_id;
 	enum fault_origin origin;
 	bool retryable; /* the same may work later */
@@ -34,7 +34,8 @@ struct fault {
 struct fault fault_make(uint16_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same, marked retryable. */
-struct fault fault_make_retryable(uint16_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+struct fault fault_make_retryable(uint16_t code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* What a broker said. */
 struct fault fault_from_broker(uint16_t code, struct span text, uint16_t class_id, uint16_t method_id);

@@ -65,13 +65,13 @@ static inline void list_splice(struct list *to, struct list *from)
 #define list_first(head, type, member) (list_empty(head) ? NULL : container_of((head)->next, type, member))
 #define list_last(head, type, member) (list_empty(head) ? NULL : container_of((head)->prev, type, member))
 
-#define list_foreach(pos, head, member)                                                                      \
-	for (pos = container_of((head)->next, __typeof__(*pos), member); &pos->member != (head);             \
+#define list_foreach(pos, head, member)                                                          \
+	for (pos = container_of((head)->next, __typeof__(*pos), member); &pos->member != (head); \
 	     pos = container_of(pos->member.next, __typeof__(*pos), member))
 
 /* The current entry may be unlinked or freed in the body; others may not. */
-#define list_foreach_safe(pos, tmp, head, member)                                                            \
-	for (pos = container_of((head)->next, __typeof__(*pos), member),                                     \
-	    tmp = container_of(pos->member.next, __typeof__(*pos), member);                                  \
-	     &pos->member != (head);                                                                         \
+#define list_foreach_safe(pos, tmp, head, member)                           \
+	for (pos = container_of((head)->next, __typeof__(*pos), member),    \
+	    tmp = container_of(pos->member.next, __typeof__(*pos), member); \
+	     &pos->member != (head);                                        \
 	     pos = tmp, tmp = container_of(tmp->member.next, __typeof__(*pos), member))

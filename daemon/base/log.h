@@ -25,8 +25,8 @@ struct log_field {
 	const char *value;
 };
 
-typedef void (*log_sink_fn)(void *context, enum log_level level, const char *text, const struct log_field *fields,
-			    size_t field_count);
+typedef void (*log_sink_fn)(void *context, enum log_level level, const char *text,
+			    const struct log_field *fields, size_t field_count);
 
 /* Process-wide, set by main before anything logs. */
 void log_set_sink(log_sink_fn sink, void *context);
@@ -39,18 +39,18 @@ const char *log_level_name(enum log_level level);
 
 bool log_enabled(enum log_level level);
 
-void log_write(enum log_level level, const struct log_field *fields, size_t field_count, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void log_write(enum log_level level, const struct log_field *fields, size_t field_count, const char *format,
+	       ...) __attribute__((format(printf, 4, 5)));
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, NULL, 0, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, NULL, 0, __VA_ARGS__)
 #define log_notice(...) log_write(LOG_LEVEL_NOTICE, NULL, 0, __VA_ARGS__)
 #define log_info(...) log_write(LOG_LEVEL_INFO, NULL, 0, __VA_ARGS__)
 /* The arguments are not evaluated unless debug is on. */
-#define log_debug(...)                                                                                       \
-	do {                                                                                                 \
-		if (log_enabled(LOG_LEVEL_DEBUG))                                                            \
-			log_write(LOG_LEVEL_DEBUG, NULL, 0, __VA_ARGS__);                                    \
+#define log_debug(...)                                                    \
+	do {                                                              \
+		if (log_enabled(LOG_LEVEL_DEBUG))                         \
+			log_write(LOG_LEVEL_DEBUG, NULL, 0, __VA_ARGS__); \
 	} while (0)
 
 /*

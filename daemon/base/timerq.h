@@ -46,7 +46,8 @@ static inline bool timer_is_set(const struct timer *timer)
  * Queues the timer, or moves it if it is queued. MONO_NEVER removes it.
  * 0, or -ENOMEM, and then the timer is not queued.
  */
-int timerq_set(struct timerq *queue, struct timer *timer, struct mono when) __attribute__((warn_unused_result));
+int timerq_set(struct timerq *queue, struct timer *timer, struct mono when)
+    __attribute__((warn_unused_result));
 
 void timerq_clear(struct timerq *queue, struct timer *timer);
 

@@ -370,7 +370,7 @@ void fake_init(struct fake *fake)
 	fake->welcome_bytes = 1024 * 1024;
 	fake->channels_max = FAKE_CHANNELS - 1;
 	fake->requests_max = 256;
-	strcpy(fake->directory, "/tmp/muxclient-test-XXXXXX");
+	snprintf(fake->directory, sizeof(fake->directory), "/tmp/muxclient-test-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(fake->directory));
 	snprintf(fake->path, sizeof(fake->path), "%s/sock", fake->directory);
 	memcpy(address.sun_path, fake->path, strlen(fake->path) + 1);

@@ -157,7 +157,7 @@ START_TEST(session__socket_comes_from_the_environment)
 	fake_init(&fake);
 	snprintf(runtime, sizeof(runtime), "%s/muxd.sock", fake.directory);
 	ck_assert_int_eq(rename(fake.path, runtime), 0);
-	strcpy(fake.path, runtime);
+	memcpy(fake.path, runtime, strlen(runtime) + 1);
 	fake_start(&fake);
 	unsetenv("MUXD_SOCKET");
 	setenv("XDG_RUNTIME_DIR", fake.directory, 1);

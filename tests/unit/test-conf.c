@@ -58,7 +58,7 @@ static void write_file(char *path, const void *bytes, size_t len, unsigned int m
 {
 	int fd;
 
-	strcpy(path, "./test-conf-XXXXXX");
+	memcpy(path, "./test-conf-XXXXXX", sizeof("./test-conf-XXXXXX"));
 	fd = mkstemp(path);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(write(fd, bytes, len), (ssize_t)len);
@@ -852,7 +852,7 @@ START_TEST(secret__among_systemds_credentials_may_have_any_mode)
 	struct conf_errors errors = CONF_ERRORS_INIT;
 	struct conf_secret secret;
 	char directory[4096];
-	char path[4200];
+	char path[4200], elsewhere[4200];
 	char name[32];
 
 	ck_assert_ptr_nonnull(getcwd(directory, sizeof(directory)));
@@ -861,8 +861,8 @@ START_TEST(secret__among_systemds_credentials_may_have_any_mode)
 	setenv("CREDENTIALS_DIRECTORY", directory, 1);
 	ck_assert_int_eq(conf_read_password(path, &secret, &errors), 0);
 	ck_assert_str_eq(secret.text, SECRET);
-	strcat(directory, "/sub");
-	setenv("CREDENTIALS_DIRECTORY", directory, 1);
+	snprintf(elsewhere, sizeof(elsewhere), "%s/sub", directory);
+	setenv("CREDENTIALS_DIRECTORY", elsewhere, 1);
 	ck_assert_int_eq(conf_read_password(path, &secret, &errors), -EPERM);
 	unlink(name);
 	conf_errors_deinit(&errors);
