@@ -149,7 +149,7 @@ static void begin(uint32_t window)
 	static const struct upstream_endpoint endpoint = {"test:5672", "/", "guest", "guest"};
 	struct mux_options options = {
 	    .limits = {.total_memory = 512u << 20,
-		       .session_memory = 1u << 20,
+		       .session_memory = 64u << 20,
 		       .message_max = 256u << 10,
 		       .sessions = 100,
 		       .channels_per_session = 100,

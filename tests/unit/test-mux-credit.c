@@ -91,7 +91,7 @@ START_TEST(credit__is_never_short_of_a_message_that_was_asked_for)
 			confirm_some(&client, &random);
 		}
 		publish(&client, cost);
-		if (random_below(&random, 4) == 0)
+		if (random_below(&random, 64) == 0)
 			confirm_some(&client, &random);
 	}
 	world_end();
