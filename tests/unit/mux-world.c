@@ -150,7 +150,7 @@ static void begin(uint32_t window)
 	struct mux_options options = {
 	    .limits = {.total_memory = 512u << 20,
 		       .session_memory = 64u << 20,
-		       .message_max = 256u << 10,
+		       .message_max = 2u << 20,
 		       .sessions = 100,
 		       .channels_per_session = 100,
 		       .prefetch = 10,

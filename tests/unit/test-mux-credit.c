@@ -8,7 +8,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#define MESSAGE_MAX (256u << 10) /* as in mux-world */
+#define MESSAGE_MAX (2u << 20) /* as in mux-world */
 
 struct client {
 	struct session *session;
@@ -69,7 +69,7 @@ static void confirm_some(struct client *client, struct random *random)
 /* Sizes from a few bytes to the largest, each order of magnitude as often. */
 static uint64_t random_cost(struct random *random)
 {
-	uint64_t cost = 32ull << random_below(random, 13);
+	uint64_t cost = 32ull << random_below(random, 16);
 
 	return cost + random_below(random, (uint32_t)cost) / 2;
 }
