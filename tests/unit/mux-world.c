@@ -9,6 +9,8 @@
 
 struct world world;
 
+static void note(char *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 static void note(char *to, const char *format, ...)
 {
 	size_t used = strlen(to);
