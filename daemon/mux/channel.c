@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 
+#define ACK_WAIT_USEC 2000u
 #define PUBLISH_TIMED_OUT 408u /* as REQUEST_TIMED_OUT */
 
 static void channel_timer_fired(struct timer *timer, struct mono now);
@@ -31,6 +32,7 @@ struct channel *channel_new(struct upstream *upstream, struct session *session, 
 	list_init(&channel->node);
 	list_init(&channel->lane_node);
 	list_init(&channel->touched_node);
+	list_init(&channel->unhurried_node);
 	list_init(&channel->queue);
 	list_init(&channel->consumers);
 	timer_init(&channel->timer, channel_timer_fired);
@@ -426,16 +428,44 @@ void channel_free(struct channel *channel)
 	list_unlink(&channel->node);
 	list_unlink(&channel->lane_node);
 	list_unlink(&channel->touched_node);
+	list_unlink(&channel->unhurried_node);
 	if (upstream->housekeeper == channel)
 		upstream->housekeeper = NULL;
 	free(channel->deliveries.ring);
 	free(channel);
 }
 
+/* An ack alone is a write of its own: it waits a little for something else to go with. */
+static void flush_acks(struct channel *channel)
+{
+	struct mux *mux = channel->upstream->mux;
+
+	if (channel->deliveries.acked == 0 || !delivery_may_wait(channel)) {
+		delivery_flush(channel);
+		return;
+	}
+	if (list_empty(&channel->unhurried_node))
+		list_append(&mux->unhurried, &channel->unhurried_node);
+	if (!timer_is_set(&mux->ack_timer) &&
+	    timerq_set(&mux->timers, &mux->ack_timer, mono_add_usec(mux->now, ACK_WAIT_USEC)) < 0)
+		delivery_flush(channel);
+}
+
+void channel_flush_unhurried(struct timer *timer, struct mono now)
+{
+	struct mux *mux = container_of(timer, struct mux, ack_timer);
+	struct channel *channel;
+
+	while ((channel = list_first(&mux->unhurried, struct channel, unhurried_node))) {
+		list_unlink(&channel->unhurried_node);
+		delivery_flush(channel);
+	}
+}
+
 void channel_turn(struct channel *channel)
 {
 	outcome_flush(channel);
-	delivery_flush(channel);
+	flush_acks(channel);
 	if (channel->state == CHANNEL_LEAVING) {
 		answer_close(channel);
 		if (channel->requests > 0 || channel->unsettled > 0 || !list_empty(&channel->queue))

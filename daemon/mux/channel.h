@@ -25,6 +25,9 @@ void channel_touch(struct channel *channel);
  */
 void channel_turn(struct channel *channel);
 
+/* Of struct mux: sends the acks that waited for company. */
+void channel_flush_unhurried(struct timer *timer, struct mono now);
+
 /* It has something to send: leases a lane, or waits for one, and has it written in turn. */
 void channel_send(struct channel *channel);
 

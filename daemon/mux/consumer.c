@@ -12,8 +12,6 @@
 
 #include <stdlib.h>
 
-#define DIRECT_REPLY_TO "amq.rabbitmq.reply-to"
-
 struct consumer *consumer_new(struct channel *channel, const struct mux_request *request)
 {
 	const struct amqc_basic_consume *consume = &request->method->basic_consume;

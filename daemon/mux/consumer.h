@@ -7,6 +7,9 @@
 
 #include "daemon/mux/state.h"
 
+/* The pseudo-queue of direct reply-to (rabbitmq.com/direct-reply-to): it is consumed without acks. */
+#define DIRECT_REPLY_TO "amq.rabbitmq.reply-to"
+
 /* Makes a consumer of the channel from a basic.consume. The tag is copied. NULL: no memory. */
 struct consumer *consumer_new(struct channel *channel, const struct mux_request *request);
 

@@ -8,6 +8,10 @@
 
 #define DELIVERIES_MIN 32u /* slots of a ring */
 
+/* So many acks may wait, for consumers with a prefetch of at least so many. */
+#define UNHURRIED_MAX 32u
+#define UNHURRIED_PREFETCH 128u
+
 static enum slot_state slot_get(const struct deliveries *d, uint64_t tag)
 {
 	return (enum slot_state)d->ring[tag & d->mask];
@@ -36,6 +40,7 @@ void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state st
 	d->open += state != SLOT_DONE;
 	d->acked -= old == SLOT_ACKED;
 	d->acked += state == SLOT_ACKED;
+	d->unhurried += old == SLOT_TAKEN && state == SLOT_ACKED;
 	if (state == SLOT_ACKED) {
 		if (d->acked == 1 || lane_tag < d->acked_first)
 			d->acked_first = lane_tag;
@@ -130,7 +135,23 @@ void delivery_flush(struct channel *channel)
 		delivery_set(channel, tag, SLOT_DONE);
 	}
 	d->acked_last = 0;
+	d->unhurried = 0;
 	deliveries_advance(d);
+}
+
+bool delivery_may_wait(const struct channel *channel)
+{
+	const struct deliveries *d = &channel->deliveries;
+	const struct consumer *consumer;
+
+	if (channel->state != CHANNEL_OPEN || channel->consumer_count == 0 || d->acked != d->unhurried ||
+	    d->acked > UNHURRIED_MAX)
+		return false;
+	list_foreach (consumer, &channel->consumers, node) {
+		if (consumer->prefetch < UNHURRIED_PREFETCH)
+			return false;
+	}
+	return true;
 }
 
 /* True if everything up to last is with the client or settled: one nack with multiple covers just that. */

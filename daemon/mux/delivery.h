@@ -34,6 +34,13 @@ void delivery_requeue_all(struct channel *channel);
 /* Handed over and not yet taken by the socket: counts as acked, when the client closes the channel itself. */
 void delivery_take_all(struct channel *channel);
 
+/*
+ * Whether what was acked can wait a moment for more: acks of auto-ack consumers
+ * that are far from their prefetch. They go with the next thing that is sent
+ * on the lane, or soon.
+ */
+bool delivery_may_wait(const struct channel *channel);
+
 /* Tells the broker what was acked. */
 void delivery_flush(struct channel *channel);
 

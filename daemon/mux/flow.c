@@ -4,6 +4,7 @@
 #include "daemon/base/log.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
+#include "daemon/mux/delivery.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/replay.h"
@@ -190,6 +191,8 @@ static void send_slice(struct lane *lane)
 			send_body(lane);
 			continue;
 		}
+		if (lane->channel)
+			delivery_flush(lane->channel);
 		if (buf_len(&lane->control) > 0 && !send_control(lane))
 			return;
 		op = lane->channel ? list_first(&lane->channel->queue, struct op, node) : NULL;

@@ -24,6 +24,8 @@ int mux_new(const struct mux_options *options, struct mux **ret)
 	list_init(&mux->upstreams);
 	list_init(&mux->sessions);
 	list_init(&mux->touched);
+	list_init(&mux->unhurried);
+	timer_init(&mux->ack_timer, channel_flush_unhurried);
 	list_init(&mux->credits);
 	list_init(&mux->wants);
 	mux->scratch = BUF_INIT;

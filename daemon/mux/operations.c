@@ -66,6 +66,11 @@ static bool prepare_consume(struct channel *channel, const struct mux_request *r
 			       request->consumer);
 		return false;
 	}
+	if (!consume->no_ack && span_equal_str(consume->queue, DIRECT_REPLY_TO)) {
+		*ret_fault = fault_make(AMQC_PRECONDITION_FAILED,
+					"PRECONDITION_FAILED - reply consumer cannot acknowledge");
+		return false;
+	}
 	if (consume->consumer_tag.len == 0) {
 		/* The number may be used again before the broker has done with it: so a serial one. */
 		int len = snprintf(tag, NAME_MAX_BYTES, "muxd-%llu-%u-%u-%u",

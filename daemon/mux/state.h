@@ -53,12 +53,14 @@ struct mux {
 	struct list sessions;	 /* struct session, by rising id */
 	uint32_t session_count;
 	uint64_t last_session;
-	struct list touched; /* struct channel to be looked at when the turn ends */
-	struct list credits; /* struct session whose credit may have grown */
-	struct list wants;   /* struct session that asked for more than there was, in turn */
-	struct buf scratch;  /* for encoding */
-	struct pace pace;    /* of all sessions' messages */
-	struct mono prompt;  /* when a session that is not bulk had one last */
+	struct list touched;	/* struct channel to be looked at when the turn ends */
+	struct list unhurried;	/* struct channel whose acks wait for company */
+	struct timer ack_timer; /* when they go all the same */
+	struct list credits;	/* struct session whose credit may have grown */
+	struct list wants;	/* struct session that asked for more than there was, in turn */
+	struct buf scratch;	/* for encoding */
+	struct pace pace;	/* of all sessions' messages */
+	struct mono prompt;	/* when a session that is not bulk had one last */
 };
 
 struct upstream {
@@ -205,13 +207,15 @@ struct deliveries {
 	uint64_t acked;	      /* slots that are ACKED */
 	uint64_t acked_first; /* none of them is lower */
 	uint64_t acked_last;  /* the highest of them */
+	uint64_t unhurried;   /* of the ACKED ones, those of auto-ack consumers */
 };
 
 struct channel {
-	struct list node;	  /* in session->leaving or upstream->orphans, or neither */
-	struct list lane_node;	  /* in upstream->waiting */
-	struct list touched_node; /* in mux->touched */
-	struct session *session;  /* NULL: nobody to tell */
+	struct list node;	    /* in session->leaving or upstream->orphans, or neither */
+	struct list lane_node;	    /* in upstream->waiting */
+	struct list touched_node;   /* in mux->touched */
+	struct list unhurried_node; /* in mux->unhurried */
+	struct session *session;    /* NULL: nobody to tell */
 	struct upstream *upstream;
 	struct lane *lane; /* NULL: none leased */
 	struct mux_channel_id id;

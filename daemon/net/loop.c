@@ -32,7 +32,8 @@ struct loop {
 	const struct loop_hooks *hooks;
 	void *hooks_context;
 	struct mono now;
-	bool entered; /* the clock was read in this turn */
+	bool entered;	 /* the clock was read in this turn */
+	bool unfinished; /* the last turn ended while there was still progress */
 	bool stopped;
 	struct list tasks;
 	struct list streams;
@@ -210,6 +211,7 @@ static void finish_turn(struct loop *loop)
 		progress = run_tasks(loop) || progress;
 		progress = flush_dirty(loop) || progress;
 	}
+	loop->unfinished = progress;
 	free_doomed(loop);
 	loop->entered = false;
 }
@@ -236,7 +238,7 @@ static int arm(struct loop *loop)
 
 static bool has_leftovers(const struct loop *loop)
 {
-	return !list_empty(&loop->dirty) || !list_empty(&loop->tasks);
+	return loop->unfinished || !list_empty(&loop->dirty) || !list_empty(&loop->tasks);
 }
 
 /* A moment for more to come in; a signal ends it early. */
