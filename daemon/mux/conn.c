@@ -210,8 +210,6 @@ static bool not_amqp(struct conn *conn, struct span bytes)
 		conn->garbage_seen = true;
 		return false;
 	}
-	if (bytes.len < AMQC_PROTOCOL_HEADER_LEN && bytes.data[0] == 'A')
-		return false;
 	if (bytes.len >= AMQC_PROTOCOL_HEADER_LEN && memcmp(bytes.data, "AMQP", 4) == 0) {
 		conn_lost(conn, fault_make_retryable(AMQC_NOT_IMPLEMENTED,
 						     "broker speaks AMQP %u.%u.%u and not 0-9-1",
@@ -234,6 +232,10 @@ size_t conn_feed(struct conn *conn, struct span bytes, struct mono now)
 
 	if (bytes.len > 0)
 		conn->last_rx = now;
+	/* It may be a protocol header: another version, to be named when it is whole. */
+	if (!conn->garbage_seen && bytes.len > 0 && bytes.len < AMQC_PROTOCOL_HEADER_LEN &&
+	    bytes.data[0] == 'A')
+		return 0;
 	if (not_amqp(conn, bytes))
 		return bytes.len;
 	while (conn->state == CONN_HANDSHAKE || conn->state == CONN_OPEN || conn->state == CONN_CLOSING) {

@@ -175,3 +175,38 @@ tests_unit_test_mux_credit_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_edges_SOURCES = tests/unit/test-mux-edges.c $(MUX_WORLD)
 tests_unit_test_mux_edges_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_edges_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+
+# mux: its engines alone, and the whole with a scripted broker (mux-rig).
+MUX_ENGINE_TESTS = tests/unit/test-mux-redial tests/unit/test-mux-handshake tests/unit/test-mux-conn \
+	tests/unit/test-mux-assemble
+MUX_RIG_TESTS = tests/unit/test-mux-lane tests/unit/test-mux-publish tests/unit/test-mux-delivery \
+	tests/unit/test-mux-request tests/unit/test-mux-session tests/unit/test-mux-upstream
+MUX_RIG = tests/unit/mux-rig.c tests/unit/mux-rig.h
+check_PROGRAMS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
+TESTS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
+tests_unit_test_mux_redial_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_redial_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_handshake_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_handshake_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_conn_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_conn_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_assemble_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_assemble_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_lane_SOURCES = tests/unit/test-mux-lane.c $(MUX_RIG)
+tests_unit_test_mux_lane_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_lane_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_publish_SOURCES = tests/unit/test-mux-publish.c $(MUX_RIG)
+tests_unit_test_mux_publish_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_publish_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_delivery_SOURCES = tests/unit/test-mux-delivery.c $(MUX_RIG)
+tests_unit_test_mux_delivery_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_delivery_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_request_SOURCES = tests/unit/test-mux-request.c $(MUX_RIG)
+tests_unit_test_mux_request_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_request_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_session_SOURCES = tests/unit/test-mux-session.c $(MUX_RIG)
+tests_unit_test_mux_session_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_session_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_upstream_SOURCES = tests/unit/test-mux-upstream.c $(MUX_RIG)
+tests_unit_test_mux_upstream_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_upstream_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
