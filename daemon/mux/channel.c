@@ -39,18 +39,11 @@ struct channel *channel_new(struct upstream *upstream, struct session *session, 
 	return channel;
 }
 
-void channel_touch(struct channel *channel)
-{
-	if (list_empty(&channel->touched_node))
-		list_append(&channel->upstream->mux->touched, &channel->touched_node);
-}
-
 static void free_consumers(struct channel *channel)
 {
 	while (!list_empty(&channel->consumers)) {
 		struct consumer *consumer = container_of(channel->consumers.next, struct consumer, node);
 
-		channel_forget_consumer(channel, consumer);
 		consumer_free(consumer);
 	}
 }
@@ -212,20 +205,6 @@ bool channel_is_clean(const struct channel *channel)
 	       list_empty(&channel->consumers) && channel->deliveries.open == 0;
 }
 
-void channel_forget_consumer(struct channel *channel, const struct consumer *consumer)
-{
-	struct list *lists[2] = {&channel->queue, channel->lane ? &channel->lane->awaiting : NULL};
-
-	for (size_t i = 0; i < 2 && lists[i]; i++) {
-		struct op *op;
-
-		list_foreach (op, lists[i], node) {
-			if (op->kind == OP_REQUEST && request_of(op)->consumer == consumer)
-				request_of(op)->consumer = NULL;
-		}
-	}
-}
-
 /* ------------------------------------------------------------------ leaving */
 
 void channel_refuse_unsent(struct request *request, enum fault_scope scope, const struct fault *fault)
@@ -235,7 +214,6 @@ void channel_refuse_unsent(struct request *request, enum fault_scope scope, cons
 
 	queues_request_failed(request);
 	if (consumer) {
-		channel_forget_consumer(channel, consumer);
 		consumer_free(consumer);
 	} else if (request->consumer) {
 		consumer_keep(request->consumer);

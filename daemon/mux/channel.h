@@ -18,9 +18,6 @@ struct channel *channel_new(struct upstream *upstream, struct session *session, 
 /* Frees it and what is left of it, without a word; for mux_free() and channel_turn(). */
 void channel_free(struct channel *channel);
 
-/* Looks at it when the turn ends. */
-void channel_touch(struct channel *channel);
-
 /* At the end of a turn: tells outcomes, sends acks, frees what is finished. The channel may be gone after it.
  */
 void channel_turn(struct channel *channel);
@@ -62,9 +59,6 @@ void channel_request_timed_out(struct request *request, bool unsent);
 
 /* Refuses a request that was not sent, undoes what it had begun here, and frees it. */
 void channel_refuse_unsent(struct request *request, enum fault_scope scope, const struct fault *fault);
-
-/* No request refers to the consumer any more. */
-void channel_forget_consumer(struct channel *channel, const struct consumer *consumer);
 
 /* Answers the requests that wait with this fault; publishes wait on. For an upstream that refuses us. */
 void channel_refuse_waiting(struct channel *channel, const struct fault *fault);

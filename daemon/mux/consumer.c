@@ -43,8 +43,27 @@ static void held_free(struct consumer *consumer, struct held_message *held)
 	free(held);
 }
 
+/* No request refers to it any more. */
+static void forget(const struct consumer *consumer)
+{
+	struct channel *channel = consumer->channel;
+	struct list *lists[2] = {&channel->queue, channel->lane ? &channel->lane->awaiting : NULL};
+
+	for (size_t i = 0; i < 2 && lists[i]; i++) {
+		struct op *op;
+
+		list_foreach (op, lists[i], node) {
+			struct request *request = container_of(op, struct request, op);
+
+			if (op->kind == OP_REQUEST && request->consumer == consumer)
+				request->consumer = NULL;
+		}
+	}
+}
+
 void consumer_free(struct consumer *consumer)
 {
+	forget(consumer);
 	while (!list_empty(&consumer->pending))
 		held_free(consumer, container_of(consumer->pending.next, struct held_message, node));
 	charge_end(&consumer->charge);

@@ -1,7 +1,6 @@
 #include "daemon/mux/delivery.h"
 
 #include "daemon/amqp/reply.h"
-#include "daemon/mux/channel.h"
 #include "daemon/mux/lane.h"
 
 #include <stdlib.h>

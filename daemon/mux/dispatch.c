@@ -50,7 +50,6 @@ static void on_cancel(struct lane *lane, const struct amqc_basic_cancel *cancel)
 		    SPAN_LITERAL("the broker cancelled the consumer: its queue "
 				 "was deleted, or has no leader"));
 	consumer_stop(consumer);
-	channel_forget_consumer(channel, consumer);
 	consumer_free(consumer);
 }
 
@@ -87,7 +86,6 @@ static void on_cancel_ok(struct request *request)
 		session->ops->consumer_cancelled(session->context, consumer->channel->id, consumer->number,
 						 SPAN_LITERAL("it was cancelled, late"));
 	consumer_stop(consumer);
-	channel_forget_consumer(consumer->channel, consumer);
 	consumer_free(consumer);
 }
 

@@ -1,7 +1,6 @@
 #include "daemon/mux/publish.h"
 
 #include "daemon/base/log.h"
-#include "daemon/mux/channel.h"
 #include "daemon/mux/credit.h"
 #include "daemon/mux/replay.h"
 

@@ -356,3 +356,10 @@ struct owned_queue {
 	uint8_t name_len;
 	char name[255];
 };
+
+/* The channel is looked at when the turn ends: channel_turn(). */
+static inline void channel_touch(struct channel *channel)
+{
+	if (list_empty(&channel->touched_node))
+		list_append(&channel->upstream->mux->touched, &channel->touched_node);
+}
