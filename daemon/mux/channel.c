@@ -118,8 +118,24 @@ void channel_fail_without_lane(struct channel *channel, const struct fault *give
 	}
 }
 
+/* What was sent to declare an exclusive queue is done before the lane is closed, and nobody will hear the
+ * answer.
+ */
+static void keep_claims(struct channel *channel)
+{
+	struct request *request;
+
+	if (!channel->lane)
+		return;
+	list_foreach (request, &channel->lane->awaiting, op.node) {
+		if (request->op.channel == channel && request->method == AMQC_QUEUE_DECLARE)
+			queues_request_done(request);
+	}
+}
+
 void channel_fail(struct channel *channel, const struct fault *fault)
 {
+	keep_claims(channel);
 	/* What was acked before the mistake stays acked. */
 	delivery_flush(channel);
 	channel_fail_without_lane(channel, fault);

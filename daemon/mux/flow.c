@@ -7,6 +7,7 @@
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
+#include "daemon/mux/queues.h"
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/subscribe.h"
@@ -91,6 +92,16 @@ static bool send_qos(struct lane *lane, const struct consumer *consumer)
 	return !consumer || (subscribe_qos(lane, consumer) && send_control(lane));
 }
 
+/* Its queue has become another session's since it was accepted: as the broker would answer it now. */
+static void refuse_late(struct request *request, const struct fault *fault)
+{
+	struct channel *channel = request->op.channel;
+
+	channel_refuse_unsent(request, SCOPE_CHANNEL, fault);
+	if (channel->session)
+		channel_fail(channel, fault);
+}
+
 /* False: it must stay at the head of the queue, for no memory. */
 static bool send_request(struct lane *lane, struct request *request)
 {
@@ -103,6 +114,10 @@ static bool send_request(struct lane *lane, struct request *request)
 		    "FRAME_ERROR - the request does not fit into a frame of the broker's (%u bytes)",
 		    frame_max);
 		channel_refuse_unsent(request, SCOPE_REQUEST, &fault);
+		return true;
+	}
+	if (!queues_may_send(request, &fault)) {
+		refuse_late(request, &fault);
 		return true;
 	}
 	if (request->method == AMQC_BASIC_CONSUME && !send_qos(lane, request->consumer))

@@ -112,11 +112,31 @@ static bool prepare_declare(struct channel *channel, struct amqc_queue_declare *
 	return true;
 }
 
+static bool is_live(const struct owned_queue *owned)
+{
+	return owned && owned->session;
+}
+
+/* Whether the queue is nobody's, or this session's. */
+static bool may_use(const struct upstream *upstream, struct span name, const struct session *session,
+		    struct fault *ret_fault)
+{
+	const struct owned_queue *owned = find_owned(upstream, name);
+	char text[128];
+
+	if (!owned || (owned->session && owned->session == session))
+		return true;
+	*ret_fault = fault_make(AMQC_RESOURCE_LOCKED,
+				"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '%s'",
+				log_clean(text, sizeof(text), name));
+	/* One whose session has ended is about to go. */
+	ret_fault->retryable = !owned->session;
+	return false;
+}
+
 bool queues_prepare(struct channel *channel, struct amqc_method *method, char *name, struct fault *ret_fault)
 {
 	struct span *queue = queue_of(method);
-	struct owned_queue *owned;
-	char text[128];
 
 	if (!queue)
 		return true;
@@ -131,15 +151,25 @@ bool queues_prepare(struct channel *channel, struct amqc_method *method, char *n
 		}
 		*queue = span_make(channel->last_queue, channel->last_queue_len);
 	}
-	owned = find_owned(channel->upstream, *queue);
-	if (!owned || (owned->session && owned->session == channel->session))
+	return may_use(channel->upstream, *queue, channel->session, ret_fault);
+}
+
+bool queues_may_send(const struct request *request, struct fault *ret_fault)
+{
+	struct upstream *upstream = request->op.channel->upstream;
+	struct amqc_method method;
+	struct span *queue;
+
+	/* What has a claim to the queue itself (request->queue) waited for nobody. */
+	if (upstream->queues.count == 0 || request->queue ||
+	    amqc_method_decode(
+		span_make(request->frame + AMQC_FRAME_OVERHEAD - 1, request->frame_len - AMQC_FRAME_OVERHEAD),
+		&method) != AMQC_OK)
 		return true;
-	*ret_fault = fault_make(AMQC_RESOURCE_LOCKED,
-				"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '%s'",
-				log_clean(text, sizeof(text), *queue));
-	/* One whose session has ended is about to go. */
-	ret_fault->retryable = !owned->session;
-	return false;
+	queue = queue_of(&method);
+	if (!queue || (!request->op.channel->session && !is_live(find_owned(upstream, *queue))))
+		return true; /* of a session that has ended, about what may have been its own */
+	return may_use(upstream, *queue, request->op.channel->session, ret_fault);
 }
 
 static void owned_free(struct owned_queue *owned)

@@ -21,6 +21,12 @@
  */
 bool queues_prepare(struct channel *channel, struct amqc_method *method, char *name, struct fault *ret_fault);
 
+/*
+ * Asked again when the request is about to be sent: since it was accepted, the
+ * queue that it names may have become somebody else's (405).
+ */
+bool queues_may_send(const struct request *request, struct fault *ret_fault);
+
 /* The prepared method was accepted as this request: an exclusive declare takes the queue. False: no memory.
  */
 bool queues_accept(struct request *request, struct channel *channel, const struct amqc_method *method);

@@ -320,6 +320,13 @@ bool rig_next(struct rig *rig, struct rig_frame *ret)
 	ret->payload = frame.payload;
 	if (frame.type == AMQC_FRAME_METHOD)
 		ck_assert_int_eq(amqc_method_decode(frame.payload, &ret->method), AMQC_OK);
+	else
+		return true;
+	ck_assert_uint_lt(ret->lane, 256);
+	if (ret->method.id == AMQC_CHANNEL_OPEN)
+		rig->published[ret->lane] = 0;
+	if (ret->method.id == AMQC_BASIC_PUBLISH)
+		rig->published[ret->lane]++;
 	return true;
 }
 
@@ -443,7 +450,6 @@ static void answer(struct rig *rig, const struct rig_frame *frame)
 
 void rig_serve(struct rig *rig)
 {
-	uint64_t published[256] = {0};
 	bool any = true;
 
 	while (any) {
@@ -453,18 +459,10 @@ void rig_serve(struct rig *rig)
 		rig_turn(rig);
 		while (rig_next(rig, &frame)) {
 			any = true;
-			if (frame.type != AMQC_FRAME_METHOD)
-				continue;
-			if (frame.method.id == AMQC_CHANNEL_OPEN)
-				published[frame.lane] = 0;
-			if (frame.method.id == AMQC_BASIC_PUBLISH)
-				published[frame.lane]++;
-			answer(rig, &frame);
-		}
-		for (uint16_t lane = 1; lane < 256; lane++) {
-			if (published[lane] > 0)
-				rig_ack(rig, lane, published[lane], true);
-			published[lane] = 0;
+			if (frame.type == AMQC_FRAME_METHOD && frame.method.id != AMQC_BASIC_PUBLISH)
+				answer(rig, &frame);
+			else if (frame.type == AMQC_FRAME_METHOD)
+				rig_ack(rig, frame.lane, rig->published[frame.lane], true);
 		}
 	}
 }

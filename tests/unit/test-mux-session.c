@@ -107,6 +107,64 @@ START_TEST(exclusive__is_free_when_its_declare_failed_or_the_connection_is_gone)
 }
 END_TEST
 
+/* At the broker both are one connection: the get would be answered. */
+START_TEST(exclusive__is_not_used_by_what_others_asked_before_it_was_there)
+{
+	struct rig_session *owner, *other;
+	struct rig_frame frame;
+
+	rig_init(&rig);
+	rig.upstream_options.unconfirmed_messages = 1;
+	rig_start(&rig);
+	rig_connect(&rig, 10, 131072);
+	owner = ready();
+	other = ready();
+	rig_publish(other, 1, "q", SPAN_LITERAL("x"));
+	rig_publish(other, 1, "q", SPAN_LITERAL("waits for the window"));
+	rig_get(other, 1, "mine"); /* and this behind it */
+	rig_declare(owner, 1, "mine", true);
+	rig_turn(&rig);
+	while (rig_next(&rig, &frame))
+		ck_assert(frame.type != AMQC_FRAME_METHOD || frame.method.id != AMQC_BASIC_GET);
+	rig_ack(&rig, 1, 1, false);
+	rig_turn(&rig);
+	while (rig_next(&rig, &frame))
+		ck_assert(frame.type != AMQC_FRAME_METHOD || frame.method.id != AMQC_BASIC_GET);
+	(void)rig_event_of(other, RIG_OUTCOME);
+	ck_assert_uint_eq(rig_event_of(other, RIG_REFUSED)->code, AMQC_RESOURCE_LOCKED);
+	(void)rig_event_of(other, RIG_OUTCOME);
+	(void)rig_event_of(other, RIG_CHANNEL_ENDED);
+	rig_free(&rig);
+}
+END_TEST
+
+/* The broker does what was sent, though we close the channel behind it. */
+START_TEST(exclusive__stays_when_its_channel_fails_by_our_doing)
+{
+	struct rig_session *owner, *other;
+	struct rig_frame frame;
+	bool deleted = false;
+
+	rig_up(&rig);
+	owner = ready();
+	other = ready();
+	rig_declare(owner, 1, "mine", true);
+	rig_turn(&rig);
+	session_settle(owner->session, 1, SETTLE_ACK, 9, 9);
+	(void)rig_event_of(owner, RIG_REFUSED);
+	(void)rig_event_of(owner, RIG_CHANNEL_ENDED);
+	rig_get(other, 1, "mine");
+	ck_assert_uint_eq(rig_event_of(other, RIG_REFUSED)->code, AMQC_RESOURCE_LOCKED);
+	rig_get(owner, 2, "mine");
+	rig_end(owner);
+	rig_turn(&rig);
+	while (rig_next(&rig, &frame))
+		deleted |= frame.type == AMQC_FRAME_METHOD && frame.method.id == AMQC_QUEUE_DELETE;
+	ck_assert(deleted);
+	rig_free(&rig);
+}
+END_TEST
+
 /* On the next connection the name may be another's. */
 START_TEST(exclusive__is_not_deleted_on_the_next_connection)
 {
@@ -181,6 +239,32 @@ START_TEST(credit__overrun_ends_the_session_and_nobody_elses)
 	/* What was within credit was sent and confirmed all the same. */
 	ck_assert(upstream_is_drained(rig.upstream));
 	ck_assert_uint_eq(rig.hang_ups, 0);
+	rig_free(&rig);
+}
+END_TEST
+
+/* What is open never passes the largest window, however much went through. */
+START_TEST(credit__comes_back_once_for_each_publish)
+{
+	static const uint8_t body[8000];
+	struct rig_session *session;
+	uint64_t messages, bytes, used = 0;
+
+	rig_up(&rig);
+	session = ready();
+	for (int round = 0; round < 400; round++) {
+		used += 10 + sizeof(body);
+		session_want(session->session, (uint64_t)round + 1, used);
+		rig_turn(&rig);
+		rig_publish(session, 1, "q", span_make(body, sizeof(body)));
+		rig_serve(&rig);
+		session->event_count = 0;
+		session->event_next = 0;
+		session_credit_totals(session->session, &messages, &bytes);
+		ck_assert_uint_ge(bytes, used);
+		ck_assert_uint_le(bytes - used, 2u << 20);
+	}
+	ck_assert(!session_is_ended(session->session));
 	rig_free(&rig);
 }
 END_TEST
@@ -430,9 +514,12 @@ int main(void)
 	tcase_add_test(tcase, exclusive__belongs_to_its_session_from_when_it_is_asked_for);
 	tcase_add_test(tcase, exclusive__is_deleted_when_its_session_ends_and_free_when_that_is_done);
 	tcase_add_test(tcase, exclusive__is_free_when_its_declare_failed_or_the_connection_is_gone);
+	tcase_add_test(tcase, exclusive__is_not_used_by_what_others_asked_before_it_was_there);
+	tcase_add_test(tcase, exclusive__stays_when_its_channel_fails_by_our_doing);
 	tcase_add_test(tcase, exclusive__is_not_deleted_on_the_next_connection);
 	tcase_add_test(tcase, names__a_queue_without_one_gets_one_of_muxds_and_is_meant_by_the_empty_name);
 	tcase_add_test(tcase, credit__overrun_ends_the_session_and_nobody_elses);
+	tcase_add_test(tcase, credit__comes_back_once_for_each_publish);
 	tcase_add_test(tcase, credit__bytes_count_too);
 	tcase_add_test(tcase, session__a_body_above_message_max_ends_it);
 	tcase_add_test(tcase, session__wrong_channel_numbers_and_generations_end_it);
