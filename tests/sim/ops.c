@@ -20,7 +20,10 @@ static const char *odd_name(struct client *client, char *text, size_t size)
 {
 	switch (below(client->world, 3)) {
 	case 0:
-		snprintf(text, size, "x%u", client->life->serial);
+		/* Mostly its own. */
+		snprintf(text, size, "x%u",
+			 chance(client->world, 600) ? client->life->serial
+						    : 1 + below(client->world, client->world->last_serial));
 		return text;
 	case 1:
 		return "wanted";
@@ -31,7 +34,7 @@ static const char *odd_name(struct client *client, char *text, size_t size)
 
 static const char *any_name(struct client *client, char *text, size_t size)
 {
-	return chance(client->world, 970) ? shared_name(client->world) : odd_name(client, text, size);
+	return chance(client->world, 950) ? shared_name(client->world) : odd_name(client, text, size);
 }
 
 /* A channel to use: open as far as the client knows. */

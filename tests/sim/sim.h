@@ -4,8 +4,8 @@
  * seed decides everything: options, operations, and faults.
  *
  *	client.c, ops.c --> mux --> link.c, bytes --> broker engine
- *	events.c        <-- mux <-- link.c, bytes <-- broker engine
- *	                            wire.c looks at the bytes
+ *	events.c, handover.c <-- mux <-- link.c, bytes <-- broker engine
+ *	                            wire*.c look at the bytes
  *
  * What each side knows is kept apart, and the invariants compare:
  *
@@ -275,8 +275,10 @@ struct wire_lane {
 };
 
 struct wire {
-	struct buf up, down; /* bytes that do not make a frame yet */
-	bool running;	     /* open-ok was seen */
+	struct buf up, down;  /* bytes that do not make a frame yet */
+	bool running;	      /* open-ok was seen */
+	bool blocked;	      /* so said the broker, and mux was told */
+	size_t blocked_slack; /* bytes of mux's output from before that */
 	bool header_seen;
 	struct wire_lane lanes[LANES_MAX + 1];
 };
@@ -383,6 +385,11 @@ void wire_begin(struct world *world);
 void wire_end(struct world *world);
 void wire_up(struct world *world, struct span bytes);
 void wire_down(struct world *world, struct span bytes);
+/* wire_up.c, wire_down.c: one frame. */
+void wire_up_frame(struct world *world, const struct amqc_frame *frame);
+void wire_down_frame(struct world *world, const struct amqc_frame *frame);
+void wire_lane_reset(struct wire_lane *lane);
+void wire_copy_text(char *out, size_t size, struct span text);
 /* How many of the bytes that arrived end the frame that has begun; all, if it does not end in them. */
 size_t wire_rest(const struct world *world, struct span arrived);
 
@@ -407,5 +414,20 @@ void ops_prepare(struct client *client);
 void ops_one(struct client *client);
 void ops_breach(struct client *client);
 
-/* events.c */
+/* events.c; the first ones for handover.c */
+struct event *events_append(struct life *life);
+struct world *events_hear(struct life *life, const char *what);
+struct chan *events_chan(struct life *life, struct mux_channel_id id);
+struct call *events_end_call(struct life *life, uint32_t id, struct mux_channel_id channel);
+struct consumer_record *events_consumer(struct chan *chan, uint32_t number);
 extern const struct session_ops events_ops;
+
+/* handover.c: what session_ops asks for messages */
+struct mux_handed handover_got(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
+			       const struct amqc_basic_get_ok *method, const struct mux_content *content);
+struct mux_handed handover_deliver(void *context, struct mux_channel_id channel, uint32_t number,
+				   uint64_t tag, const struct amqc_basic_deliver *method,
+				   const struct mux_content *content);
+struct mux_handed handover_returned(void *context, struct mux_channel_id channel, uint64_t number,
+				    const struct amqc_basic_return *method,
+				    const struct mux_content *content);

@@ -1,0 +1,220 @@
+/*
+ * Frames that the broker sends: what it confirms, returns and delivers, and
+ * what it closes.
+ */
+#include "tests/sim/sim.h"
+
+/* The broker has closed it: what was settled last may have come too late. */
+static void lane_doubt(struct wire_lane *lane)
+{
+	for (size_t i = 0; i < lane->delivered_count; i++) {
+		struct copy *copy = lane->delivered[i]->copy;
+
+		if (lane->delivered[i]->settled && copy->lane == lane && copy->lane_tag == i + 1)
+			copy->uncertain = true;
+	}
+}
+
+static struct queue *consumed(const struct wire_lane *lane, struct span tag)
+{
+	for (const struct wire_consumer *consumer = lane->consumers; consumer; consumer = consumer->next) {
+		if (span_equal_str(tag, consumer->tag))
+			return consumer->queue;
+	}
+	return NULL;
+}
+
+static struct wire_get *next_get(struct wire_lane *lane)
+{
+	struct wire_get *get = lane->gets;
+
+	if (!get)
+		return NULL;
+	lane->gets = get->next;
+	if (!lane->gets)
+		lane->gets_end = &lane->gets;
+	return get;
+}
+
+static void down_confirm(struct world *world, struct wire_lane *lane, uint64_t tag, bool multiple, bool nack)
+{
+	size_t from = multiple ? lane->sent_first : (size_t)tag - 1;
+
+	if (tag == 0 || tag > lane->sent_count) {
+		violate(world, "the broker confirms what was sent", "tag %llu", (unsigned long long)tag);
+		return;
+	}
+	for (size_t i = from; i < tag; i++) {
+		struct message *message = lane->sent[i];
+
+		if (message->wire_acked || message->wire_nacked)
+			continue;
+		trace(world, "        wire: m%u %s", message->index, nack ? "nacked" : "confirmed");
+		message->wire_acked = !nack;
+		message->wire_nacked = nack;
+	}
+	while (lane->sent_first < lane->sent_count &&
+	       (lane->sent[lane->sent_first]->wire_acked || lane->sent[lane->sent_first]->wire_nacked))
+		lane->sent_first++;
+}
+
+static void down_content(struct world *world, struct wire_lane *lane, const struct amqc_method *method)
+{
+	struct wire_get *get;
+
+	lane->content = method->id;
+	if (method->id == AMQC_BASIC_DELIVER) {
+		lane->content_queue = consumed(lane, method->basic_deliver.consumer_tag);
+		lane->content_no_ack = false;
+		lane->content_tag = method->basic_deliver.delivery_tag;
+		lane->content_redelivered = method->basic_deliver.redelivered;
+	} else if (method->id == AMQC_BASIC_GET_OK) {
+		get = next_get(lane);
+		lane->content_queue = get ? get->queue : NULL;
+		lane->content_no_ack = get && get->no_ack;
+		lane->content_tag = method->basic_get_ok.delivery_tag;
+		lane->content_redelivered = method->basic_get_ok.redelivered;
+	} else {
+		return;
+	}
+	if (!lane->content_queue)
+		violate(world, "the broker delivers what was asked for", "%s", amqc_method_name(method->id));
+}
+
+/* A message may be half-way through on it: its frames go on until mux has seen the close. */
+static void down_close(struct wire_lane *lane)
+{
+	struct wire_lane before = *lane;
+
+	lane_doubt(lane);
+	if (lane->closing)
+		return;
+	wire_lane_reset(lane);
+	lane->open = true;
+	lane->closed_by_broker = true;
+	lane->publishing = before.publishing;
+	lane->body_of = before.body_of;
+	lane->body_left = before.body_left;
+	memcpy(lane->exchange, before.exchange, sizeof(lane->exchange));
+	memcpy(lane->key, before.key, sizeof(lane->key));
+}
+
+static void down_method(struct world *world, struct wire_lane *lane, const struct amqc_method *method)
+{
+	switch (method->id) {
+	case AMQC_CHANNEL_CLOSE:
+		trace(world, "        wire: the broker closes lane %zu: %u %.*s",
+		      (size_t)(lane - world->wire.lanes), method->channel_close.reply_code,
+		      (int)method->channel_close.reply_text.len,
+		      (const char *)method->channel_close.reply_text.data);
+		down_close(lane);
+		break;
+	case AMQC_CHANNEL_CLOSE_OK:
+		wire_lane_reset(lane);
+		break;
+	case AMQC_BASIC_ACK:
+		down_confirm(world, lane, method->basic_ack.delivery_tag, method->basic_ack.multiple, false);
+		break;
+	case AMQC_BASIC_NACK:
+		down_confirm(world, lane, method->basic_nack.delivery_tag, method->basic_nack.multiple, true);
+		break;
+	case AMQC_BASIC_GET_EMPTY:
+		(void)next_get(lane);
+		break;
+	default:
+		if (amqc_method_has_content(method->id))
+			down_content(world, lane, method);
+	}
+}
+
+static void down_delivered(struct world *world, struct wire_lane *lane, struct message *message, bool marked)
+{
+	struct copy *copy = copy_of(world, message, lane->content_queue, marked);
+	struct delivered *delivered = world_alloc(world, sizeof(*delivered));
+
+	trace(world, "        wire: m%u in %s delivered on lane %zu, tag %llu%s", message->index,
+	      copy->queue->name, (size_t)(lane - world->wire.lanes), (unsigned long long)lane->content_tag,
+	      marked ? ", marked" : "");
+	if (copy->acked && copy->epoch == world->epoch && !copy->uncertain && !copy_is_blurred(copy))
+		violate(world, "what was acked does not come again", "m%u in %s", message->index,
+			copy->queue->name);
+	if (copy->dropped && copy->epoch == world->epoch && !copy->uncertain && !copy_is_blurred(copy))
+		violate(world, "what was discarded does not come again", "m%u in %s", message->index,
+			copy->queue->name);
+	delivered->copy = copy;
+	delivered->settled = lane->content_no_ack;
+	copy->handout = NULL;
+	copy->uncertain = false;
+	copy->lane = lane;
+	copy->lane_tag = lane->content_tag;
+	copy->epoch = world->epoch;
+	copy->delivered = world->events;
+	copy->acked = false;
+	copy->out = !lane->content_no_ack;
+	copy->dropped = lane->content_no_ack;
+	copy->redelivered = lane->content_redelivered;
+	lane->delivered =
+	    world_grow(world, lane->delivered, lane->delivered_count, &lane->delivered_capacity);
+	lane->delivered[lane->delivered_count++] = delivered;
+	if (lane->delivered_count != lane->content_tag)
+		violate(world, "the broker counts deliveries", "tag %llu",
+			(unsigned long long)lane->content_tag);
+}
+
+static void down_header(struct world *world, struct wire_lane *lane, struct span payload)
+{
+	struct amqc_content_header header;
+	struct message *message;
+
+	if (amqc_content_header_decode(payload, &header) != AMQC_OK)
+		return;
+	message = message_named(world, &header.properties);
+	if (!message)
+		return;
+	if (lane->content == AMQC_BASIC_RETURN) {
+		trace(world, "        wire: m%u returned", message->index);
+		message->wire_returned = true;
+	} else if (lane->content_queue) {
+		down_delivered(world, lane, message, is_marked(&header.properties));
+	}
+	lane->content = (enum amqc_method_id)0;
+}
+
+static void down_connection(struct world *world, const struct amqc_method *method)
+{
+	if (method->id == AMQC_CONNECTION_OPEN_OK) {
+		world->wire.running = true;
+		world->epoch++;
+	}
+	if (method->id == AMQC_CONNECTION_BLOCKED || method->id == AMQC_CONNECTION_UNBLOCKED) {
+		world->wire.blocked = method->id == AMQC_CONNECTION_BLOCKED;
+		world->wire.blocked_slack = buf_len(upstream_output(world->upstream));
+	}
+	if (method->id != AMQC_CONNECTION_CLOSE)
+		return;
+	trace(world, "        wire: the broker closes the connection: %u %.*s",
+	      method->connection_close.reply_code, (int)method->connection_close.reply_text.len,
+	      (const char *)method->connection_close.reply_text.data);
+	if (world->wire.running && !world->link.close_expected)
+		violate(world, "nothing makes the broker close the connection", "%u %.*s",
+			method->connection_close.reply_code, (int)method->connection_close.reply_text.len,
+			(const char *)method->connection_close.reply_text.data);
+}
+
+void wire_down_frame(struct world *world, const struct amqc_frame *frame)
+{
+	struct wire_lane *lane;
+	struct amqc_method method;
+
+	if (frame->channel > LANES_MAX)
+		return;
+	lane = &world->wire.lanes[frame->channel];
+	if (frame->type == AMQC_FRAME_HEADER && !lane->closed_by_broker)
+		down_header(world, lane, frame->payload);
+	if (frame->type != AMQC_FRAME_METHOD || amqc_method_decode(frame->payload, &method) != AMQC_OK)
+		return;
+	if (frame->channel == 0)
+		down_connection(world, &method);
+	else
+		down_method(world, lane, &method);
+}
