@@ -60,11 +60,11 @@ struct rig {
 	struct mux_options options;
 	struct upstream_options upstream_options;
 	unsigned int dials, hang_ups, changes;
-	size_t dialled;	       /* the endpoint asked for last */
-	struct buf sent;       /* by mux, not looked at yet */
-	struct buf last_words; /* what was in the output when mux hung up */
+	size_t dialled;		 /* the endpoint asked for last */
+	struct buf sent;	 /* by mux, not looked at yet */
+	struct buf last_words;	 /* what was in the output when mux hung up */
 	uint64_t published[256]; /* by lane: publishes since it was opened */
-	uint64_t random;       /* handed out as it is, rising by one */
+	uint64_t random;	 /* handed out as it is, rising by one */
 	struct rig_session sessions[RIG_SESSIONS_MAX];
 	size_t session_count;
 	bool (*authorize)(const struct amqc_method *method);
