@@ -319,6 +319,14 @@ void channel_tell_destroyed(struct muxc_channel *channel)
 	(void)pthread_mutex_lock(&channel->c->lock);
 }
 
+/* The connection's end is told last: after all that other channels have to tell. */
+static bool must_come_last(const struct muxc_channel *channel)
+{
+	const struct event *next = channel->events.first;
+
+	return next && next->type == EVENT_CLOSED && channel->c->ready_first;
+}
+
 /* The turn of one channel, whose reference from the ready list it uses up. */
 static int dispatch_channel(struct muxc_channel *channel, int budget)
 {
@@ -327,7 +335,7 @@ static int dispatch_channel(struct muxc_channel *channel, int budget)
 	int called = 0, r;
 
 	channel->running = true;
-	while (budget-- > 0 && !c->freed && (event = event_pop(channel))) {
+	while (budget-- > 0 && !c->freed && !must_come_last(channel) && (event = event_pop(channel))) {
 		r = dispatch_event(channel, event);
 		if (r < 0)
 			return r;
