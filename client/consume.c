@@ -245,6 +245,7 @@ static struct consumer *consumer_new(const struct muxc_consumer_options *options
 		return NULL;
 	consumer->on_message = options->on_message;
 	consumer->on_cancelled = options->on_cancelled;
+	consumer->on_interrupted = options->on_interrupted;
 	consumer->userdata = options->userdata;
 	consumer->window_messages =
 	    options->window_messages ? options->window_messages : CONSUMER_WINDOW_MESSAGES;

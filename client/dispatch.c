@@ -249,6 +249,18 @@ static int dispatch_cancelled(struct muxc_channel *channel, const struct notice 
 	return handler_end(channel->c) ? 1 : -ECHILD;
 }
 
+static int dispatch_interrupted(struct muxc_channel *channel, const struct notice *notice)
+{
+	const struct consumer *consumer = consumer_find(channel, notice->consumer);
+
+	if (!consumer || !consumer->on_interrupted || channel->closed_here)
+		return 0;
+	handler_begin(channel->c);
+	consumer->on_interrupted(channel, notice->consumer, notice->text ? notice->text : "",
+				 consumer->userdata);
+	return handler_end(channel->c) ? 1 : -ECHILD;
+}
+
 static int dispatch_outcome(struct muxc_channel *channel, const struct notice *notice)
 {
 	struct muxc_outcome outcome = {notice->first, notice->last, notice->kind, &notice->error};
@@ -294,6 +306,8 @@ static int dispatch_event(struct muxc_channel *channel, struct event *event)
 		return dispatch_outcome(channel, notice);
 	case EVENT_CANCELLED:
 		return dispatch_cancelled(channel, notice);
+	case EVENT_INTERRUPTED:
+		return dispatch_interrupted(channel, notice);
 	case EVENT_CHANNEL_CLOSED:
 		handler_begin(channel->c);
 		channel->options.on_closed(channel, &notice->error, channel->options.userdata);

@@ -64,6 +64,7 @@ enum event_type {
 	EVENT_RETURNED, /* struct muxc_message with an error */
 	EVENT_OUTCOME,	/* the rest: struct notice */
 	EVENT_CANCELLED,
+	EVENT_INTERRUPTED,
 	EVENT_CHANNEL_CLOSED,
 	EVENT_UPSTREAM,
 	EVENT_GOING_AWAY,
@@ -160,6 +161,7 @@ struct consumer {
 	char *tag; /* owned */
 	muxc_message_handler on_message;
 	muxc_cancelled_handler on_cancelled;
+	muxc_interrupted_handler on_interrupted;
 	void *userdata;
 	uint32_t window_messages;
 	uint64_t window_bytes;

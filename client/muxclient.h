@@ -312,6 +312,15 @@ typedef void (*muxc_channel_closed_handler)(struct muxc_channel *channel, const 
 typedef void (*muxc_cancelled_handler)(struct muxc_channel *channel, uint32_t consumer, const char *text,
 				       void *userdata);
 
+/*
+ * Of a direct reply-to consumer (queue amq.rabbitmq.reply-to): the broker's
+ * connection was lost. The consumer goes on over the next one, but replies to
+ * calls that the broker had confirmed cannot come any more: make those again.
+ * Calls that had no outcome yet are sent again by muxd.
+ */
+typedef void (*muxc_interrupted_handler)(struct muxc_channel *channel, uint32_t consumer, const char *text,
+					 void *userdata);
+
 /* No handler of this channel runs, or will ever run again: userdata may be freed. */
 typedef void (*muxc_destroy_handler)(void *userdata);
 
@@ -447,7 +456,8 @@ struct muxc_consumer_options {
 	uint64_t window_bytes;
 	muxc_message_handler on_message; /* needed */
 	muxc_cancelled_handler on_cancelled;
-	void *userdata; /* of these two */
+	void *userdata; /* of the handlers */
+	muxc_interrupted_handler on_interrupted;
 };
 
 /*

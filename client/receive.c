@@ -432,15 +432,15 @@ static void on_error(struct muxc *c, const struct received *frame, const Muxd__V
 	}
 }
 
-static void on_consumer_cancelled(struct muxc *c, const struct received *frame,
-				  const Muxd__V1__ConsumerCancelled *cancelled)
+static void on_consumer_event(struct muxc *c, const struct received *frame, enum event_type type,
+			      uint32_t consumer, const ProtobufCBinaryData *text)
 {
 	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
-	struct notice notice = {.event = {NULL, EVENT_CANCELLED}, .consumer = cancelled->consumer};
+	struct notice notice = {.event = {NULL, type}, .consumer = consumer};
 
-	if (!channel || !consumer_find(channel, cancelled->consumer))
+	if (!channel || !consumer_find(channel, consumer))
 		return;
-	notice.text = text_dup(binary_span(&cancelled->text));
+	notice.text = text_dup(binary_span(text));
 	if (notice_push(channel, &notice) < 0)
 		no_memory(c);
 }
@@ -460,7 +460,12 @@ static void on_event(struct muxc *c, const struct received *frame)
 		on_error(c, frame, event->error);
 		return;
 	case MUXD__V1__SERVER_FRAME__EVENT_CONSUMER_CANCELLED:
-		on_consumer_cancelled(c, frame, event->consumer_cancelled);
+		on_consumer_event(c, frame, EVENT_CANCELLED, event->consumer_cancelled->consumer,
+				  &event->consumer_cancelled->text);
+		return;
+	case MUXD__V1__SERVER_FRAME__EVENT_CONSUMER_INTERRUPTED:
+		on_consumer_event(c, frame, EVENT_INTERRUPTED, event->consumer_interrupted->consumer,
+				  &event->consumer_interrupted->text);
 		return;
 	case MUXD__V1__SERVER_FRAME__EVENT_UPSTREAM_CHANGED:
 		set_upstream(c, event->upstream_changed);

@@ -113,6 +113,7 @@ const uint8_t prescan_table[PRESCAN_KIND_COUNT][PRESCAN_FIELD_NUMBER_MAX + 1] =
 		[16] = PRESCAN_KIND_LEAF,     /* consumer_cancelled */
 		[17] = PRESCAN_KIND_LEAF,     /* upstream_changed */
 		[18] = PRESCAN_KIND_LEAF,     /* go_away */
+		[19] = PRESCAN_KIND_LEAF,     /* consumer_interrupted */
 		[64] = PRESCAN_KIND_STATUS,   /* status */
 		[65] = PRESCAN_KIND_SESSIONS, /* sessions */
 		[66] = PRESCAN_KIND_CHANNELS, /* channels */

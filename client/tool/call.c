@@ -16,6 +16,7 @@ struct calling {
 	struct ctl *ctl;
 	struct post post;
 	struct muxc_message *reply; /* owned */
+	bool confirmed;		    /* the broker has it: muxd will not send it again */
 	bool failed;		    /* told */
 };
 
@@ -41,8 +42,24 @@ static void on_message(struct muxc_channel *channel, struct muxc_message *messag
 
 static void on_outcome(struct muxc_channel *channel, const struct muxc_outcome *outcome, void *userdata)
 {
+	struct calling *calling = userdata;
+
+	calling->confirmed = outcome->kind == MUXC_CONFIRMED;
 	if (outcome->kind != MUXC_CONFIRMED && outcome->kind != MUXC_RETURNED)
-		fail(userdata, "the request was not published", outcome->error);
+		fail(calling, "the request was not published", outcome->error);
+}
+
+static void on_interrupted(struct muxc_channel *channel, uint32_t consumer, const char *text, void *userdata)
+{
+	struct calling *calling = userdata;
+	struct muxc_error error = MUXC_ERROR_INIT;
+
+	if (!calling->confirmed || calling->reply)
+		return;
+	error.kind = MUXC_ERROR_MUXD;
+	error.retryable = 1;
+	(void)snprintf(error.text, sizeof(error.text), "%s", text);
+	fail(calling, "the reply cannot come", &error);
 }
 
 static void on_return(struct muxc_channel *channel, struct muxc_message *message,
@@ -111,6 +128,7 @@ static int run(struct calling *calling)
 						 .queue = REPLY_TO,
 						 .flags = MUXC_NO_ACK,
 						 .on_message = on_message,
+						 .on_interrupted = on_interrupted,
 						 .userdata = calling};
 	struct muxc_error error = MUXC_ERROR_INIT;
 	int r;

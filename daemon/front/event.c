@@ -497,6 +497,21 @@ static void op_consumer_cancelled(void *context, struct mux_channel_id channel, 
 	(void)ipc_send(context, &frame, EMPTY);
 }
 
+static void op_consumer_interrupted(void *context, struct mux_channel_id channel, uint32_t consumer,
+				    struct span text)
+{
+	Muxd__V1__ServerFrame frame;
+	Muxd__V1__ConsumerInterrupted interrupted = MUXD__V1__CONSUMER_INTERRUPTED__INIT;
+
+	frame_init(&frame, 0, channel);
+	interrupted.has_consumer = true;
+	interrupted.consumer = consumer;
+	set_bytes(&interrupted.has_text, &interrupted.text, text);
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_CONSUMER_INTERRUPTED;
+	frame.consumer_interrupted = &interrupted;
+	(void)ipc_send(context, &frame, EMPTY);
+}
+
 const struct session_ops ipc_session_ops = {
     .reply = op_reply,
     .refuse = op_refuse,
@@ -506,6 +521,7 @@ const struct session_ops ipc_session_ops = {
     .outcome = op_outcome,
     .channel_ended = op_channel_ended,
     .consumer_cancelled = op_consumer_cancelled,
+    .consumer_interrupted = op_consumer_interrupted,
     .credit = op_credit,
     .upstream_changed = op_upstream_changed,
     .ended = op_ended,

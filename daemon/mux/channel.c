@@ -33,9 +33,19 @@ struct channel *channel_new(struct upstream *upstream, struct session *session, 
 	list_init(&channel->lane_node);
 	list_init(&channel->touched_node);
 	list_init(&channel->unhurried_node);
+	list_init(&channel->recovery_node);
 	list_init(&channel->queue);
 	list_init(&channel->consumers);
 	timer_init(&channel->timer, channel_timer_fired);
+	return channel;
+}
+
+struct channel *channel_new_own(struct upstream *upstream)
+{
+	struct channel *channel = channel_new(upstream, NULL, (struct mux_channel_id){0, 0});
+
+	if (channel)
+		channel->state = CHANNEL_LEAVING;
 	return channel;
 }
 
@@ -109,6 +119,7 @@ void channel_fail_without_lane(struct channel *channel, const struct fault *give
 	outcome_flush(channel);
 	timerq_clear(&channel->upstream->mux->timers, &channel->timer);
 	list_unlink(&channel->lane_node);
+	list_unlink(&channel->recovery_node);
 	channel_touch(channel);
 	if (channel->state == CHANNEL_OPEN) {
 		channel->state = CHANNEL_FAILED;
@@ -143,32 +154,49 @@ void channel_fail(struct channel *channel, const struct fault *fault)
 		lane_close(channel->lane);
 }
 
-/* True if the broker had something of it that is gone with the connection, and that muxd does not bring back.
- */
-static bool misses_something(const struct channel *channel)
+/* A cancel has nothing left to do when the broker does not know the consumer. */
+static void answer_cancels(struct channel *channel)
 {
-	const struct request *request;
+	struct op *op, *tmp;
 
-	list_foreach (request, &channel->lane->awaiting, op.node) {
-		if (request->op.channel == channel)
-			return true;
+	list_foreach_safe (op, tmp, &channel->queue, node) {
+		struct request *request = op->kind == OP_REQUEST ? request_of(op) : NULL;
+
+		if (!request || request->method != AMQC_BASIC_CANCEL)
+			continue;
+		if (request->consumer)
+			consumer_free(request->consumer);
+		request_answer(request, &(struct amqc_method){.id = AMQC_BASIC_CANCEL_OK});
+		request_drop(request);
 	}
-	return channel->deliveries.open > 0 || channel->consumer_count > 0;
+}
+
+/* Those that clients would have now are subscribed again; the others are gone. */
+static void interrupt_consumers(struct channel *channel)
+{
+	struct consumer *consumer, *tmp;
+
+	list_foreach_safe (consumer, tmp, &channel->consumers, node) {
+		if (channel->state != CHANNEL_OPEN || !channel->session || !consumer_interrupt(consumer))
+			consumer_free(consumer);
+	}
+}
+
+void channel_interrupt(struct channel *channel, const struct fault *fault)
+{
+	replay_take_back(channel->lane, fault);
+	answer_cancels(channel);
+	interrupt_consumers(channel);
+	delivery_lost(channel);
+	channel_touch(channel);
 }
 
 void channel_lost_lane(struct channel *channel, const struct fault *fault)
 {
-	if (channel->state == CHANNEL_OPEN && misses_something(channel)) {
-		channel_fail_without_lane(channel, fault);
-		lane_detach(channel->lane);
-		return;
-	}
-	replay_take_back(channel->lane);
-	end_sent_requests(channel, fault);
-	free_consumers(channel);
-	delivery_reset(channel);
+	channel_interrupt(channel, fault);
 	lane_detach(channel->lane);
-	channel_touch(channel);
+	if (channel->restoring > 0 && list_empty(&channel->recovery_node))
+		list_append(&channel->upstream->recovery.channels_due, &channel->recovery_node);
 	if (!list_empty(&channel->queue))
 		channel_send(channel);
 }
@@ -192,10 +220,12 @@ void channel_send(struct channel *channel)
 		lane_ready(channel->lane);
 		return;
 	}
-	if (!list_empty(&channel->lane_node))
+	/* It waits already, or is given a lane when its consumers get theirs. */
+	if (!list_empty(&channel->lane_node) || !list_empty(&channel->recovery_node))
 		return;
 	/* Who waits already comes first. */
-	if (conn_is_open(&upstream->conn) && list_empty(&upstream->waiting) &&
+	if (conn_is_open(&upstream->conn) && upstream->recovery.phase == RECOVERY_NONE &&
+	    list_empty(&upstream->waiting) &&
 	    lane_lease(upstream, channel)) {
 		lane_ready(channel->lane);
 		return;
@@ -275,7 +305,12 @@ static void begin_leaving(struct channel *channel)
 			consumer_end(consumer);
 		delivery_requeue_all(channel);
 		lane_set_idle(channel->lane, false);
+	} else {
+		free_consumers(channel);
 	}
+	list_unlink(&channel->recovery_node);
+	if (!list_empty(&channel->queue))
+		channel_send(channel);
 	queue_shrank(channel);
 	channel_touch(channel);
 }
@@ -423,8 +458,11 @@ void channel_free(struct channel *channel)
 	list_unlink(&channel->lane_node);
 	list_unlink(&channel->touched_node);
 	list_unlink(&channel->unhurried_node);
+	list_unlink(&channel->recovery_node);
 	if (upstream->housekeeper == channel)
 		upstream->housekeeper = NULL;
+	if (upstream->recovery.maker == channel)
+		upstream->recovery.maker = NULL;
 	free(channel->deliveries.ring);
 	free(channel);
 }

@@ -15,6 +15,12 @@
 /* A channel of the session (NULL: of the upstream itself). NULL: no memory. */
 struct channel *channel_new(struct upstream *upstream, struct session *session, struct mux_channel_id id);
 
+/*
+ * A channel of the upstream's own, for requests that no session asked for. It
+ * leaves at once, so that it is gone when it has nothing left to do.
+ */
+struct channel *channel_new_own(struct upstream *upstream);
+
 /* Frees it and what is left of it, without a word; for mux_free() and channel_turn(). */
 void channel_free(struct channel *channel);
 
@@ -35,10 +41,15 @@ void channel_fail(struct channel *channel, const struct fault *fault);
 void channel_fail_without_lane(struct channel *channel, const struct fault *fault);
 
 /*
- * The connection is gone. The channel ends by this fault if it had consumers,
- * unsettled messages or unanswered requests there; otherwise what it published
- * is sent again on another lane, and nobody notices.
+ * The broker has forgotten the channel's lane, and what it had there can be had
+ * again on another one: publishes and requests without an answer go back to
+ * the queue, consumers wait to be subscribed again, tags of deliveries are
+ * stale. What cannot be asked for again ends by the fault. The lane stays for
+ * the caller to deal with.
  */
+void channel_interrupt(struct channel *channel, const struct fault *fault);
+
+/* The connection is gone: interrupts the channel, and has it wait for the next one. */
 void channel_lost_lane(struct channel *channel, const struct fault *fault);
 
 /* The client closes it: close_request is answered when what came before it was. */

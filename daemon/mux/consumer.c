@@ -22,6 +22,7 @@ struct consumer *consumer_new(struct channel *channel, const struct mux_request 
 	consumer->channel = channel;
 	consumer->number = request->consumer;
 	consumer->no_ack = consume->no_ack;
+	consumer->exclusive = consume->exclusive;
 	consumer->broker_no_ack = span_equal_str(consume->queue, DIRECT_REPLY_TO);
 	consumer->credit_messages = request->credit_messages;
 	consumer->credit_bytes = request->credit_bytes;
@@ -61,17 +62,58 @@ static void forget(const struct consumer *consumer)
 	}
 }
 
+static void drop_pending(struct consumer *consumer)
+{
+	while (!list_empty(&consumer->pending))
+		held_free(consumer, container_of(consumer->pending.next, struct held_message, node));
+}
+
+/* The channel need not wait for it. */
+static void stop_restoring(struct consumer *consumer)
+{
+	struct channel *channel = consumer->channel;
+
+	if (!consumer->restoring)
+		return;
+	consumer->restoring = false;
+	if (--channel->restoring > 0 || list_empty(&channel->recovery_node))
+		return;
+	list_unlink(&channel->recovery_node);
+	list_append(&channel->upstream->recovery.channels_due, &channel->recovery_node);
+}
+
 void consumer_free(struct consumer *consumer)
 {
 	forget(consumer);
-	while (!list_empty(&consumer->pending))
-		held_free(consumer, container_of(consumer->pending.next, struct held_message, node));
+	drop_pending(consumer);
+	stop_restoring(consumer);
 	charge_end(&consumer->charge);
 	subscribe_forget(consumer);
 	list_unlink(&consumer->node);
 	consumer->channel->consumer_count--;
 	channel_touch(consumer->channel);
 	free(consumer);
+}
+
+bool consumer_interrupt(struct consumer *consumer)
+{
+	struct session *session = consumer->channel->session;
+
+	drop_pending(consumer);
+	consumer->shrinking = SHRINK_NOT;
+	if (consumer->gone || consumer->cancel_sent)
+		return false;
+	if (!consumer->started)
+		return true;
+	if (consumer->broker_no_ack)
+		session->ops->consumer_interrupted(session->context, consumer->channel->id, consumer->number,
+						   SPAN_LITERAL("the connection to the broker was lost: reply "
+								"addresses from before are void, calls without "
+								"an answer may be made again"));
+	consumer->started = false;
+	consumer->restoring = true;
+	consumer->channel->restoring++;
+	return true;
 }
 
 struct consumer *consumer_find(const struct channel *channel, uint32_t number)
@@ -109,9 +151,10 @@ static void handed_over(struct channel *channel, uint64_t lane_tag, bool no_ack,
 {
 	delivery_set(channel, lane_tag, no_ack ? SLOT_TAKEN : SLOT_OUT);
 	if (no_ack)
-		taken_add(channel->session, &(struct taken){.position = handed->position,
-							    .channel = channel->id,
-							    .lane_tag = lane_tag});
+		taken_add(channel->session,
+			  &(struct taken){.position = handed->position,
+					  .channel = channel->id,
+					  .tag = delivery_client_tag(channel, lane_tag)});
 }
 
 /* False: the front cannot express the message, and wrote nothing. */
@@ -339,11 +382,11 @@ static void taken_do(struct session *session, const struct taken *taken)
 
 	if (taken->cost_bytes > 0)
 		credit_release(session, taken->cost_bytes);
-	if (taken->lane_tag == 0)
+	if (taken->tag == 0)
 		return;
 	channel = session->channels[taken->channel.number].channel;
 	if (channel && channel->id.generation == taken->channel.generation)
-		delivery_set(channel, taken->lane_tag, SLOT_ACKED);
+		delivery_taken(channel, taken->tag);
 }
 
 static bool taken_grow(struct session *session)

@@ -43,6 +43,13 @@ void consumer_stop(struct consumer *consumer);
  */
 void consumer_end(struct consumer *consumer);
 
+/*
+ * The broker does not know it any more: what waits is dropped, it comes again.
+ * False: nobody wants it back, the caller frees it. A consumer that the broker
+ * had not confirmed yet stays as it is: its basic.consume is sent again.
+ */
+bool consumer_interrupt(struct consumer *consumer);
+
 /* The client's cancel was not sent: it goes on. */
 void consumer_keep(struct consumer *consumer);
 

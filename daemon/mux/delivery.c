@@ -187,6 +187,14 @@ static void settle_nack(struct channel *channel, uint64_t from, uint64_t to, boo
 	deliveries_advance(d);
 }
 
+void delivery_taken(struct channel *channel, uint64_t tag)
+{
+	const struct deliveries *d = &channel->deliveries;
+
+	if (tag > d->offset && has_slot(d, tag - d->offset) && slot_get(d, tag - d->offset) == SLOT_TAKEN)
+		delivery_set(channel, tag - d->offset, SLOT_ACKED);
+}
+
 bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t first, uint64_t last,
 		     struct fault *ret_fault)
 {
@@ -194,6 +202,8 @@ bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t fi
 	uint64_t from = first > d->offset ? first - d->offset : 0;
 	uint64_t to = last > d->offset ? last - d->offset : 0;
 
+	if (last != 0 && first <= last && last <= d->stale)
+		return true;
 	if (first == 0 && last == 0)
 		to = d->next - 1;
 	if (to >= d->next || first > last ||
@@ -263,5 +273,12 @@ void delivery_reset(struct channel *channel)
 		delivery_set(channel, tag, SLOT_DONE);
 	free(d->ring);
 	/* A lane counts from 1; the client's tags go on where they were. */
-	*d = (struct deliveries){.first = 1, .next = 1, .offset = d->offset + d->next - 1};
+	*d = (struct deliveries){
+	    .first = 1, .next = 1, .offset = d->offset + d->next - 1, .stale = d->stale};
+}
+
+void delivery_lost(struct channel *channel)
+{
+	delivery_reset(channel);
+	channel->deliveries.stale = channel->deliveries.offset;
 }

@@ -21,7 +21,14 @@ static inline uint64_t delivery_client_tag(const struct channel *channel, uint64
 	return lane_tag + channel->deliveries.offset;
 }
 
-/* What a client settles. False: a tag it does not have, and *ret_fault says so (406, as the broker would). */
+/* The socket took an auto-ack message, by the client's tag: it counts as acked, if it is not of another lane. */
+void delivery_taken(struct channel *channel, uint64_t tag);
+
+/*
+ * What a client settles. False: a tag it does not have, and *ret_fault says so
+ * (406, as the broker would). What was delivered on a connection that is gone
+ * is ignored: it comes again.
+ */
 bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t first, uint64_t last,
 		     struct fault *ret_fault);
 
@@ -46,3 +53,6 @@ void delivery_flush(struct channel *channel);
 
 /* The lane is gone: nothing of it can be settled any more. */
 void delivery_reset(struct channel *channel);
+
+/* The same with a connection: what clients settle of it from now on is stale, and no error. */
+void delivery_lost(struct channel *channel);

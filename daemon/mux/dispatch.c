@@ -8,8 +8,10 @@
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/recovery.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/subscribe.h"
+#include "daemon/mux/topology.h"
 
 /* The broker did what it may not; name is the method it did it with. */
 static void broken(struct lane *lane, const char *what, const char *name)
@@ -25,7 +27,7 @@ static void on_close(struct lane *lane, const struct amqc_channel_close *close)
 	struct fault fault =
 	    fault_from_broker(close->reply_code, close->reply_text, close->class_id, close->method_id);
 
-	if (lane->channel)
+	if (lane->channel && !recovery_refused(lane->channel, &fault))
 		channel_fail_without_lane(lane->channel, &fault);
 	lane_closed_by_broker(lane);
 }
@@ -49,6 +51,8 @@ static void on_cancel(struct lane *lane, const struct amqc_basic_cancel *cancel)
 		    channel->session->context, channel->id, consumer->number,
 		    SPAN_LITERAL("the broker cancelled the consumer: its queue "
 				 "was deleted, or has no leader"));
+	if (consumer->queue)
+		topology_queue_gone(lane->upstream, span_make(consumer->queue->name, consumer->queue->name_len));
 	consumer_stop(consumer);
 	consumer_free(consumer);
 }
@@ -59,7 +63,9 @@ static void on_consume_ok(struct lane *lane, struct request *request, const stru
 	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
 
 	if (request->consumer) {
-		request->consumer->started = true;
+		subscribe_started(request->consumer);
+		if (request->consumer->restoring)
+			recovery_subscribed(request->consumer);
 		if (request->consumer->gone)
 			consumer_end(request->consumer);
 		return;
@@ -107,6 +113,11 @@ static void on_reply(struct lane *lane, const struct amqc_method *reply)
 	if (!request)
 		return;
 	queues_request_done(request);
+	if (request->op.channel && request->op.channel == lane->upstream->recovery.maker)
+		recovery_made(lane, request);
+	else if (request->op.channel)
+		topology_done(lane->upstream, request->op.channel->session, request->channel_id,
+			      span_make(request->frame, request->frame_len));
 	if (reply->id == AMQC_BASIC_CONSUME_OK)
 		on_consume_ok(lane, request, reply);
 	else if (reply->id == AMQC_BASIC_CANCEL_OK)

@@ -5,6 +5,7 @@
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
+#include "daemon/mux/hold.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
@@ -75,10 +76,13 @@ static bool get_must_wait(struct session *session)
 	return true;
 }
 
-static bool must_wait(struct upstream *upstream, struct op *op)
+static bool must_wait(struct lane *lane, struct op *op)
 {
+	struct upstream *upstream = lane->upstream;
 	const struct request *request;
 
+	if (hold_lane(lane, op))
+		return true;
 	if (op->kind == OP_PUBLISH)
 		return upstream->state == UPSTREAM_BLOCKED || window_is_full(upstream);
 	request = container_of(op, struct request, op);
@@ -127,6 +131,7 @@ static bool send_request(struct lane *lane, struct request *request)
 		request->counted_get = true;
 	}
 	append_numbered(lane, request->frame, request->frame_len, request->frame_len);
+	request->before = lane->confirms.next;
 	list_unlink(&request->op.node);
 	list_append(&lane->awaiting, &request->op.node);
 	return true;
@@ -215,7 +220,7 @@ static void send_slice(struct lane *lane)
 			set_aside(lane, NULL, false);
 			return;
 		}
-		if (must_wait(upstream, op)) {
+		if (must_wait(lane, op)) {
 			set_aside(lane, &upstream->held, false);
 			return;
 		}

@@ -11,15 +11,18 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/dispatch.c daemon/mux/dispatch.h \
 	daemon/mux/flow.c daemon/mux/flow.h \
 	daemon/mux/handshake.c daemon/mux/handshake.h \
+	daemon/mux/hold.c daemon/mux/hold.h \
 	daemon/mux/lane.c daemon/mux/lane.h \
 	daemon/mux/operations.c \
 	daemon/mux/pace.c daemon/mux/pace.h \
 	daemon/mux/publish.c daemon/mux/publish.h \
 	daemon/mux/queues.c daemon/mux/queues.h \
+	daemon/mux/recovery.c daemon/mux/recovery.h \
 	daemon/mux/redial.c daemon/mux/redial.h \
 	daemon/mux/replay.c daemon/mux/replay.h \
 	daemon/mux/request.c daemon/mux/request.h \
 	daemon/mux/session.c daemon/mux/session.h \
 	daemon/mux/subscribe.c daemon/mux/subscribe.h \
+	daemon/mux/topology.c daemon/mux/topology.h \
 	daemon/mux/upstream.c daemon/mux/upstream.h \
 	daemon/mux/vet.c daemon/mux/vet.h

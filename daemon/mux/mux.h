@@ -274,6 +274,9 @@ struct session_ops {
 				   struct span text);
 	/* The publish credit, in totals since the session began. */
 	void (*credit)(void *context, uint64_t messages, uint64_t bytes);
+	/* A direct reply-to consumer goes on, but addresses that were given out before are void. */
+	void (*consumer_interrupted)(void *context, struct mux_channel_id channel, uint32_t consumer,
+				     struct span text);
 	void (*upstream_changed)(void *context);
 	/* The session ends by an error: tell the peer, close, and call session_end() (not from here). */
 	void (*ended)(void *context, const struct fault *fault);

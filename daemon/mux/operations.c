@@ -159,7 +159,10 @@ static void cancel(struct channel *channel, const struct mux_request *source)
 	struct amqc_method method = {.id = AMQC_BASIC_CANCEL};
 	struct request *request;
 
-	if (!consumer) {
+	/* The broker does not know it, or not yet again. */
+	if (!consumer || consumer->restoring) {
+		if (consumer)
+			consumer_free(consumer);
 		method.id = AMQC_BASIC_CANCEL_OK;
 		channel->session->ops->reply(channel->session->context, source->id, channel->id, &method);
 		return;

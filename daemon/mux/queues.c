@@ -4,13 +4,13 @@
 #include "daemon/base/log.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/topology.h"
 
 #include <stdlib.h>
 
 #define GENERATED_RANDOM 12u /* bytes of chance in a generated name */
 
-/* The member of a method that names the queue it uses, or NULL. */
-static struct span *queue_of(struct amqc_method *method)
+struct span *queues_of_method(struct amqc_method *method)
 {
 	switch (method->id) {
 	case AMQC_QUEUE_DECLARE:
@@ -136,7 +136,7 @@ static bool may_use(const struct upstream *upstream, struct span name, const str
 
 bool queues_prepare(struct channel *channel, struct amqc_method *method, char *name, struct fault *ret_fault)
 {
-	struct span *queue = queue_of(method);
+	struct span *queue = queues_of_method(method);
 
 	if (!queue)
 		return true;
@@ -161,12 +161,10 @@ bool queues_may_send(const struct request *request, struct fault *ret_fault)
 	struct span *queue;
 
 	/* What has a claim to the queue itself (request->queue) waited for nobody. */
-	if (upstream->queues.count == 0 || request->queue ||
-	    amqc_method_decode(
-		span_make(request->frame + AMQC_FRAME_OVERHEAD - 1, request->frame_len - AMQC_FRAME_OVERHEAD),
-		&method) != AMQC_OK)
+	if (upstream->queues.count == 0 || request->queue || request->thing ||
+	    !request_decode(request, &method))
 		return true;
-	queue = queue_of(&method);
+	queue = queues_of_method(&method);
 	if (!queue || (!request->op.channel->session && !is_live(find_owned(upstream, *queue))))
 		return true; /* of a session that has ended, about what may have been its own */
 	return may_use(upstream, *queue, request->op.channel->session, ret_fault);
@@ -220,16 +218,6 @@ bool queues_accept(struct request *request, struct channel *channel, const struc
 	return true;
 }
 
-/* It leaves at once, so that it is gone when it has nothing left to do. */
-static struct channel *housekeeper_new(struct upstream *upstream)
-{
-	struct channel *channel = channel_new(upstream, NULL, (struct mux_channel_id){0, 0});
-
-	if (channel)
-		channel->state = CHANNEL_LEAVING;
-	return channel;
-}
-
 /* Asks the broker to delete it, by a request of the upstream's own. */
 static void delete_at_broker(struct owned_queue *owned)
 {
@@ -238,7 +226,7 @@ static void delete_at_broker(struct owned_queue *owned)
 	struct request *request;
 
 	if (!upstream->housekeeper)
-		upstream->housekeeper = housekeeper_new(upstream);
+		upstream->housekeeper = channel_new_own(upstream);
 	method.queue_delete.queue = span_make(owned->name, owned->name_len);
 	owned->state = OWNED_DELETING;
 	if (!upstream->housekeeper ||
@@ -296,6 +284,19 @@ void queues_session_ends(struct session *session)
 	}
 }
 
+void queues_lost(struct upstream *upstream, struct span name)
+{
+	struct owned_queue *owned = find_owned(upstream, name);
+
+	if (!owned)
+		return;
+	/* A declare that still waits to be sent keeps its claim. */
+	if (owned->pending == 0)
+		owned_free(owned);
+	else
+		owned->state = OWNED_DECLARING;
+}
+
 void queues_connection_lost(struct upstream *upstream)
 {
 	static const struct fault fault = {.code = AMQC_CONNECTION_FORCED};
@@ -312,11 +313,11 @@ void queues_connection_lost(struct upstream *upstream)
 			struct owned_queue *owned = container_of(node, struct owned_queue, map_node);
 
 			next = node->next;
-			/* A declare that still waits to be sent keeps its claim. */
-			if (owned->pending == 0)
-				owned_free(owned);
-			else
-				owned->state = OWNED_DECLARING;
+			/* Its session will have it again. */
+			if (owned->session && owned->state == OWNED_DECLARED &&
+			    topology_has_queue(upstream, owned->map_node.key))
+				continue;
+			queues_lost(upstream, owned->map_node.key);
 		}
 	}
 }

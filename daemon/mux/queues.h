@@ -38,5 +38,11 @@ void queues_request_done(struct request *request);
 /* Deletes what the session owned. */
 void queues_session_ends(struct session *session);
 
-/* The connection is gone, and every exclusive queue with it. */
+/* The member of a method that names the queue it uses, or NULL. */
+struct span *queues_of_method(struct amqc_method *method);
+
+/* An exclusive queue is gone, and will not be made again. */
+void queues_lost(struct upstream *upstream, struct span name);
+
+/* The connection is gone, and with it every exclusive queue that is not made again. */
 void queues_connection_lost(struct upstream *upstream);

@@ -1,7 +1,11 @@
 #include "daemon/mux/replay.h"
 
 #include "daemon/amqp/reply.h"
+#include "daemon/mux/consumer.h"
 #include "daemon/mux/publish.h"
+#include "daemon/mux/queues.h"
+#include "daemon/mux/request.h"
+#include "daemon/mux/topology.h"
 
 #include <stdio.h>
 
@@ -22,14 +26,83 @@ uint64_t replay_expiration_usec(const struct amqc_properties *properties)
 	return msec * USEC_PER_MSEC;
 }
 
-void replay_take_back(struct lane *lane)
+/* Whether it does the same if the broker has done it already, and somebody still wants it done. */
+static bool may_send_again(const struct request *request)
+{
+	bool orphan = !request->op.channel->session;
+
+	switch (request->method) {
+	case AMQC_EXCHANGE_DECLARE:
+	case AMQC_EXCHANGE_BIND:
+	case AMQC_EXCHANGE_UNBIND:
+	case AMQC_QUEUE_DECLARE:
+	case AMQC_QUEUE_BIND:
+	case AMQC_QUEUE_UNBIND:
+		return orphan || request_is_wanted(request);
+	case AMQC_BASIC_CONSUME:
+	case AMQC_BASIC_GET: /* always with acks: what it had got is back in its queue */
+		return request_is_wanted(request) && request->op.channel->state == CHANNEL_OPEN;
+	case AMQC_BASIC_CANCEL:
+		return true; /* answered at once, by channel_interrupt() */
+	default:
+		return false;
+	}
+}
+
+/* Nobody knows whether it was done. */
+static void end_in_doubt(struct request *request, const struct fault *lost)
+{
+	struct fault fault = fault_make_retryable(
+	    lost->code, "%s was done or not: it was sent, and then the connection was lost (%s)",
+	    amqc_method_name(request->method), lost->text);
+
+	topology_in_doubt(request->op.channel->upstream, span_make(request->frame, request->frame_len));
+	queues_request_failed(request);
+	if (request->method == AMQC_BASIC_CONSUME && request->consumer)
+		consumer_free(request->consumer);
+	request_refuse(request, SCOPE_REQUEST, &fault);
+	request_drop(request);
+}
+
+static void take_back_request(struct request *request, const struct fault *fault)
+{
+	struct channel *channel = request->op.channel;
+
+	if (!channel)
+		return; /* nobody's: it goes with the lane */
+	if (request->thing || !may_send_again(request)) {
+		end_in_doubt(request, fault);
+		return;
+	}
+	request_sent_in_vain(request);
+	list_unlink(&request->op.node);
+	list_prepend(&channel->queue, &request->op.node);
+}
+
+/* Those that were sent behind the publish with this tag. */
+static void take_back_requests(struct lane *lane, uint64_t tag, const struct fault *fault)
+{
+	struct request *request, *before;
+
+	for (request = list_last(&lane->awaiting, struct request, op.node);
+	     request && request->before > tag; request = before) {
+		before = request->op.node.prev == &lane->awaiting
+			     ? NULL
+			     : container_of(request->op.node.prev, struct request, op.node);
+		take_back_request(request, fault);
+	}
+}
+
+void replay_take_back(struct lane *lane, const struct fault *fault)
 {
 	struct confirms *confirms = &lane->confirms;
 	struct channel *channel = lane->channel;
 
 	for (uint64_t tag = confirms->next; tag-- > confirms->first;) {
-		struct publish *publish = confirms_take(lane, tag);
+		struct publish *publish;
 
+		take_back_requests(lane, tag, fault);
+		publish = confirms_take(lane, tag);
 		if (!publish)
 			continue;
 		/* A body that did not go out whole cannot have been taken by the broker. */
@@ -38,6 +111,7 @@ void replay_take_back(struct lane *lane)
 		publish->body_sent = 0;
 		list_prepend(&channel->queue, &publish->op.node);
 	}
+	take_back_requests(lane, 0, fault);
 	confirms->first = confirms->next;
 }
 

@@ -16,9 +16,13 @@
 
 #define REPLAY_HEADER "x-muxd-resent"
 
-/* The connection is gone: what the lane sent and has no outcome goes back to the front of its channel's
- * queue. */
-void replay_take_back(struct lane *lane);
+/*
+ * The broker has forgotten the lane: what was sent on it and has no outcome or
+ * answer goes back to the front of its channel's queue, in its order. Requests
+ * that would not do the same twice (purge, delete) are refused by the fault:
+ * they were done or not.
+ */
+void replay_take_back(struct lane *lane, const struct fault *fault);
 
 /*
  * Makes the first publish of a queue ready to be sent: with its mark, and with

@@ -94,8 +94,19 @@ struct request *request_send_own(struct lane *lane, const struct amqc_method *me
 		free(request);
 		return NULL;
 	}
+	request->before = lane->confirms.next;
 	list_append(&lane->awaiting, &request->op.node);
 	return request;
+}
+
+bool request_decode_frame(struct span frame, struct amqc_method *ret)
+{
+	struct span payload = span_skip(frame, AMQC_FRAME_OVERHEAD - 1);
+
+	if (payload.len == 0)
+		return false;
+	payload.len -= 1; /* the frame's end */
+	return amqc_method_decode(payload, ret) == AMQC_OK;
 }
 
 bool request_is_answered_by(const struct request *request, enum amqc_method_id reply)
@@ -152,10 +163,20 @@ void request_refuse(struct request *request, enum fault_scope scope, const struc
 		session->ops->refuse(session->context, request->id, request->channel_id, scope, fault);
 }
 
+void request_sent_in_vain(struct request *request)
+{
+	request->sent_before = true;
+	if (request->counted_get && request->session)
+		get_ended(request->session);
+	request->counted_get = false;
+}
+
 void request_drop(struct request *request)
 {
 	struct channel *channel = request->op.channel;
 
+	if (request->thing)
+		request->thing->request = NULL;
 	request_settle(request);
 	list_unlink(&request->op.node);
 	if (channel) {

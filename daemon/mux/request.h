@@ -23,6 +23,14 @@ enum amqc_result request_queue(struct channel *channel, const struct amqc_method
 /* Sends one of our own, that nobody is told of, before anything queued. NULL: no memory. */
 struct request *request_send_own(struct lane *lane, const struct amqc_method *method);
 
+/* The method of a frame that was encoded here, with its end; spans are views of it. False: it is none. */
+bool request_decode_frame(struct span frame, struct amqc_method *ret);
+
+static inline bool request_decode(const struct request *request, struct amqc_method *ret)
+{
+	return request_decode_frame(span_make(request->frame, request->frame_len), ret);
+}
+
 /* True if reply may answer it. */
 bool request_is_answered_by(const struct request *request, enum amqc_method_id reply);
 
@@ -38,6 +46,9 @@ void request_refuse(struct request *request, enum fault_scope scope, const struc
 
 /* The session was answered by other means (a got message), or is gone. */
 void request_settle(struct request *request);
+
+/* It was sent on a lane that is gone, and is sent again. */
+void request_sent_in_vain(struct request *request);
 
 /* Takes it out of wherever it is and frees it, without a word. */
 void request_drop(struct request *request);

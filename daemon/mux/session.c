@@ -16,6 +16,7 @@
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/topology.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,6 +65,7 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 	list_init(&session->leaving);
 	list_init(&session->requests);
 	list_init(&session->owned);
+	list_init(&session->holdings);
 	credit_init(session);
 	session->id = ++mux->last_session;
 	list_append(&mux->sessions, &session->node);
@@ -84,6 +86,7 @@ void session_end(struct session *session)
 			channel_abandon(session->channels[number].channel);
 	}
 	queues_session_ends(session);
+	topology_session_ends(session);
 	credit_deinit(session);
 	list_unlink(&session->node);
 	mux->session_count--;

@@ -5,6 +5,7 @@
  *
  *	mux       the whole, timers, the end of a turn, looking
  *	upstream  dialling, coming up, going down
+ *	recovery  what is brought back on a new connection, and in which order
  *	session   what front ends call; operations: its requests
  *	dispatch  frames from the broker, to the channel that leases the lane
  *	channel   opening, failing, leaving; waiting for a lane
@@ -12,6 +13,7 @@
  *	subscribe the broker's side of a consumer
  *	delivery  which of them are settled, and telling the broker
  *	queues    who owns which exclusive queue; names for unnamed ones
+ *	topology  what was declared, by whom
  *	request   a method that is answered once
  *	flow      which lane writes next, and how much
  *	replay    publishes that are sent again, or late
@@ -63,6 +65,99 @@ struct mux {
 	struct mono prompt;	/* when a session that is not bulk had one last */
 };
 
+/* In the order in which they are made again. */
+enum thing_kind {
+	THING_EXCHANGE,
+	THING_QUEUE,
+	THING_EXCHANGE_BINDING,
+	THING_QUEUE_BINDING
+};
+#define THING_KINDS 4u
+
+enum entity_kind {
+	ENTITY_EXCHANGE,
+	ENTITY_QUEUE
+};
+
+/* Whether the broker has a queue that was declared. */
+enum presence {
+	PRESENT, /* it has, or nothing else is known */
+	AWAITED, /* it was refused for now, and is asked for again */
+	ABSENT	 /* it was refused for now */
+};
+
+/* An exchange or queue that something is known of. */
+struct entity {
+	struct map_node map_node; /* in topology->entities of its kind */
+	struct upstream *upstream;
+	enum entity_kind kind;
+	struct list about;	 /* struct thing: its declarations, and bindings that lead to it */
+	struct list sourced;	 /* struct thing: bindings from it */
+	uint32_t consumers;	 /* ours, of a queue */
+	uint32_t kept;		 /* those who look at it: it is not freed */
+	enum presence presence;	 /* what depends on it waits until it is PRESENT */
+	bool doomed;		 /* about to be forgotten */
+	struct list doomed_node; /* in the order of that */
+	uint8_t name_len;
+	char name[255];
+};
+
+/* A declaration or binding, by its method's frame with channel 0. */
+struct thing {
+	struct map_node map_node; /* in topology->things */
+	struct upstream *upstream;
+	struct list node; /* in topology->kinds */
+	enum thing_kind kind;
+	bool auto_delete;
+	struct list holders; /* struct holder, owned */
+	struct entity *about, *source;
+	struct list about_node, source_node; /* in lists of the two */
+	struct list due_node;		     /* in a list of struct recovery, or none */
+	struct request *request;	     /* the one that makes it again; NULL: none is under way */
+	size_t frame_len;
+	uint8_t frame[];
+};
+
+/* A session that would have a thing now. */
+struct holder {
+	struct list thing_node;	  /* in thing->holders */
+	struct list session_node; /* in session->holdings */
+	struct thing *thing;
+	struct session *session;
+	struct mux_channel_id channel; /* that declared it */
+	struct charge charge;	       /* on the session */
+};
+
+struct topology {
+	struct map things;	   /* by frame */
+	struct map entities[2];	   /* by name, of each kind */
+	struct list kinds[THING_KINDS]; /* struct thing, owned, in the order they were first made */
+};
+
+enum recovery_phase {
+	RECOVERY_NONE,	    /* everybody goes on */
+	RECOVERY_TOPOLOGY,  /* things are made again; nothing else goes out */
+	RECOVERY_CONSUMERS  /* channels with consumers get their lanes and subscribe again */
+};
+
+/* What is brought back on this connection, or waits to be. */
+struct recovery {
+	enum recovery_phase phase;
+	struct list due;    /* struct thing to be made again, in order */
+	struct list asked;  /* struct thing under way */
+	struct list parked; /* struct thing that was refused for now, or depends on such a one */
+	struct list channels_due;    /* struct channel whose consumers are to be subscribed again */
+	struct list channels_asked;  /* under way */
+	struct list channels_parked; /* refused for now */
+	struct channel *maker;	     /* makes the things; NULL: none is open */
+	uint32_t asked_count;
+	uint32_t absent;	     /* struct entity that is not PRESENT */
+	struct timer timer;	     /* next try of what is parked, or the end of a phase that hangs */
+	struct mono give_up;	     /* what is refused from then on is refused for good */
+	uint32_t made, subscribed;   /* for the log */
+	struct mono began;
+};
+
 struct upstream {
 	struct list node; /* in mux->upstreams */
 	struct mux *mux;
@@ -96,6 +191,8 @@ struct upstream {
 	uint64_t unconfirmed_bytes;
 	bool window_freed; /* some of them ended: who waits for the window may go on */
 
+	struct topology topology;
+	struct recovery recovery;
 	struct map queues;	     /* struct owned_queue by name */
 	struct channel *housekeeper; /* an orphan for our own requests, or NULL */
 };
@@ -154,6 +251,9 @@ struct request {
 	struct mux *mux;
 	struct consumer *consumer; /* basic.consume, basic.cancel */
 	struct owned_queue *queue; /* exclusive queue.declare, or queue.delete of an owned one */
+	struct thing *thing;	   /* it makes this one again */
+	uint64_t before;	   /* sent before the publish with this tag on its lane */
+	bool sent_before;	   /* on a connection that is gone */
 	bool no_ack;		   /* basic.get */
 	bool counted_get;	   /* it is one of session->gets */
 	struct charge charge;	   /* on the session, while it waits */
@@ -203,6 +303,7 @@ struct deliveries {
 	size_t mask;
 	uint64_t first, next; /* lane tags; as in struct confirms */
 	uint64_t offset;      /* the client's tag minus the lane's */
+	uint64_t stale;	      /* the client's tags up to this are of connections that are gone */
 	uint64_t open;	      /* slots that are not DONE: they pin the lane */
 	uint64_t acked;	      /* slots that are ACKED */
 	uint64_t acked_first; /* none of them is lower */
@@ -215,6 +316,7 @@ struct channel {
 	struct list lane_node;	    /* in upstream->waiting */
 	struct list touched_node;   /* in mux->touched */
 	struct list unhurried_node; /* in mux->unhurried */
+	struct list recovery_node;  /* in a list of upstream->recovery: its consumers are not all back yet */
 	struct session *session;    /* NULL: nobody to tell */
 	struct upstream *upstream;
 	struct lane *lane; /* NULL: none leased */
@@ -236,6 +338,7 @@ struct channel {
 	struct list consumers; /* struct consumer */
 	uint32_t consumer_count;
 	uint32_t consumer_serial; /* consumers that got a tag from us */
+	uint32_t restoring;	  /* consumers that the broker's connection does not know yet again */
 	uint32_t prefetch;	  /* of the consumers to come; 0: the default */
 	struct deliveries deliveries;
 	uint8_t last_queue_len;
@@ -259,11 +362,14 @@ struct consumer {
 	bool no_ack;
 	bool broker_no_ack; /* direct reply-to cannot be acked */
 	bool started;	    /* consume-ok came */
+	bool restoring;	    /* it had come on a connection that is gone, and is to come again */
 	bool cancel_asked;  /* by the client: delivers on until cancel-ok */
 	bool gone;	    /* ended from our side; its tag is in use until cancel-ok */
 	bool cancel_sent;   /* by us: it goes at cancel-ok */
 	enum shrink_state shrinking;
 	bool is_stream;				/* it cannot be started again where it was */
+	bool exclusive;				/* as basic.consume asked */
+	struct entity *queue;			/* kept while it is started; NULL: not known */
 	struct buf consume;			/* the frame of its basic.consume, owned */
 	uint64_t credit_messages, credit_bytes; /* totals granted */
 	uint64_t used_messages, used_bytes;
@@ -287,7 +393,7 @@ struct held_message {
 struct taken {
 	uint64_t position; /* in the output stream */
 	struct mux_channel_id channel;
-	uint64_t lane_tag;   /* auto-ack; 0: none */
+	uint64_t tag;	     /* auto-ack, as a client would name it; 0: none */
 	uint64_t cost_bytes; /* publish credit of a returned message; 0: none */
 };
 
@@ -315,7 +421,8 @@ struct session {
 	struct list leaving;  /* struct channel that the client closed and that is not finished */
 	struct list requests; /* struct request unanswered */
 	uint32_t request_count;
-	struct list owned; /* struct owned_queue */
+	struct list owned;    /* struct owned_queue */
+	struct list holdings; /* struct holder */
 
 	struct account memory;
 	struct charge credit_charge;		    /* what the granted credit may still cost */

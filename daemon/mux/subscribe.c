@@ -2,6 +2,7 @@
 
 #include "daemon/mux/lane.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/topology.h"
 
 #include <stdlib.h>
 
@@ -24,7 +25,20 @@ bool subscribe_keep(struct consumer *consumer, const struct amqc_method *consume
 
 void subscribe_forget(struct consumer *consumer)
 {
+	if (consumer->queue)
+		topology_consumer_ends(consumer->channel->upstream, consumer->queue);
+	consumer->queue = NULL;
 	buf_deinit(&consumer->consume);
+}
+
+void subscribe_started(struct consumer *consumer)
+{
+	struct amqc_method consume;
+
+	consumer->started = true;
+	if (!consumer->queue && request_decode_frame(buf_span(&consumer->consume), &consume))
+		consumer->queue =
+		    topology_consumer_begins(consumer->channel->upstream, consume.basic_consume.queue);
 }
 
 bool subscribe_qos(struct lane *lane, const struct consumer *consumer)
@@ -76,16 +90,14 @@ bool subscribe_shrink(struct consumer *consumer)
 	return true;
 }
 
-static bool start_again(struct consumer *consumer)
+bool subscribe_again(struct consumer *consumer)
 {
 	struct lane *lane = consumer->channel->lane;
 	struct amqc_method consume;
 	struct request *request;
-	struct span payload = span_skip(buf_span(&consumer->consume), 7);
 
 	consumer->shrinking = SHRINK_NOT;
-	payload.len -= 1; /* the frame's end */
-	if (amqc_method_decode(payload, &consume) != AMQC_OK || !subscribe_qos(lane, consumer))
+	if (!request_decode_frame(buf_span(&consumer->consume), &consume) || !subscribe_qos(lane, consumer))
 		return false;
 	request = request_send_own(lane, &consume);
 	if (!request)
@@ -104,5 +116,5 @@ bool subscribe_shrink_on(struct consumer *consumer, bool cancelled)
 	if (consumer->shrinking != SHRINK_DRAINING || consumer->cancel_asked ||
 	    consumer->charge.bytes > share / 2)
 		return true;
-	return start_again(consumer);
+	return subscribe_again(consumer);
 }

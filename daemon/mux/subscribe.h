@@ -16,6 +16,12 @@
 bool subscribe_keep(struct consumer *consumer, const struct amqc_method *consume);
 void subscribe_forget(struct consumer *consumer);
 
+/* consume-ok came. */
+void subscribe_started(struct consumer *consumer);
+
+/* Sends basic.qos, if the lane needs it, and basic.consume once more. False: no memory. */
+bool subscribe_again(struct consumer *consumer);
+
 /* Puts the basic.qos that the consumer needs before its basic.consume into the lane's control. False: no
  * memory. */
 bool subscribe_qos(struct lane *lane, const struct consumer *consumer);

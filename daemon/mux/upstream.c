@@ -8,6 +8,8 @@
 #include "daemon/mux/flow.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/recovery.h"
+#include "daemon/mux/topology.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -78,6 +80,8 @@ static void refuse_waiting(struct upstream *upstream)
 
 	list_foreach_safe (channel, tmp, &upstream->waiting, lane_node)
 		channel_refuse_waiting(channel, &upstream->last_fault);
+	list_foreach_safe (channel, tmp, &upstream->recovery.channels_due, recovery_node)
+		channel_refuse_waiting(channel, &upstream->last_fault);
 }
 
 static void dial_later(struct upstream *upstream, bool refused)
@@ -98,6 +102,7 @@ static void dial_later(struct upstream *upstream, bool refused)
 
 static void lose_lanes(struct upstream *upstream)
 {
+	recovery_lost(upstream);
 	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
 		struct lane *lane = upstream->lanes[number];
 
@@ -138,11 +143,11 @@ static void on_opened(void *context)
 		conn_end(&upstream->conn, CONN_END_LOST, &fault);
 		return;
 	}
-	redial_succeeded(&upstream->redial);
 	upstream->epoch++;
 	log_notice("upstream \"%s\": connected to %s (%s), vhost \"%s\", epoch %llu", upstream->options.name,
 		   endpoint_of(upstream)->label, upstream->conn.handshake.broker,
 		   endpoint_of(upstream)->vhost, (unsigned long long)upstream->epoch);
+	recovery_begin(upstream);
 	set_state(upstream, UPSTREAM_UP);
 }
 
@@ -320,7 +325,9 @@ void upstream_turn(struct upstream *upstream)
 	if (upstream->window_freed)
 		flow_release(upstream);
 	upstream->window_freed = false;
-	serve_waiting(upstream);
+	recovery_turn(upstream);
+	if (recovery_is_over(upstream))
+		serve_waiting(upstream);
 	upstream_pump(upstream);
 }
 
@@ -420,6 +427,8 @@ int upstream_new(struct mux *mux, const struct upstream_options *options, const 
 	list_init(&upstream->idle);
 	list_init(&upstream->orphans);
 	upstream->queues = MAP_INIT;
+	topology_init(&upstream->topology);
+	recovery_init(upstream);
 	list_append(&mux->upstreams, &upstream->node);
 	*ret = upstream;
 	return 0;
@@ -446,6 +455,7 @@ void upstream_free(struct upstream *upstream)
 		channel_free(upstream->housekeeper);
 	}
 	queues_connection_lost(upstream);
+	topology_deinit(&upstream->topology);
 	map_deinit(&upstream->queues);
 	timerq_clear(&upstream->mux->timers, &upstream->timer);
 	conn_deinit(&upstream->conn);

@@ -118,6 +118,8 @@ struct chan *client_open(struct client *client, uint32_t number)
 	chan->life = life;
 	chan->id = (struct mux_channel_id){number, life->generation[number]};
 	chan->handouts_end = &chan->handouts;
+	chan->opened_epoch = world->epoch;
+	chan->opened_closes = world->lanes_closed;
 	chan->pure = true;
 	chan->next = life->chans;
 	life->chans = chan;
@@ -301,10 +303,27 @@ static bool is_wrong(const struct chan *chan, uint64_t first, uint64_t last)
 	if (first != last)
 		return false;
 	for (const struct handout *handout = chan->handouts; handout; handout = handout->next) {
+		bool stale = handout->stale || handout->epoch != chan->life->client->world->epoch;
+
+		/* Tags of a connection or lane that is gone mean nothing any more. */
+		if (stale && handout->tag >= first)
+			return false;
 		if (handout->tag == first)
 			return handout->decision != DECIDED_NOTHING;
 	}
 	return true;
+}
+
+/* A tag that the client was never given: mux may have had it on a connection or lane that is gone. */
+static bool may_be_stale(const struct chan *chan, uint64_t tag)
+{
+	const struct world *world = chan->life->client->world;
+
+	for (const struct handout *handout = chan->handouts; handout; handout = handout->next) {
+		if (handout->tag == tag)
+			return false;
+	}
+	return chan->opened_epoch != world->epoch || chan->opened_closes != world->lanes_closed;
 }
 
 /* What is decided counts from when mux has heard it; not if it is a mistake, or the channel has failed. */
@@ -314,7 +333,7 @@ void client_settle(struct client *client, struct chan *chan, enum settle_kind ki
 	struct world *world = client->world;
 	bool wrong = is_wrong(chan, first, last), failed = chan->failed;
 	/* Tags that mux keeps back for want of credit count for it, and the client does not know them. */
-	bool unclear = first != last && last > chan->last_tag;
+	bool unclear = (first != last && last > chan->last_tag) || may_be_stale(chan, first);
 	enum decision decision = kind == SETTLE_ACK	  ? DECIDED_ACK
 				 : kind == SETTLE_REQUEUE ? DECIDED_REQUEUE
 							  : DECIDED_DISCARD;

@@ -158,8 +158,9 @@ static void check_kind(struct world *world, const struct message *message, enum 
 			wrong = "confirmed means that the broker confirmed, and did not return";
 		break;
 	case OUTCOME_RETURNED:
-		/* Or its connection was lost after the return: it went to no queue for certain. */
-		if (!message->returned || (!message->wire_acked && world->wire.running))
+		/* Or its connection or lane was lost after the return: it went to no queue for certain. */
+		if (!message->returned ||
+		    (!message->wire_acked && world->wire.running && message->sent_epoch == world->epoch))
 			wrong = "returned means confirmed, and told before";
 		break;
 	case OUTCOME_NACKED:
@@ -275,6 +276,18 @@ static void on_credit(void *context, uint64_t messages, uint64_t bytes)
 	event->credit_bytes = bytes;
 }
 
+static void on_consumer_interrupted(void *context, struct mux_channel_id channel, uint32_t number,
+				    struct span text)
+{
+	struct life *life = context;
+	struct world *world = events_hear(life, "consumer interrupted");
+	struct chan *chan = events_chan(life, channel);
+
+	trace(world, "s%u hears that consumer %u is interrupted", life->serial, number);
+	if (chan && !events_consumer(chan, number))
+		violate(world, "an interruption names its consumer", "consumer %u", number);
+}
+
 static void on_upstream_changed(void *context)
 {
 	events_append(context);
@@ -301,6 +314,7 @@ const struct session_ops events_ops = {
     .outcome = on_outcome,
     .channel_ended = on_channel_ended,
     .consumer_cancelled = on_consumer_cancelled,
+    .consumer_interrupted = on_consumer_interrupted,
     .credit = on_credit,
     .upstream_changed = on_upstream_changed,
     .ended = on_ended,

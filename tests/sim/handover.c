@@ -84,6 +84,7 @@ static struct handout *hand_out(struct life *life, struct chan *chan, struct cop
 	handout->chan = chan;
 	handout->copy = copy;
 	handout->tag = tag;
+	handout->epoch = world->epoch;
 	copy->handout = handout;
 	copy->audited = copy->audited || world->auditing;
 	*chan->handouts_end = handout;

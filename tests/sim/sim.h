@@ -67,6 +67,8 @@ struct handout {
 	struct copy *copy;
 	uint64_t tag; /* 0: needs no ack */
 	enum decision decision;
+	uint64_t epoch;
+	bool stale; /* the broker closed its lane */
 	bool taken; /* the socket took it */
 	bool seen;  /* the client has read it */
 };
@@ -152,6 +154,7 @@ struct chan {
 	struct consumer_record *consumers;
 	struct call *last_declare;
 	uint64_t last_tag;
+	uint64_t opened_epoch, opened_closes; /* epoch and lanes_closed when it was opened */
 	uint64_t last_sent; /* number of the last publish seen on the wire, in sent_epoch */
 	uint64_t sent_epoch;
 	bool close_sent; /* the client asked to close it */
@@ -316,6 +319,7 @@ struct world {
 	struct mono calm_since; /* since when the upstream is up without faults */
 	uint64_t events;	/* counts what happens, for order */
 	uint64_t epoch;
+	uint64_t lanes_closed; /* by the broker */
 	struct arena_block *blocks;
 	struct mux *mux;
 	struct upstream *upstream;

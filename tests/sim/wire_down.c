@@ -10,8 +10,12 @@ static void lane_doubt(struct wire_lane *lane)
 	for (size_t i = 0; i < lane->delivered_count; i++) {
 		struct copy *copy = lane->delivered[i]->copy;
 
-		if (lane->delivered[i]->settled && copy->lane == lane && copy->lane_tag == i + 1)
+		if (copy->lane != lane || copy->lane_tag != i + 1)
+			continue;
+		if (lane->delivered[i]->settled)
 			copy->uncertain = true;
+		if (copy->handout)
+			copy->handout->stale = true;
 	}
 }
 
@@ -81,6 +85,19 @@ static void down_content(struct world *world, struct wire_lane *lane, const stru
 		violate(world, "the broker delivers what was asked for", "%s", amqc_method_name(method->id));
 }
 
+/* What it sent and the broker has not answered may be sent again, on another lane of the same connection. */
+static void lane_forgets_publishes(struct wire_lane *lane)
+{
+	for (size_t i = 0; i < lane->sent_count; i++) {
+		struct message *message = lane->sent[i];
+
+		if (message->wire_acked || message->wire_nacked)
+			continue;
+		message->sent_epoch = 0;
+		message->chan->sent_epoch = 0;
+	}
+}
+
 /* A message may be half-way through on it: its frames go on until mux has seen the close. */
 static void down_close(struct wire_lane *lane)
 {
@@ -89,6 +106,7 @@ static void down_close(struct wire_lane *lane)
 	lane_doubt(lane);
 	if (lane->closing)
 		return;
+	lane_forgets_publishes(lane);
 	wire_lane_reset(lane);
 	lane->open = true;
 	lane->closed_by_broker = true;
@@ -108,6 +126,7 @@ static void down_method(struct world *world, struct wire_lane *lane, const struc
 		      (int)method->channel_close.reply_text.len,
 		      (const char *)method->channel_close.reply_text.data);
 		down_close(lane);
+		world->lanes_closed++;
 		break;
 	case AMQC_CHANNEL_CLOSE_OK:
 		wire_lane_reset(lane);

@@ -226,9 +226,11 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 	message->wire_returned = message->returned;
 	message->wire_acked = false;
 	message->wire_nacked = false;
-	message->sent_epoch = world->epoch;
-	message->chan->last_sent = message->number;
-	message->chan->sent_epoch = world->epoch;
+	if (!lane->closed_by_broker) {
+		message->sent_epoch = world->epoch;
+		message->chan->last_sent = message->number;
+		message->chan->sent_epoch = world->epoch;
+	}
 	lane->sent = world_grow(world, lane->sent, lane->sent_count, &lane->sent_capacity);
 	lane->sent[lane->sent_count++] = message;
 	lane->body_of = message;

@@ -100,6 +100,12 @@ static void on_consumer_cancelled(void *context, struct mux_channel_id channel, 
 	note(world.told, "cancelled %u; ", consumer);
 }
 
+static void on_consumer_interrupted(void *context, struct mux_channel_id channel, uint32_t consumer,
+				    struct span text)
+{
+	note(world.told, "interrupted %u; ", consumer);
+}
+
 static void on_credit(void *context, uint64_t messages, uint64_t bytes)
 {
 	world.credit_messages = messages;
@@ -124,6 +130,7 @@ static const struct session_ops session_ops = {
     .outcome = on_outcome,
     .channel_ended = on_channel_ended,
     .consumer_cancelled = on_consumer_cancelled,
+    .consumer_interrupted = on_consumer_interrupted,
     .credit = on_credit,
     .upstream_changed = on_upstream_changed,
     .ended = on_ended,
