@@ -225,8 +225,7 @@ void channel_send(struct channel *channel)
 		return;
 	/* Who waits already comes first. */
 	if (conn_is_open(&upstream->conn) && upstream->recovery.phase == RECOVERY_NONE &&
-	    list_empty(&upstream->waiting) &&
-	    lane_lease(upstream, channel)) {
+	    list_empty(&upstream->waiting) && lane_lease(upstream, channel)) {
 		lane_ready(channel->lane);
 		return;
 	}

@@ -106,10 +106,11 @@ bool consumer_interrupt(struct consumer *consumer)
 	if (!consumer->started)
 		return true;
 	if (consumer->broker_no_ack)
-		session->ops->consumer_interrupted(session->context, consumer->channel->id, consumer->number,
-						   SPAN_LITERAL("the connection to the broker was lost: reply "
-								"addresses from before are void, calls without "
-								"an answer may be made again"));
+		session->ops->consumer_interrupted(
+		    session->context, consumer->channel->id, consumer->number,
+		    SPAN_LITERAL("the connection to the broker was lost: reply "
+				 "addresses from before are void, calls without "
+				 "an answer may be made again"));
 	consumer->started = false;
 	consumer->restoring = true;
 	consumer->channel->restoring++;
@@ -151,10 +152,9 @@ static void handed_over(struct channel *channel, uint64_t lane_tag, bool no_ack,
 {
 	delivery_set(channel, lane_tag, no_ack ? SLOT_TAKEN : SLOT_OUT);
 	if (no_ack)
-		taken_add(channel->session,
-			  &(struct taken){.position = handed->position,
-					  .channel = channel->id,
-					  .tag = delivery_client_tag(channel, lane_tag)});
+		taken_add(channel->session, &(struct taken){.position = handed->position,
+							    .channel = channel->id,
+							    .tag = delivery_client_tag(channel, lane_tag)});
 }
 
 /* False: the front cannot express the message, and wrote nothing. */

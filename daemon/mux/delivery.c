@@ -273,8 +273,7 @@ void delivery_reset(struct channel *channel)
 		delivery_set(channel, tag, SLOT_DONE);
 	free(d->ring);
 	/* A lane counts from 1; the client's tags go on where they were. */
-	*d = (struct deliveries){
-	    .first = 1, .next = 1, .offset = d->offset + d->next - 1, .stale = d->stale};
+	*d = (struct deliveries){.first = 1, .next = 1, .offset = d->offset + d->next - 1, .stale = d->stale};
 }
 
 void delivery_lost(struct channel *channel)

@@ -21,7 +21,8 @@ static inline uint64_t delivery_client_tag(const struct channel *channel, uint64
 	return lane_tag + channel->deliveries.offset;
 }
 
-/* The socket took an auto-ack message, by the client's tag: it counts as acked, if it is not of another lane. */
+/* The socket took an auto-ack message, by the client's tag: it counts as acked, if it is not of another lane.
+ */
 void delivery_taken(struct channel *channel, uint64_t tag);
 
 /*

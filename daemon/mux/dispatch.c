@@ -52,7 +52,8 @@ static void on_cancel(struct lane *lane, const struct amqc_basic_cancel *cancel)
 		    SPAN_LITERAL("the broker cancelled the consumer: its queue "
 				 "was deleted, or has no leader"));
 	if (consumer->queue)
-		topology_queue_gone(lane->upstream, span_make(consumer->queue->name, consumer->queue->name_len));
+		topology_queue_gone(lane->upstream,
+				    span_make(consumer->queue->name, consumer->queue->name_len));
 	consumer_stop(consumer);
 	consumer_free(consumer);
 }

@@ -42,7 +42,6 @@ static void arm(struct upstream *upstream, struct mono when)
 		log_error("no memory for the timer of a recovery");
 }
 
-
 /* ------------------------------------------------------------------ parking */
 
 static bool patience_is_over(const struct upstream *upstream)
@@ -195,6 +194,7 @@ void recovery_made(struct lane *lane, struct request *request)
 	if (thing->kind != THING_QUEUE || thing->about->presence == PRESENT)
 		return;
 	topology_set_presence(thing->about, PRESENT);
+	list_splice(&lane->upstream->recovery.channels_due, &lane->upstream->recovery.channels_parked);
 	flow_release(lane->upstream);
 }
 
@@ -202,8 +202,7 @@ static void fail_holder(struct holder *holder, const struct fault *fault)
 {
 	struct channel *channel = session_channel(holder->session, holder->channel.number);
 
-	if (channel && channel->id.generation == holder->channel.generation &&
-	    channel->state == CHANNEL_OPEN)
+	if (channel && channel->id.generation == holder->channel.generation && channel->state == CHANNEL_OPEN)
 		channel_fail(channel, fault);
 }
 
@@ -457,8 +456,8 @@ void recovery_begin(struct upstream *upstream)
 	recovery->made = 0;
 	recovery->subscribed = 0;
 	recovery->began = upstream->mux->now;
-	recovery->give_up = mono_add_usec(upstream->mux->now,
-					  patience > PATIENCE_MIN_USEC ? patience : PATIENCE_MIN_USEC);
+	recovery->give_up =
+	    mono_add_usec(upstream->mux->now, patience > PATIENCE_MIN_USEC ? patience : PATIENCE_MIN_USEC);
 	for (size_t kind = 0; kind < THING_KINDS; kind++) {
 		struct thing *thing;
 

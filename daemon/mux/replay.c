@@ -84,8 +84,8 @@ static void take_back_requests(struct lane *lane, uint64_t tag, const struct fau
 {
 	struct request *request, *before;
 
-	for (request = list_last(&lane->awaiting, struct request, op.node);
-	     request && request->before > tag; request = before) {
+	for (request = list_last(&lane->awaiting, struct request, op.node); request && request->before > tag;
+	     request = before) {
 		before = request->op.node.prev == &lane->awaiting
 			     ? NULL
 			     : container_of(request->op.node.prev, struct request, op.node);

@@ -129,32 +129,32 @@ struct holder {
 };
 
 struct topology {
-	struct map things;	   /* by frame */
-	struct map entities[2];	   /* by name, of each kind */
+	struct map things;		/* by frame */
+	struct map entities[2];		/* by name, of each kind */
 	struct list kinds[THING_KINDS]; /* struct thing, owned, in the order they were first made */
 };
 
 enum recovery_phase {
-	RECOVERY_NONE,	    /* everybody goes on */
-	RECOVERY_TOPOLOGY,  /* things are made again; nothing else goes out */
-	RECOVERY_CONSUMERS  /* channels with consumers get their lanes and subscribe again */
+	RECOVERY_NONE,	   /* everybody goes on */
+	RECOVERY_TOPOLOGY, /* things are made again; nothing else goes out */
+	RECOVERY_CONSUMERS /* channels with consumers get their lanes and subscribe again */
 };
 
 /* What is brought back on this connection, or waits to be. */
 struct recovery {
 	enum recovery_phase phase;
-	struct list due;    /* struct thing to be made again, in order */
-	struct list asked;  /* struct thing under way */
-	struct list parked; /* struct thing that was refused for now, or depends on such a one */
+	struct list due;	     /* struct thing to be made again, in order */
+	struct list asked;	     /* struct thing under way */
+	struct list parked;	     /* struct thing that was refused for now, or depends on such a one */
 	struct list channels_due;    /* struct channel whose consumers are to be subscribed again */
 	struct list channels_asked;  /* under way */
 	struct list channels_parked; /* refused for now */
 	struct channel *maker;	     /* makes the things; NULL: none is open */
 	uint32_t asked_count;
-	uint32_t absent;	     /* struct entity that is not PRESENT */
-	struct timer timer;	     /* next try of what is parked, or the end of a phase that hangs */
-	struct mono give_up;	     /* what is refused from then on is refused for good */
-	uint32_t made, subscribed;   /* for the log */
+	uint32_t absent;	   /* struct entity that is not PRESENT */
+	struct timer timer;	   /* next try of what is parked, or the end of a phase that hangs */
+	struct mono give_up;	   /* what is refused from then on is refused for good */
+	uint32_t made, subscribed; /* for the log */
 	struct mono began;
 };
 

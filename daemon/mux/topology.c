@@ -51,8 +51,8 @@ static struct entity *entity_get(struct upstream *upstream, enum entity_kind kin
 		memcpy(entity->name, name.data, name.len);
 	list_init(&entity->about);
 	list_init(&entity->sourced);
-	if (map_add(&topology->entities[kind], &entity->map_node,
-		    span_make(entity->name, entity->name_len)) < 0) {
+	if (map_add(&topology->entities[kind], &entity->map_node, span_make(entity->name, entity->name_len)) <
+	    0) {
 		free(entity);
 		return NULL;
 	}
@@ -251,8 +251,8 @@ static void note(struct upstream *upstream, struct session *session, struct mux_
 		 const struct outline *outline, struct span frame)
 {
 	struct map_node *node = map_find(&upstream->topology.things, frame);
-	struct thing *thing = node ? container_of(node, struct thing, map_node)
-				   : thing_new(upstream, outline, frame);
+	struct thing *thing =
+	    node ? container_of(node, struct thing, map_node) : thing_new(upstream, outline, frame);
 
 	if (thing && hold(thing, session, channel))
 		return;

@@ -442,10 +442,13 @@ void upstream_start(struct upstream *upstream)
 void upstream_free(struct upstream *upstream)
 {
 	struct fault fault = fault_make(AMQC_CONNECTION_FORCED, "muxd ends");
+	struct channel *maker = upstream->recovery.maker;
 	struct channel *channel, *tmp;
 
 	conn_reset(&upstream->conn); /* so that nothing looks for another lane */
 	lose_lanes(upstream);
+	if (maker)
+		channel_free(maker);
 	list_foreach_safe (channel, tmp, &upstream->orphans, node) {
 		channel_fail_without_lane(channel, &fault);
 		channel_free(channel);

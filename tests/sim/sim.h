@@ -155,7 +155,7 @@ struct chan {
 	struct call *last_declare;
 	uint64_t last_tag;
 	uint64_t opened_epoch, opened_closes; /* epoch and lanes_closed when it was opened */
-	uint64_t last_sent; /* number of the last publish seen on the wire, in sent_epoch */
+	uint64_t last_sent;		      /* number of the last publish seen on the wire, in sent_epoch */
 	uint64_t sent_epoch;
 	bool close_sent; /* the client asked to close it */
 	bool close_done;

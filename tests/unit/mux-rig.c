@@ -273,8 +273,8 @@ void rig_connect(struct rig *rig, uint16_t channel_max, uint32_t frame_max)
 	rig_say(rig, 0, &start);
 	rig_turn(rig);
 	rig_expect(rig, AMQC_CONNECTION_START_OK, &frame);
-	tune.connection_tune =
-	    (struct amqc_connection_tune){.channel_max = channel_max, .frame_max = frame_max};
+	tune.connection_tune = (struct amqc_connection_tune){
+	    .channel_max = channel_max, .frame_max = frame_max, .heartbeat = rig->heartbeat_sec};
 	rig_say(rig, 0, &tune);
 	rig_turn(rig);
 	rig_expect(rig, AMQC_CONNECTION_TUNE_OK, &frame);
@@ -460,6 +460,11 @@ static void answer(struct rig *rig, const struct rig_frame *frame)
 
 void rig_serve(struct rig *rig)
 {
+	rig_serve_but(rig, NULL);
+}
+
+void rig_serve_but(struct rig *rig, bool (*handled)(const struct rig_frame *frame))
+{
 	bool any = true;
 
 	while (any) {
@@ -469,6 +474,8 @@ void rig_serve(struct rig *rig)
 		rig_turn(rig);
 		while (rig_next(rig, &frame)) {
 			any = true;
+			if (handled && handled(&frame))
+				continue;
 			if (frame.type == AMQC_FRAME_METHOD && frame.method.id != AMQC_BASIC_PUBLISH)
 				answer(rig, &frame);
 			else if (frame.type == AMQC_FRAME_METHOD)

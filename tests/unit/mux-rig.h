@@ -60,6 +60,7 @@ struct rig {
 	struct mono now;
 	struct mux_options options;
 	struct upstream_options upstream_options;
+	uint16_t heartbeat_sec; /* that the broker wants; 0: none */
 	unsigned int dials, hang_ups, changes;
 	size_t dialled;		 /* the endpoint asked for last */
 	struct buf sent;	 /* by mux, not looked at yet */
@@ -111,6 +112,8 @@ void rig_close_lane(struct rig *rig, uint16_t lane, uint16_t code, const char *t
 uint16_t rig_open_lane(struct rig *rig);
 /* Answers all requests that were sent as if they had succeeded, publishes with acks, until nothing comes. */
 void rig_serve(struct rig *rig);
+/* The same but for frames that the function says it has handled itself. */
+void rig_serve_but(struct rig *rig, bool (*handled)(const struct rig_frame *frame));
 void rig_lose(struct rig *rig);
 
 struct rig_session *rig_session(struct rig *rig);

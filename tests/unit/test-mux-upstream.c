@@ -122,7 +122,7 @@ START_TEST(upstream__failed_refuses_requests_at_once_and_publishes_wait)
 }
 END_TEST
 
-START_TEST(upstream__a_lost_connection_fails_what_the_broker_had_and_keeps_what_it_had_not)
+START_TEST(upstream__a_lost_connection_ends_nothing_that_can_be_asked_for_again)
 {
 	struct rig_session *session;
 	const struct rig_event *event;
@@ -139,25 +139,18 @@ START_TEST(upstream__a_lost_connection_fails_what_the_broker_had_and_keeps_what_
 	rig_declare(session, 3, "not sent", false);
 	rig_lose(&rig);
 	rig_turn(&rig);
-	/* The consumer's channel, and the one with a request at the broker. */
-	event = rig_event_of(session, RIG_CHANNEL_ENDED);
-	ck_assert_uint_eq(event->channel.number, 1);
-	ck_assert_uint_eq(event->code, AMQC_CONNECTION_FORCED);
-	ck_assert(event->retryable);
-	/* Lanes end in the order of their numbers. */
-	event = rig_event(session);
-	ck_assert_uint_eq(event->channel.number, 2);
-	ck_assert_int_eq(event->kind, RIG_REFUSED);
-	ck_assert_uint_eq(rig_event_of(session, RIG_CHANNEL_ENDED)->channel.number, 2);
 	rig_expect_no_event(session);
 	rig_pass(&rig, 30 * USEC_PER_SEC - 1);
 	rig_connect(&rig, 10, 131072);
 	ck_assert_uint_eq(info().epoch, 2);
 	ck_assert_uint_eq(info().reconnects, 1);
 	rig_serve(&rig);
-	event = rig_event_of(session, RIG_REPLY);
-	ck_assert_int_eq(event->reply, AMQC_QUEUE_DECLARE_OK);
-	ck_assert_uint_eq(event->channel.number, 3);
+	/* Who waited comes in the order of lanes, behind who was waiting already. */
+	for (uint32_t number = 3; number >= 2; number--) {
+		event = rig_event_of(session, RIG_REPLY);
+		ck_assert_int_eq(event->reply, AMQC_QUEUE_DECLARE_OK);
+		ck_assert_uint_eq(event->channel.number, number);
+	}
 	rig_free(&rig);
 }
 END_TEST
@@ -298,8 +291,7 @@ int main(void)
 	tcase_add_test(tcase, upstream__goes_round_its_endpoints_and_pauses_behind_a_round);
 	tcase_add_test(tcase, upstream__connect_timeout_covers_dial_and_handshake);
 	tcase_add_test(tcase, upstream__failed_refuses_requests_at_once_and_publishes_wait);
-	tcase_add_test(tcase,
-		       upstream__a_lost_connection_fails_what_the_broker_had_and_keeps_what_it_had_not);
+	tcase_add_test(tcase, upstream__a_lost_connection_ends_nothing_that_can_be_asked_for_again);
 	tcase_add_test(tcase, upstream__a_close_by_the_broker_is_answered_and_retried);
 	tcase_add_test(tcase, upstream__closes_in_order);
 	tcase_add_test(tcase, upstream__closes_at_the_deadline_whatever_the_broker_does);
