@@ -211,6 +211,27 @@ void channel_refuse_waiting(struct channel *channel, const struct fault *fault)
 	}
 }
 
+bool channel_lease(struct channel *channel)
+{
+	if (!lane_lease(channel->upstream, channel))
+		return false;
+	delivery_begin(channel);
+	return true;
+}
+
+void channel_give_up_lane(struct channel *channel)
+{
+	struct lane *lane = channel->lane;
+	bool settled = channel->deliveries.open == 0;
+
+	lane->delivered = channel->deliveries.next - 1;
+	delivery_reset(channel);
+	if (settled)
+		lane_hand_back(lane);
+	else
+		lane_close(lane);
+}
+
 void channel_send(struct channel *channel)
 {
 	struct upstream *upstream = channel->upstream;
@@ -225,7 +246,7 @@ void channel_send(struct channel *channel)
 		return;
 	/* Who waits already comes first. */
 	if (conn_is_open(&upstream->conn) && upstream->recovery.phase == RECOVERY_NONE &&
-	    list_empty(&upstream->waiting) && lane_lease(upstream, channel)) {
+	    list_empty(&upstream->waiting) && channel_lease(channel)) {
 		lane_ready(channel->lane);
 		return;
 	}
@@ -503,7 +524,7 @@ void channel_turn(struct channel *channel)
 			return;
 		free_consumers(channel);
 		if (channel->lane)
-			lane_close(channel->lane);
+			channel_give_up_lane(channel);
 		channel_free(channel);
 	} else if (channel->state == CHANNEL_FAILED) {
 		if (!channel->session)

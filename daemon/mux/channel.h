@@ -34,6 +34,12 @@ void channel_flush_unhurried(struct timer *timer, struct mono now);
 /* It has something to send: leases a lane, or waits for one, and has it written in turn. */
 void channel_send(struct channel *channel);
 
+/* Leases a lane, if it has none and there is one. */
+bool channel_lease(struct channel *channel);
+
+/* It would not miss its lane: hands it back. What was delivered and is not settled goes back to its queue. */
+void channel_give_up_lane(struct channel *channel);
+
 /* Ends an open channel by an error, answers all it had, and closes its lane. */
 void channel_fail(struct channel *channel, const struct fault *fault);
 

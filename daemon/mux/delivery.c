@@ -187,20 +187,27 @@ static void settle_nack(struct channel *channel, uint64_t from, uint64_t to, boo
 	deliveries_advance(d);
 }
 
+/* 0: it is from before this lease. */
+static uint64_t lane_tag_of(const struct deliveries *d, uint64_t client_tag)
+{
+	return client_tag > d->client_base ? client_tag - d->client_base + d->lane_base : 0;
+}
+
 void delivery_taken(struct channel *channel, uint64_t tag)
 {
-	const struct deliveries *d = &channel->deliveries;
+	uint64_t lane_tag = lane_tag_of(&channel->deliveries, tag);
 
-	if (tag > d->offset && has_slot(d, tag - d->offset) && slot_get(d, tag - d->offset) == SLOT_TAKEN)
-		delivery_set(channel, tag - d->offset, SLOT_ACKED);
+	if (has_slot(&channel->deliveries, lane_tag) &&
+	    slot_get(&channel->deliveries, lane_tag) == SLOT_TAKEN)
+		delivery_set(channel, lane_tag, SLOT_ACKED);
 }
 
 bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t first, uint64_t last,
 		     struct fault *ret_fault)
 {
 	struct deliveries *d = &channel->deliveries;
-	uint64_t from = first > d->offset ? first - d->offset : 0;
-	uint64_t to = last > d->offset ? last - d->offset : 0;
+	uint64_t from = lane_tag_of(d, first);
+	uint64_t to = lane_tag_of(d, last);
 
 	if (last != 0 && first <= last && last <= d->stale)
 		return true;
@@ -265,6 +272,15 @@ void delivery_take_all(struct channel *channel)
 	}
 }
 
+void delivery_begin(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	d->lane_base = channel->lane->delivered;
+	d->first = d->lane_base + 1;
+	d->next = d->first;
+}
+
 void delivery_reset(struct channel *channel)
 {
 	struct deliveries *d = &channel->deliveries;
@@ -272,12 +288,15 @@ void delivery_reset(struct channel *channel)
 	for (uint64_t tag = d->first; tag != d->next; tag++)
 		delivery_set(channel, tag, SLOT_DONE);
 	free(d->ring);
-	/* A lane counts from 1; the client's tags go on where they were. */
-	*d = (struct deliveries){.first = 1, .next = 1, .offset = d->offset + d->next - 1, .stale = d->stale};
+	/* The client's tags go on where they were. */
+	*d = (struct deliveries){.first = 1,
+				 .next = 1,
+				 .client_base = d->client_base + d->next - 1 - d->lane_base,
+				 .stale = d->stale};
 }
 
 void delivery_lost(struct channel *channel)
 {
 	delivery_reset(channel);
-	channel->deliveries.stale = channel->deliveries.offset;
+	channel->deliveries.stale = channel->deliveries.client_base;
 }

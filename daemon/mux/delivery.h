@@ -1,7 +1,8 @@
 /*
  * What was delivered on a channel's lane and is not settled, and how the
- * broker is told. A client's delivery tag is the lane's plus an offset, so that
- * tags rise through the leases of one channel.
+ * broker is told. The broker counts the deliveries of a lane through all its
+ * leases, a client those of its channel through all its lanes: so each lease
+ * begins with the last tag of both.
  *
  * Acks are collected and sent at the end of the turn: one basic.ack with
  * multiple for what is settled from the oldest on, single ones for the rest.
@@ -18,7 +19,7 @@ void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state st
 
 static inline uint64_t delivery_client_tag(const struct channel *channel, uint64_t lane_tag)
 {
-	return lane_tag + channel->deliveries.offset;
+	return lane_tag - channel->deliveries.lane_base + channel->deliveries.client_base;
 }
 
 /* The socket took an auto-ack message, by the client's tag: it counts as acked, if it is not of another lane.
@@ -51,6 +52,9 @@ bool delivery_may_wait(const struct channel *channel);
 
 /* Tells the broker what was acked. */
 void delivery_flush(struct channel *channel);
+
+/* The channel has leased its lane, and nothing was delivered yet. */
+void delivery_begin(struct channel *channel);
 
 /* The lane is gone: nothing of it can be settled any more. */
 void delivery_reset(struct channel *channel);

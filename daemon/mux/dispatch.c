@@ -29,6 +29,9 @@ static void on_close(struct lane *lane, const struct amqc_channel_close *close)
 
 	if (lane->channel && !recovery_refused(lane->channel, &fault))
 		channel_fail_without_lane(lane->channel, &fault);
+	else
+		log_info("upstream \"%s\": an error that came late, on channel %u, which nobody has: %s",
+			 lane->upstream->options.name, lane->number, fault.text);
 	lane_closed_by_broker(lane);
 }
 
@@ -110,6 +113,7 @@ static struct request *take_awaiting(struct lane *lane, const struct amqc_method
 static void on_reply(struct lane *lane, const struct amqc_method *reply)
 {
 	struct request *request = take_awaiting(lane, reply);
+	bool is_barrier = request && request == lane->barrier;
 
 	if (!request)
 		return;
@@ -125,6 +129,8 @@ static void on_reply(struct lane *lane, const struct amqc_method *reply)
 		on_cancel_ok(request);
 	request_answer(request, reply);
 	request_drop(request);
+	if (is_barrier)
+		lane_barrier_passed(lane);
 }
 
 static void on_got(struct lane *lane)
@@ -179,6 +185,8 @@ static void on_content(struct lane *lane, enum assemble_result result)
 		on_got(lane);
 	else if (lane->in.method.id == AMQC_BASIC_RETURN)
 		on_returned(lane);
+	else if (lane->in.method.id == AMQC_BASIC_DELIVER)
+		lane_retire(lane); /* nobody consumes there: with it the message goes back */
 	assemble_done(&lane->in);
 }
 

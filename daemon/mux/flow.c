@@ -130,6 +130,8 @@ static bool send_request(struct lane *lane, struct request *request)
 		request->session->gets++;
 		request->counted_get = true;
 	}
+	if (request->method == AMQC_BASIC_CONSUME)
+		lane->consumed = true;
 	append_numbered(lane, request->frame, request->frame_len, request->frame_len);
 	request->before = lane->confirms.next;
 	list_unlink(&request->op.node);

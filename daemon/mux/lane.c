@@ -8,6 +8,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* So many times what is warmed ahead is kept of what comes back: a burst returns all at once. */
+#define WARM_KEPT_FACTOR 2u
+
 int lanes_begin(struct upstream *upstream, uint16_t channel_max)
 {
 	upstream->lanes = calloc((size_t)channel_max + 1, sizeof(struct lane *));
@@ -35,6 +38,17 @@ static void lane_free(struct lane *lane)
 	free(lane);
 }
 
+/* It will not be leased from here on: it is neither warm nor fenced. */
+static void stop_resting(struct lane *lane)
+{
+	if (lane->state == LANE_FENCED)
+		lane->upstream->lanes_fenced--;
+	else if (lane->state == LANE_OPEN && !lane->channel)
+		lane->upstream->lanes_warm--;
+	list_unlink(&lane->node);
+	lane->state = LANE_CLOSING;
+}
+
 void lanes_end(struct upstream *upstream)
 {
 	if (!upstream->lanes)
@@ -45,8 +59,7 @@ void lanes_end(struct upstream *upstream)
 		if (!lane)
 			continue;
 		assert(!lane->channel);
-		if (lane->state == LANE_OPEN)
-			upstream->lanes_warm--;
+		stop_resting(lane);
 		lane_free(lane);
 	}
 	free(upstream->lanes);
@@ -117,18 +130,6 @@ bool lane_lease(struct upstream *upstream, struct channel *channel)
 	return true;
 }
 
-void lanes_warm_up(struct upstream *upstream)
-{
-	while (upstream->lanes_warm < upstream->options.warm_lanes) {
-		struct lane *lane = lane_new(upstream);
-
-		if (!lane)
-			return;
-		list_append(&upstream->warm, &lane->node);
-		upstream->lanes_warm++;
-	}
-}
-
 /* The one place where a lease ends. */
 void lane_detach(struct lane *lane)
 {
@@ -140,14 +141,98 @@ void lane_detach(struct lane *lane)
 	lane->state = LANE_CLOSING;
 }
 
-void lane_close(struct lane *lane)
+static void send_close(struct lane *lane)
 {
 	struct amqc_method close = {.id = AMQC_CHANNEL_CLOSE};
 
-	lane_detach(lane);
 	close.channel_close.reply_code = 200;
 	close.channel_close.reply_text = SPAN_LITERAL("done");
 	lane_control(lane, &close);
+}
+
+void lane_close(struct lane *lane)
+{
+	lane_detach(lane);
+	send_close(lane);
+}
+
+void lane_retire(struct lane *lane)
+{
+	assert(!lane->channel && lane->state != LANE_CLOSING);
+	stop_resting(lane);
+	send_close(lane);
+}
+
+/* Nothing that happened on it can be felt by its next lessee, once the broker has answered what was sent. */
+static bool is_as_good_as_new(const struct lane *lane)
+{
+	const struct request *request;
+
+	list_foreach (request, &lane->awaiting, op.node) {
+		if (request->method != AMQC_CHANNEL_OPEN && request->method != AMQC_CONFIRM_SELECT)
+			return false;
+	}
+	return !lane->consumed && lane->confirms.first == lane->confirms.next && !lane->sending &&
+	       lane->in.state == ASSEMBLE_IDLE;
+}
+
+static uint32_t warm_most(const struct upstream *upstream)
+{
+	return WARM_KEPT_FACTOR * upstream->options.warm_lanes;
+}
+
+/* Somebody waits for it, or not too many are kept. */
+static bool is_wanted(const struct upstream *upstream)
+{
+	return !list_empty(&upstream->waiting) ||
+	       upstream->lanes_warm + upstream->lanes_fenced < warm_most(upstream);
+}
+
+void lane_hand_back(struct lane *lane)
+{
+	struct upstream *upstream = lane->upstream;
+
+	if (!is_as_good_as_new(lane) || !is_wanted(upstream) || !conn_is_open(&upstream->conn)) {
+		lane_close(lane);
+		return;
+	}
+	/* Select again changes nothing, and is answered in its turn (RabbitMQ, rabbit_channel). */
+	lane->barrier = request_send_own(lane, &(struct amqc_method){.id = AMQC_CONFIRM_SELECT});
+	if (!lane->barrier) {
+		lane_close(lane);
+		return;
+	}
+	lane_detach(lane);
+	lane->state = LANE_FENCED;
+	lane->served = false;
+	upstream->lanes_fenced++;
+	confirms_rest(lane);
+	lane_ready(lane);
+}
+
+void lane_barrier_passed(struct lane *lane)
+{
+	struct upstream *upstream = lane->upstream;
+
+	lane->barrier = NULL;
+	upstream->lanes_fenced--;
+	upstream->lanes_warm++;
+	lane->state = LANE_OPEN;
+	list_append(&upstream->warm, &lane->node);
+}
+
+void lanes_keep_warm(struct upstream *upstream)
+{
+	while (upstream->lanes_warm > warm_most(upstream))
+		lane_retire(list_first(&upstream->warm, struct lane, node));
+	while (upstream->lanes_warm < upstream->options.warm_lanes) {
+		struct lane *lane = lane_new(upstream);
+
+		if (!lane)
+			return;
+		list_append(&upstream->warm, &lane->node);
+		upstream->lanes_warm++;
+	}
 }
 
 void lane_closed_by_broker(struct lane *lane)
@@ -157,10 +242,8 @@ void lane_closed_by_broker(struct lane *lane)
 
 	if (lane->channel)
 		lane_detach(lane);
-	else if (lane->state == LANE_OPEN)
-		lane->upstream->lanes_warm--;
-	list_unlink(&lane->node);
-	lane->state = LANE_CLOSING;
+	else
+		stop_resting(lane);
 	lane->close_ok_due = !ours_sent;
 	/* What was about to be sent is of no use to a closed channel, and must not come behind close-ok. */
 	buf_truncate(&lane->control, 0);

@@ -1,8 +1,11 @@
 /*
  * Lanes: the channel numbers of one connection. A lane is opened ahead (warm)
- * or when it is needed, in confirm mode, and leased by one channel. It is
- * closed when its channel leaves, and its number is free again only after
- * channel.close-ok, in either direction.
+ * or when it is needed, in confirm mode, and leased by one channel. When that
+ * leaves, the lane goes to the next one behind a barrier, or is closed; its
+ * number is free again only after channel.close-ok, in either direction.
+ *
+ *	warm -> leased -> fenced -> warm	handed back: no consumers were on it
+ *	        leased -> closing -> free	failed, or no longer as good as new
  */
 #pragma once
 
@@ -20,11 +23,15 @@ static inline struct lane *lane_find(const struct upstream *upstream, uint16_t n
 	return upstream->lanes && number <= upstream->lane_max ? upstream->lanes[number] : NULL;
 }
 
-/* Leases a lane to a channel that has none: a warm one, or one newly opened. False: no number is free. */
+/*
+ * Leases a lane to a channel that has none: a warm one, or one newly opened.
+ * False: no number is free. For channel.c, which counts deliveries from there.
+ */
 bool lane_lease(struct upstream *upstream, struct channel *channel);
 
-/* Opens lanes until enough are warm, as numbers allow. */
-void lanes_warm_up(struct upstream *upstream);
+/* When nobody waits: opens lanes until enough are warm, as numbers allow; closes what came back beyond that.
+ */
+void lanes_keep_warm(struct upstream *upstream);
 
 /* Ends the lease and no more: for a lane whose connection is gone. */
 void lane_detach(struct lane *lane);
@@ -34,6 +41,21 @@ void lane_detach(struct lane *lane);
  * lane still holds of requests and publishes must have been answered.
  */
 void lane_close(struct lane *lane);
+
+/*
+ * Ends the lease of a channel that has nothing at the broker any more. A lane
+ * that is as good as new becomes warm again behind a barrier, a request
+ * without effect: when it is answered, nothing the broker still had to say
+ * about the last lessee, an error, a return, can come any more. Until then it
+ * is nobody's. Other lanes, and those beyond what is kept warm, are closed.
+ */
+void lane_hand_back(struct lane *lane);
+
+/* The answer to its barrier came. */
+void lane_barrier_passed(struct lane *lane);
+
+/* Closes a lane that nobody leases. */
+void lane_retire(struct lane *lane);
 
 /* The broker closed the lane: close-ok goes out, and the lease has ended. */
 void lane_closed_by_broker(struct lane *lane);

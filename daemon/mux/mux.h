@@ -155,7 +155,7 @@ struct upstream_info {
 	uint64_t reconnects;
 	const char *last_error; /* "" if none */
 	uint32_t lanes_max;
-	uint32_t lanes_open; /* all that are not free: opening, warm, leased, closing */
+	uint32_t lanes_open; /* all that are not free: opening, warm, leased, handed back, closing */
 	uint32_t lanes_leased;
 	uint32_t lanes_warm;
 	uint64_t unconfirmed;

@@ -353,6 +353,18 @@ struct publish *confirms_find_returned(struct lane *lane)
 	return oldest;
 }
 
+void confirms_rest(struct lane *lane)
+{
+	struct confirms *confirms = &lane->confirms;
+
+	assert(confirms->first == confirms->next);
+	if (confirms->mask < CONFIRMS_MIN)
+		return;
+	free(confirms->ring);
+	confirms->ring = NULL;
+	confirms->mask = 0;
+}
+
 void confirms_deinit(struct lane *lane)
 {
 	struct confirms *confirms = &lane->confirms;

@@ -63,6 +63,9 @@ void confirms_end(struct lane *lane, const struct fault *fault);
 struct publish *confirms_find_returned(struct lane *lane);
 
 /* Frees the ring and what is left in it, all settled. */
+/* The lane rests, with nothing unconfirmed: gives a large ring back. Tags go on where they are. */
+void confirms_rest(struct lane *lane);
+
 void confirms_deinit(struct lane *lane);
 
 /* The parts of a publish. */

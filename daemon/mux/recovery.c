@@ -118,7 +118,7 @@ static struct channel *maker_of(struct upstream *upstream)
 		return recovery->maker;
 	if (!recovery->maker)
 		recovery->maker = channel_new_own(upstream);
-	return recovery->maker && lane_lease(upstream, recovery->maker) ? recovery->maker : NULL;
+	return recovery->maker && channel_lease(recovery->maker) ? recovery->maker : NULL;
 }
 
 /* False: not now, for memory or lanes. */
@@ -328,7 +328,7 @@ static void subscribe_channel(struct channel *channel)
 		channel_is_back(channel);
 		return;
 	}
-	if (waits_for_queue(channel) || (!channel->lane && !lane_lease(upstream, channel))) {
+	if (waits_for_queue(channel) || (!channel->lane && !channel_lease(channel))) {
 		if (!patience_is_over(upstream)) {
 			park_channel(channel);
 			return;

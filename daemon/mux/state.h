@@ -179,7 +179,7 @@ struct upstream {
 	struct lane **lanes; /* by number, lane_max + 1 of them; NULL: free */
 	uint16_t lane_max;
 	uint16_t lane_last; /* where the search for a free number goes on */
-	uint32_t lanes_open, lanes_leased, lanes_warm;
+	uint32_t lanes_open, lanes_leased, lanes_warm, lanes_fenced;
 	struct list warm;    /* struct lane that nobody leases */
 	struct list ready;   /* struct lane with something to send, in turn */
 	struct list held;    /* struct lane whose next publish must wait (window, blocked) */
@@ -199,6 +199,7 @@ struct upstream {
 
 enum lane_state {
 	LANE_OPEN,   /* channel.open was sent: may be used, whether or not answered */
+	LANE_FENCED, /* handed back: nobody's until the broker has answered the barrier */
 	LANE_CLOSING /* channel.close was sent; the number is free at close-ok */
 };
 
@@ -211,15 +212,18 @@ struct confirms {
 
 struct lane {
 	struct upstream *upstream;
-	struct channel *channel; /* the lessee; NULL: warm or closing */
+	struct channel *channel; /* the lessee; NULL: warm, fenced or closing */
 	struct list node;	 /* in warm or idle */
 	struct list send_node;	 /* in ready or held */
 	bool is_ready;		 /* which of the two */
 	enum lane_state state;
 	uint16_t number;
-	uint16_t prefetch; /* last basic.qos sent */
-	bool close_ok_due; /* the number is free when control has been sent */
-	bool served;	   /* it sent a publish since held lanes were released: others come first */
+	uint16_t prefetch;	 /* last basic.qos sent */
+	bool consumed;		 /* a basic.consume was sent: it is closed behind its lessee */
+	uint64_t delivered;	 /* delivery tags the broker has used up on it, when nobody leases it */
+	struct request *barrier; /* in awaiting, while it is fenced */
+	bool close_ok_due;	 /* the number is free when control has been sent */
+	bool served;		 /* it sent a publish since held lanes were released: others come first */
 	struct publish
 	    *sending;	      /* its body is under way: nothing else may be sent on this number meanwhile */
 	struct list awaiting; /* struct request sent, in order */
@@ -302,7 +306,8 @@ struct deliveries {
 	uint8_t *ring; /* owned; enum slot_state */
 	size_t mask;
 	uint64_t first, next; /* lane tags; as in struct confirms */
-	uint64_t offset;      /* the client's tag minus the lane's */
+	uint64_t lane_base;   /* the lane's last tag before this lease */
+	uint64_t client_base; /* the client's last tag before it */
 	uint64_t stale;	      /* the client's tags up to this are of connections that are gone */
 	uint64_t open;	      /* slots that are not DONE: they pin the lane */
 	uint64_t acked;	      /* slots that are ACKED */

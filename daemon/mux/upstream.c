@@ -277,8 +277,8 @@ static void upstream_timer_fired(struct timer *timer, struct mono now)
 
 /* ------------------------------------------------------------------ a turn */
 
-/* Numbers that will be free soon: being closed. */
-static uint32_t lanes_closing(const struct upstream *upstream)
+/* Lanes that will be free soon: being closed, or fenced. */
+static uint32_t lanes_coming(const struct upstream *upstream)
 {
 	return upstream->lanes_open - upstream->lanes_leased - upstream->lanes_warm;
 }
@@ -286,7 +286,7 @@ static uint32_t lanes_closing(const struct upstream *upstream)
 /* All numbers are in use: channels that would not miss theirs give them up, one for each that waits. */
 static void reclaim_idle(struct upstream *upstream)
 {
-	uint32_t needed = 0, coming = lanes_closing(upstream);
+	uint32_t needed = 0, coming = lanes_coming(upstream);
 	struct channel *channel;
 
 	list_foreach (channel, &upstream->waiting, lane_node) {
@@ -297,8 +297,7 @@ static void reclaim_idle(struct upstream *upstream)
 		lane = list_first(&upstream->idle, struct lane, node);
 		if (!lane)
 			return;
-		delivery_reset(lane->channel);
-		lane_close(lane);
+		channel_give_up_lane(lane->channel);
 	}
 }
 
@@ -307,14 +306,14 @@ static void serve_waiting(struct upstream *upstream)
 	struct channel *channel;
 
 	while ((channel = list_first(&upstream->waiting, struct channel, lane_node))) {
-		if (!lane_lease(upstream, channel)) {
+		if (!channel_lease(channel)) {
 			reclaim_idle(upstream);
 			return;
 		}
 		list_unlink(&channel->lane_node);
 		lane_ready(channel->lane);
 	}
-	lanes_warm_up(upstream);
+	lanes_keep_warm(upstream);
 }
 
 void upstream_turn(struct upstream *upstream)

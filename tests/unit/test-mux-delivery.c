@@ -367,7 +367,42 @@ START_TEST(consumer__two_of_a_channel_are_told_apart_by_their_tags)
 }
 END_TEST
 
-START_TEST(delivery__tags_go_on_through_the_lanes_of_one_channel)
+/* Takes what is sent up to basic.get, and answers barriers. */
+static uint16_t expect_get(void)
+{
+	struct rig_frame frame = {0};
+
+	while (frame.method.id != AMQC_BASIC_GET) {
+		rig_turn(&rig);
+		while (rig_next(&rig, &frame) && frame.method.id != AMQC_BASIC_GET) {
+			if (frame.method.id == AMQC_CHANNEL_OPEN)
+				rig_say_id(&rig, frame.lane, AMQC_CHANNEL_OPEN_OK);
+			else if (frame.method.id == AMQC_CONFIRM_SELECT)
+				rig_say_id(&rig, frame.lane, AMQC_CONFIRM_SELECT_OK);
+			else
+				ck_abort_msg("%s was sent", amqc_method_name(frame.method.id));
+		}
+	}
+	return frame.lane;
+}
+
+/* A get that brings the lane's message number lane_tag, and the client's client_tag, which it acks. */
+static void get_and_ack(struct rig_session *session, uint32_t channel, uint64_t lane_tag, uint64_t client_tag)
+{
+	struct amqc_method got = {.id = AMQC_BASIC_GET_OK};
+
+	rig_get(session, channel, "q");
+	ck_assert_uint_eq(expect_get(), 1);
+	got.basic_get_ok.delivery_tag = lane_tag;
+	rig_say_content(&rig, 1, &got, SPAN_LITERAL("x"));
+	ck_assert_uint_eq(rig_event_of(session, RIG_GOT)->tag, client_tag);
+	session_settle(session->session, channel, SETTLE_ACK, client_tag, client_tag);
+	rig_turn(&rig);
+	expect_ack(lane_tag, false);
+}
+
+/* The broker counts through the leases of the only lane, each channel its own. */
+START_TEST(delivery__tags_go_on_through_the_leases_of_lane_and_channel)
 {
 	struct rig_session *session;
 
@@ -378,32 +413,52 @@ START_TEST(delivery__tags_go_on_through_the_lanes_of_one_channel)
 	session_open_channel(session->session, 1, 1);
 	session_open_channel(session->session, 2, 1);
 	for (uint64_t round = 1; round <= 3; round++) {
-		struct amqc_method got = {.id = AMQC_BASIC_GET_OK};
-		struct rig_frame frame;
-
-		rig_get(session, 1, "q");
-		do {
-			rig_turn(&rig);
-			while (rig_next(&rig, &frame) && frame.method.id != AMQC_BASIC_GET) {
-				if (frame.method.id == AMQC_CHANNEL_CLOSE)
-					rig_say_id(&rig, 1, AMQC_CHANNEL_CLOSE_OK);
-				if (frame.method.id == AMQC_CHANNEL_OPEN)
-					rig_say_id(&rig, 1, AMQC_CHANNEL_OPEN_OK);
-				if (frame.method.id == AMQC_CONFIRM_SELECT)
-					rig_say_id(&rig, 1, AMQC_CONFIRM_SELECT_OK);
-			}
-		} while (frame.method.id != AMQC_BASIC_GET);
-		got.basic_get_ok.delivery_tag = 1;
-		rig_say_content(&rig, 1, &got, SPAN_LITERAL("x"));
-		ck_assert_uint_eq(rig_event_of(session, RIG_GOT)->tag, round);
-		settle(session, SETTLE_ACK, round, round);
-		rig_turn(&rig);
-		expect_ack(1, false);
-		/* The other channel needs the only number. */
-		rig_declare(session, 2, "d", false);
-		rig_serve(&rig);
-		ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_QUEUE_DECLARE_OK);
+		get_and_ack(session, 1, 3 * round - 2, round);
+		get_and_ack(session, 2, 3 * round - 1, 2 * round - 1);
+		get_and_ack(session, 2, 3 * round, 2 * round);
 	}
+	rig_expect_no_event(session);
+	/* A tag of an earlier lease is settled already: as a broker would, it says so, and no other is meant.
+	 */
+	session_settle(session->session, 1, SETTLE_ACK, 2, 2);
+	ck_assert_uint_eq(rig_event_of(session, RIG_CHANNEL_ENDED)->code, AMQC_PRECONDITION_FAILED);
+	rig_turn(&rig);
+	rig_expect_silence(&rig);
+	rig_free(&rig);
+}
+END_TEST
+
+/* After a lane that counted little comes one that counted much, and the other way round. */
+START_TEST(delivery__tags_go_on_when_a_channel_changes_between_lanes)
+{
+	struct amqc_method got = {.id = AMQC_BASIC_GET_OK};
+	struct rig_session *session;
+	struct rig_frame frame;
+
+	rig_init(&rig);
+	rig_start(&rig);
+	rig_connect(&rig, 1, 131072);
+	session = rig_session(&rig);
+	session_open_channel(session->session, 1, 1);
+	session_open_channel(session->session, 2, 1);
+	for (uint64_t tag = 1; tag <= 3; tag++)
+		get_and_ack(session, 1, tag, tag);
+	get_and_ack(session, 2, 4, 1);
+	/* The broker closes the lane: the next one counts from 1. */
+	rig_close_lane(&rig, 1, 404, "NOT_FOUND");
+	ck_assert_uint_eq(rig_event_of(session, RIG_CHANNEL_ENDED)->channel.number, 2);
+	rig_turn(&rig);
+	rig_expect(&rig, AMQC_CHANNEL_CLOSE_OK, &frame);
+	get_and_ack(session, 1, 1, 4);
+	rig_get(session, 1, "q");
+	ck_assert_uint_eq(expect_get(), 1);
+	got.basic_get_ok.delivery_tag = 2;
+	rig_say_content(&rig, 1, &got, SPAN_LITERAL("x"));
+	ck_assert_uint_eq(rig_event_of(session, RIG_GOT)->tag, 5);
+	/* All: those of earlier leases are no part of it. */
+	session_settle(session->session, 1, SETTLE_ACK, 0, 5);
+	rig_turn(&rig);
+	expect_ack(2, false);
 	rig_free(&rig);
 }
 END_TEST
@@ -428,7 +483,8 @@ int main(void)
 	tcase_add_test(tcase, consumer__number_and_tag_in_use_are_refused_alone);
 	tcase_add_test(tcase, consumer__prefetch_goes_before_it_and_only_when_it_differs);
 	tcase_add_test(tcase, consumer__two_of_a_channel_are_told_apart_by_their_tags);
-	tcase_add_test(tcase, delivery__tags_go_on_through_the_lanes_of_one_channel);
+	tcase_add_test(tcase, delivery__tags_go_on_through_the_leases_of_lane_and_channel);
+	tcase_add_test(tcase, delivery__tags_go_on_when_a_channel_changes_between_lanes);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
