@@ -399,6 +399,8 @@ static struct mono expire_publishes(struct channel *channel, struct mono now)
 	    fault_make_retryable(PUBLISH_TIMED_OUT, "the publish had no outcome within its deadline");
 	struct mono earliest = MONO_NEVER;
 	struct op *op, *tmp;
+	struct fault unsent;
+	char why[160] = "";
 
 	if (channel->lane) {
 		struct confirms *confirms = &channel->lane->confirms;
@@ -414,13 +416,17 @@ static struct mono expire_publishes(struct channel *channel, struct mono now)
 				publish_settle(publish, OUTCOME_UNKNOWN, &fault);
 		}
 	}
+	if (!channel->lane)
+		lanes_explain(channel->upstream, why, sizeof(why));
+	unsent = fault_make_retryable(PUBLISH_TIMED_OUT,
+				      "the publish was not sent to the broker within its deadline%s", why);
 	list_foreach_safe (op, tmp, &channel->queue, node) {
 		if (op->kind != OP_PUBLISH)
 			continue;
 		if (mono_before(now, publish_of(op)->deadline))
 			earliest = mono_min(earliest, publish_of(op)->deadline);
 		else
-			publish_discard(publish_of(op), &fault);
+			publish_discard(publish_of(op), publish_of(op)->sent_before ? &fault : &unsent);
 	}
 	return earliest;
 }

@@ -6,13 +6,63 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* So many times what is warmed ahead is kept of what comes back: a burst returns all at once. */
 #define WARM_KEPT_FACTOR 2u
 
+/* Where a limit is near, a number that was closed counts as open for one to two of these (lane_release()). */
+#define REST_USEC (500 * USEC_PER_MSEC)
+
+/* Who waits is looked at then, if nothing else happens before. */
+static void wake_at(struct upstream *upstream, struct mono when)
+{
+	struct timer *timer = &upstream->lane_timer;
+
+	if (timer_is_set(timer) && !mono_before(when, timer->when))
+		return;
+	if (timerq_set(&upstream->mux->timers, timer, when) < 0)
+		log_error("no memory for a timer of upstream \"%s\"", upstream->options.name);
+}
+
+static void lane_timer_fired(struct timer *timer, struct mono now)
+{
+	struct upstream *upstream = container_of(timer, struct upstream, lane_timer);
+
+	upstream->resting[1] = upstream->resting[0];
+	upstream->resting[0] = 0;
+	if (upstream->resting[1] > 0)
+		wake_at(upstream, mono_add_usec(now, REST_USEC));
+}
+
+void lanes_init(struct upstream *upstream)
+{
+	list_init(&upstream->warm);
+	list_init(&upstream->idle);
+	timer_init(&upstream->lane_timer, lane_timer_fired);
+}
+
+void lanes_deinit(struct upstream *upstream)
+{
+	timerq_clear(&upstream->mux->timers, &upstream->lane_timer);
+}
+
+void lanes_heed(struct upstream *upstream, const struct fault *fault)
+{
+	struct limit *limit = &upstream->limit;
+
+	if (!limit_is_meant(fault) || upstream->lanes_answered == upstream->lanes_open)
+		return;
+	upstream->lanes_denied = upstream->lanes_answered == 0;
+	limit_learn(limit, upstream->lanes_answered, fault, upstream->mux->now);
+	log_warning("upstream \"%s\": broker opened %u channels and not one more: no more than %u are used",
+		    upstream->options.name, upstream->lanes_answered, limit->lanes);
+}
+
 int lanes_begin(struct upstream *upstream, uint16_t channel_max)
 {
+	limit_connected(&upstream->limit, upstream->mux->now);
 	upstream->lanes = calloc((size_t)channel_max + 1, sizeof(struct lane *));
 	if (!upstream->lanes)
 		return -ENOMEM;
@@ -29,6 +79,7 @@ static void lane_free(struct lane *lane)
 	list_unlink(&lane->send_node);
 	upstream->lanes[lane->number] = NULL;
 	upstream->lanes_open--;
+	upstream->lanes_answered -= lane->answered;
 	while (!list_empty(&lane->awaiting))
 		request_drop(container_of(lane->awaiting.next, struct request, op.node));
 	assemble_deinit(&lane->in);
@@ -65,14 +116,29 @@ void lanes_end(struct upstream *upstream)
 	free(upstream->lanes);
 	upstream->lanes = NULL;
 	upstream->lane_max = 0;
+	upstream->resting[0] = 0;
+	upstream->resting[1] = 0;
+	timerq_clear(&upstream->mux->timers, &upstream->lane_timer);
+}
+
+/* How many lanes there may be now. Beyond a limit it is tried for who needs one, and not to keep it warm. */
+static uint32_t lanes_allowed(const struct upstream *upstream, bool needed)
+{
+	const struct limit *limit = &upstream->limit;
+	uint32_t most = limit_most(limit, upstream->lane_max);
+
+	if (needed && most < upstream->lane_max && !mono_before(upstream->mux->now, limit_next_try(limit)))
+		most++;
+	return most;
 }
 
 /* The next number that is free, going round, so that a number rests as long as possible. 0: none. */
-static uint16_t free_number(struct upstream *upstream)
+static uint16_t free_number(struct upstream *upstream, bool needed)
 {
 	uint32_t number = upstream->lane_last;
+	uint32_t used = upstream->lanes_open + upstream->resting[0] + upstream->resting[1];
 
-	if (upstream->lanes_open >= upstream->lane_max)
+	if (used >= lanes_allowed(upstream, needed))
 		return 0;
 	do {
 		number = number >= upstream->lane_max ? 1 : number + 1;
@@ -80,9 +146,9 @@ static uint16_t free_number(struct upstream *upstream)
 	return (uint16_t)number;
 }
 
-static struct lane *lane_new(struct upstream *upstream)
+static struct lane *lane_new(struct upstream *upstream, bool needed)
 {
-	uint16_t number = free_number(upstream);
+	uint16_t number = free_number(upstream, needed);
 	struct lane *lane;
 
 	if (number == 0)
@@ -112,6 +178,29 @@ static struct lane *lane_new(struct upstream *upstream)
 	return lane;
 }
 
+void lane_answered(struct lane *lane)
+{
+	struct upstream *upstream = lane->upstream;
+
+	if (lane->answered)
+		return;
+	lane->answered = true;
+	upstream->lanes_answered++;
+	limit_opened(&upstream->limit, upstream->lanes_answered);
+}
+
+void lanes_explain(const struct upstream *upstream, char *room, size_t size)
+{
+	uint32_t most = limit_most(&upstream->limit, upstream->lane_max);
+
+	*room = '\0';
+	if (conn_is_open(&upstream->conn) && upstream->lanes_leased >= most)
+		(void)snprintf(room, size,
+			       ": all %u channels that the broker allows are in use, by consumers, unsettled "
+			       "messages, or what has no answer yet",
+			       most);
+}
+
 bool lane_lease(struct upstream *upstream, struct channel *channel)
 {
 	struct lane *lane = list_first(&upstream->warm, struct lane, node);
@@ -120,9 +209,12 @@ bool lane_lease(struct upstream *upstream, struct channel *channel)
 	if (lane)
 		upstream->lanes_warm--;
 	else
-		lane = lane_new(upstream);
-	if (!lane)
+		lane = lane_new(upstream, true);
+	if (!lane) {
+		if (!mono_is_never(limit_next_try(&upstream->limit)))
+			wake_at(upstream, limit_next_try(&upstream->limit));
 		return false;
+	}
 	list_unlink(&lane->node);
 	lane->channel = channel;
 	channel->lane = lane;
@@ -226,7 +318,7 @@ void lanes_keep_warm(struct upstream *upstream)
 	while (upstream->lanes_warm > warm_most(upstream))
 		lane_retire(list_first(&upstream->warm, struct lane, node));
 	while (upstream->lanes_warm < upstream->options.warm_lanes) {
-		struct lane *lane = lane_new(upstream);
+		struct lane *lane = lane_new(upstream, false);
 
 		if (!lane)
 			return;
@@ -259,9 +351,20 @@ void lane_close_confirmed(struct lane *lane)
 		lane_release(lane);
 }
 
+/*
+ * RabbitMQ counts the channels of a user a little behind channel.close-ok
+ * (rabbit_channel_tracking): at the limit, one opened at once could be one too
+ * many.
+ */
 void lane_release(struct lane *lane)
 {
+	struct upstream *upstream = lane->upstream;
+
 	lane_free(lane);
+	if (upstream->limit.lanes == 0)
+		return;
+	upstream->resting[0]++;
+	wake_at(upstream, mono_add_usec(upstream->mux->now, REST_USEC));
 }
 
 void lane_ready(struct lane *lane)

@@ -11,6 +11,13 @@
 
 #include "daemon/mux/state.h"
 
+/* For an upstream that has no connection yet; and the end of that. */
+void lanes_init(struct upstream *upstream);
+void lanes_deinit(struct upstream *upstream);
+
+/* The broker ended the connection: if one lane too many was the reason, there will be fewer. */
+void lanes_heed(struct upstream *upstream, const struct fault *fault);
+
 /* The table for a connection that negotiated channel_max. 0 or -ENOMEM. */
 int lanes_begin(struct upstream *upstream, uint16_t channel_max);
 
@@ -22,6 +29,12 @@ static inline struct lane *lane_find(const struct upstream *upstream, uint16_t n
 {
 	return upstream->lanes && number <= upstream->lane_max ? upstream->lanes[number] : NULL;
 }
+
+/* The broker's channel.open-ok came. */
+void lane_answered(struct lane *lane);
+
+/* Writes why a channel that waits for a lane has none, or nothing if there is another reason. */
+void lanes_explain(const struct upstream *upstream, char *room, size_t size);
 
 /*
  * Leases a lane to a channel that has none: a warm one, or one newly opened.

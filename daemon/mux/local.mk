@@ -13,6 +13,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/handshake.c daemon/mux/handshake.h \
 	daemon/mux/hold.c daemon/mux/hold.h \
 	daemon/mux/lane.c daemon/mux/lane.h \
+	daemon/mux/limit.c daemon/mux/limit.h \
 	daemon/mux/operations.c \
 	daemon/mux/pace.c daemon/mux/pace.h \
 	daemon/mux/publish.c daemon/mux/publish.h \

@@ -168,7 +168,7 @@ void upstream_get_info(const struct upstream *upstream, struct upstream_info *re
 	    .epoch = upstream->epoch,
 	    .reconnects = upstream->reconnects,
 	    .last_error = upstream->last_fault.text,
-	    .lanes_max = upstream->lane_max,
+	    .lanes_max = limit_most(&upstream->limit, upstream->lane_max),
 	    .lanes_open = upstream->lanes_open,
 	    .lanes_leased = upstream->lanes_leased,
 	    .lanes_warm = upstream->lanes_warm,

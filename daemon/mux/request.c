@@ -204,9 +204,15 @@ static void request_timer_fired(struct timer *timer, struct mono now)
 {
 	struct request *request = container_of(timer, struct request, timer);
 	bool unsent = is_unsent(request);
-	struct fault fault = fault_make_retryable(
-	    REQUEST_TIMED_OUT, "%s had no answer within its deadline: %s", amqc_method_name(request->method),
-	    unsent ? "it was not sent to the broker" : "the broker did not answer in time");
+	char why[160] = "";
+	struct fault fault;
+
+	if (unsent && !request->op.channel->lane)
+		lanes_explain(request->op.channel->upstream, why, sizeof(why));
+	fault = fault_make_retryable(
+	    REQUEST_TIMED_OUT, "%s had no answer within its deadline: %s%s",
+	    amqc_method_name(request->method),
+	    unsent ? "it was not sent to the broker" : "the broker did not answer in time", why);
 
 	request_refuse(request, SCOPE_REQUEST, &fault);
 	if (request->op.channel)

@@ -38,6 +38,7 @@
 #include "daemon/base/timerq.h"
 #include "daemon/mux/assemble.h"
 #include "daemon/mux/conn.h"
+#include "daemon/mux/limit.h"
 #include "daemon/mux/mux.h"
 #include "daemon/mux/pace.h"
 #include "daemon/mux/redial.h"
@@ -180,12 +181,17 @@ struct upstream {
 	uint16_t lane_max;
 	uint16_t lane_last; /* where the search for a free number goes on */
 	uint32_t lanes_open, lanes_leased, lanes_warm, lanes_fenced;
-	struct list warm;    /* struct lane that nobody leases */
-	struct list ready;   /* struct lane with something to send, in turn */
-	struct list held;    /* struct lane whose next publish must wait (window, blocked) */
-	struct list waiting; /* struct channel without a lane that needs one, in turn */
-	struct list idle;    /* struct lane leased by a channel that would not miss it, longest first */
-	struct list orphans; /* struct channel whose session has ended */
+	uint32_t lanes_answered; /* of the open ones, those of which the broker said so */
+	struct limit limit;	 /* of open lanes */
+	bool lanes_denied;	 /* the broker would not open a single one */
+	uint32_t resting[2];	 /* numbers that count as open for a while, by age: see lane_release() */
+	struct timer lane_timer; /* when they do not any more, or one lane more may be tried */
+	struct list warm;	 /* struct lane that nobody leases */
+	struct list ready;	 /* struct lane with something to send, in turn */
+	struct list held;	 /* struct lane whose next publish must wait (window, blocked) */
+	struct list waiting;	 /* struct channel without a lane that needs one, in turn */
+	struct list idle;	 /* struct lane leased by a channel that would not miss it, longest first */
+	struct list orphans;	 /* struct channel whose session has ended */
 
 	uint64_t unconfirmed_messages; /* sent and not answered */
 	uint64_t unconfirmed_bytes;
@@ -219,6 +225,7 @@ struct lane {
 	enum lane_state state;
 	uint16_t number;
 	uint16_t prefetch;	 /* last basic.qos sent */
+	bool answered;		 /* channel.open-ok came */
 	bool consumed;		 /* a basic.consume was sent: it is closed behind its lessee */
 	uint64_t delivered;	 /* delivery tags the broker has used up on it, when nobody leases it */
 	struct request *barrier; /* in awaiting, while it is fenced */

@@ -90,7 +90,8 @@ static void dial_later(struct upstream *upstream, bool refused)
 	uint64_t random, pause;
 
 	options->random(options->context, &random, sizeof(random));
-	pause = redial_failed(&upstream->redial, refused, random);
+	pause = redial_failed(&upstream->redial, refused || upstream->lanes_denied, random);
+	upstream->lanes_denied = false;
 	log_warning("upstream \"%s\": %s: %s; trying again in %llu ms", upstream->options.name,
 		    endpoint_of(upstream)->label, upstream->last_fault.text,
 		    (unsigned long long)(pause / USEC_PER_MSEC));
@@ -182,6 +183,7 @@ static void on_ended(void *context, enum conn_end end, const struct fault *fault
 	upstream->end = end;
 	if (!fault_is_set(fault))
 		return;
+	lanes_heed(upstream, fault);
 	upstream->last_fault = *fault;
 	upstream->last_fault.retryable = true;
 	/* To channels it is a forced close, whatever the cause; the text says which. */
@@ -419,11 +421,10 @@ int upstream_new(struct mux *mux, const struct upstream_options *options, const 
 		    options->endpoint_count);
 	timer_init(&upstream->timer, upstream_timer_fired);
 	conn_init(&upstream->conn, &mux->timers, &conn_ops, upstream);
-	list_init(&upstream->warm);
 	list_init(&upstream->ready);
 	list_init(&upstream->held);
 	list_init(&upstream->waiting);
-	list_init(&upstream->idle);
+	lanes_init(upstream);
 	list_init(&upstream->orphans);
 	upstream->queues = MAP_INIT;
 	topology_init(&upstream->topology);
@@ -460,6 +461,7 @@ void upstream_free(struct upstream *upstream)
 	topology_deinit(&upstream->topology);
 	map_deinit(&upstream->queues);
 	timerq_clear(&upstream->mux->timers, &upstream->timer);
+	lanes_deinit(upstream);
 	conn_deinit(&upstream->conn);
 	free_options(&upstream->options);
 	list_unlink(&upstream->node);

@@ -32,6 +32,7 @@ struct broker_conn;
 struct broker_options {
 	uint16_t channel_max;	   /* offered in tune; 0 means no limit */
 	uint32_t frame_max;	   /* bytes, the same */
+	uint32_t user_channels;	   /* of all connections together; 0 means no limit */
 	uint16_t heartbeat_sec;	   /* the same; a client may choose another */
 	uint64_t seed;		   /* of generated names */
 	bool manual_confirms;	   /* confirms wait for broker_release_confirms() */

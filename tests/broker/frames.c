@@ -63,12 +63,23 @@ static struct channel *conn_channel(struct broker_conn *conn, uint16_t number)
 static void conn_open_channel(struct broker_conn *conn, uint16_t number)
 {
 	struct amqc_method reply = {.id = AMQC_CHANNEL_OPEN_OK};
+	const struct broker *broker = conn->broker;
 
 	if (conn->channel_max > 0 && conn->channel_count >= conn->channel_max) {
 		conn->current_method = 0;
 		bk_conn_fail(conn, AMQC_NOT_ALLOWED,
 			     "number of channels opened (%zu) has reached the negotiated channel_max (%u)",
 			     conn->channel_count, conn->channel_max);
+		return;
+	}
+	if (broker->options.user_channels > 0 &&
+	    broker_channel_count(broker) >= broker->options.user_channels) {
+		conn->current_method = 0;
+		bk_conn_fail(conn, AMQC_NOT_ALLOWED,
+			     "number of channels opened for user '%.*s' has reached the maximum allowed user "
+			     "limit of (%u)",
+			     broker->user.len, (const char *)broker->user.bytes,
+			     broker->options.user_channels);
 		return;
 	}
 	if (number >= conn->channel_capacity) {

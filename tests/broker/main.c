@@ -33,6 +33,7 @@ static void usage(FILE *out)
 	      "      --user NAME         default guest\n"
 	      "      --password WORD     default guest\n"
 	      "      --channel-max N     offered to clients, default 2047\n"
+	      "      --user-channels N   of all connections, default no limit\n"
 	      "      --frame-max BYTES   default 131072\n"
 	      "      --heartbeat SECONDS default 60\n"
 	      "      --seed N            of generated names, default 0\n"
@@ -112,6 +113,7 @@ enum {
 	OPT_USER = 256,
 	OPT_PASSWORD,
 	OPT_CHANNELS,
+	OPT_USER_CHANNELS,
 	OPT_FRAME,
 	OPT_BEAT,
 	OPT_SEED,
@@ -129,6 +131,7 @@ static const struct option long_options[] = {{"port", required_argument, NULL, '
 					     {"user", required_argument, NULL, OPT_USER},
 					     {"password", required_argument, NULL, OPT_PASSWORD},
 					     {"channel-max", required_argument, NULL, OPT_CHANNELS},
+					     {"user-channels", required_argument, NULL, OPT_USER_CHANNELS},
 					     {"frame-max", required_argument, NULL, OPT_FRAME},
 					     {"heartbeat", required_argument, NULL, OPT_BEAT},
 					     {"seed", required_argument, NULL, OPT_SEED},
@@ -170,6 +173,9 @@ static void set_option(struct settings *settings, int option, const char *value)
 		break;
 	case OPT_CHANNELS:
 		broker->channel_max = (uint16_t)number(value, UINT16_MAX);
+		break;
+	case OPT_USER_CHANNELS:
+		broker->user_channels = (uint32_t)number(value, UINT16_MAX);
 		break;
 	case OPT_FRAME:
 		broker->frame_max = (uint32_t)number(value, UINT32_MAX);

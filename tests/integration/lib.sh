@@ -146,6 +146,8 @@ cleanup() {
     reap "$pid" 10
   done
   [ -z "${own_rabbitmq-}" ] || rabbitmq_stop
+  [ -n "${own_rabbitmq-}" ] || [ -z "${own_limits-}" ] || rabbitmq_offer 2047 131072
+  [ -n "${own_rabbitmq-}" ] || [ -z "${own_user-}" ] || rabbitmq_ctl delete_user limited >/dev/null
   [ -z "${vhosts-}" ] || rabbitmq_drop_vhosts
   rm -rf "$scratch"
   # a test that ends in the middle has failed
@@ -185,6 +187,37 @@ start_testbroker() {
   BROKER_PORT=${line#listening } VHOST=/
 }
 
+# CHANNEL-MAX FRAME-MAX: the broker's limits for connections to come; of RabbitMQ until the test ends.
+start_broker_with_limits() {
+  case $BROKER in
+  testbroker) start_broker --channel-max "$1" --frame-max "$2" ;;
+  rabbitmq)
+    start_broker
+    own_limits=yes
+    rabbitmq_offer "$1" "$2"
+    ;;
+  esac
+}
+
+rabbitmq_offer() { # CHANNEL-MAX FRAME-MAX
+  rabbitmq_ctl eval "application:set_env(rabbit, channel_max, $1), application:set_env(rabbit, frame_max, $2)." >/dev/null ||
+    exit 1
+}
+
+# NUMBER: a user `limited` who may open so many channels, in $LIMITED_URI.
+start_broker_with_user_limit() {
+  case $BROKER in
+  testbroker) start_broker --user limited --password limited --user-channels "$1" ;;
+  rabbitmq)
+    start_broker
+    own_user=yes
+    rabbitmq_ctl add_user limited limited >/dev/null && rabbitmq_ctl set_permissions -p "$VHOST" limited '.*' '.*' '.*' &&
+      rabbitmq_ctl set_user_limits limited "{\"max-channels\": $1}" || exit 1
+    ;;
+  esac
+  LIMITED_URI=${BROKER_URI/amqp:\/\//amqp://limited:limited@}
+}
+
 # One node serves a whole run; each test has virtual hosts of its own there.
 start_rabbitmq() {
   if [ -z "${RABBITMQ_FOLDER-}" ]; then
@@ -193,7 +226,7 @@ start_rabbitmq() {
   fi
   BROKER_PORT=$RABBITMQ_PORT
   VHOST="$name.$$"
-  add_vhost "$VHOST"
+  case "${vhosts-} " in *" $VHOST "*) ;; *) add_vhost "$VHOST" ;; esac
 }
 
 add_vhost() { # NAME

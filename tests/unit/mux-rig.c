@@ -69,6 +69,7 @@ static void note_fault(struct rig_event *event, const struct fault *fault)
 {
 	event->code = fault ? fault->code : 0;
 	event->retryable = fault && fault->retryable;
+	snprintf(event->text, sizeof(event->text), "%s", fault ? fault->text : "");
 }
 
 static struct mux_handed handed(struct rig_session *session, size_t body_len)

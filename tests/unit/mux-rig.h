@@ -43,7 +43,8 @@ struct rig_event {
 	uint64_t first, last; /* numbers of publishes; totals of credit */
 	uint64_t tag;
 	size_t body_len;
-	char queue[256]; /* of declare-ok */
+	char queue[256];	       /* of declare-ok */
+	char text[FAULT_TEXT_MAX + 1]; /* of a fault */
 };
 
 struct rig_session {
