@@ -34,6 +34,7 @@ void conn_begin(struct conn *conn, const struct handshake_options *options, stru
 	conn_reset(conn);
 	conn->state = CONN_HANDSHAKE;
 	conn->garbage_seen = false;
+	conn->overslept = false;
 	conn->last_rx = now;
 	conn->last_tx = now;
 	handshake_begin(&conn->handshake, options, &conn->out);
@@ -53,6 +54,13 @@ static void conn_lost(struct conn *conn, struct fault fault)
 	conn_end(conn, CONN_END_LOST, &fault);
 }
 
+static void set_timer(struct conn *conn, struct mono due)
+{
+	conn->due = due;
+	if (timerq_set(conn->timers, &conn->timer, due) < 0)
+		log_error("no memory for the heartbeat's timer");
+}
+
 /*
  * Heartbeats (specification, section 4.2.7): one is sent when nothing else was
  * for half an interval, and a peer that was silent for two is dead.
@@ -66,16 +74,18 @@ static void conn_arm(struct conn *conn, struct mono now)
 		return;
 	send = mono_add_usec(conn->last_tx, interval / 2);
 	dead = mono_add_usec(conn->last_rx, 2 * interval);
-	if (timerq_set(conn->timers, &conn->timer, mono_min(send, dead)) < 0)
-		log_error("no memory for the heartbeat's timer");
+	set_timer(conn, mono_min(send, dead));
 }
 
 static void conn_timer_fired(struct timer *timer, struct mono now)
 {
 	struct conn *conn = container_of(timer, struct conn, timer);
 	uint64_t interval = conn->handshake.heartbeat_sec * USEC_PER_SEC;
+	bool late = mono_since_usec(now, conn->due) >= interval / 2;
 
-	if (mono_since_usec(now, conn->last_rx) >= 2 * interval) {
+	/* This process was stopped: it looks once more before it judges. */
+	conn->overslept = late && !conn->overslept;
+	if (!conn->overslept && mono_since_usec(now, conn->last_rx) >= 2 * interval) {
 		conn_lost(conn,
 			  fault_make_retryable(AMQC_CONNECTION_FORCED,
 					       "broker sent nothing for two heartbeat intervals (%u s each)",
@@ -83,10 +93,15 @@ static void conn_timer_fired(struct timer *timer, struct mono now)
 		return;
 	}
 	if (mono_since_usec(now, conn->last_tx) >= interval / 2) {
-		amqc_heartbeat_append(&conn->out);
+		/* What cannot be written is no better with a heartbeat behind it. */
+		if (buf_len(&conn->out) == 0)
+			amqc_heartbeat_append(&conn->out);
 		conn_wrote(conn, now);
 	}
-	conn_arm(conn, now);
+	if (conn->overslept)
+		set_timer(conn, mono_add_usec(now, interval / 4));
+	else
+		conn_arm(conn, now);
 }
 
 static void on_closed_by_broker(struct conn *conn, const struct amqc_connection_close *close)

@@ -41,10 +41,12 @@ struct conn {
 	struct mono last_rx;   /* when bytes came */
 	struct mono last_tx;   /* when bytes were appended to out for the last time */
 	struct timer timer;    /* heartbeats */
+	struct mono due;       /* when it is to fire */
 	struct timerq *timers; /* borrowed */
 	const struct conn_ops *ops;
 	void *context;
 	bool garbage_seen; /* the first bytes were looked at */
+	bool overslept;	   /* the timer came late: what the peer sent meanwhile may not have been read */
 };
 
 void conn_init(struct conn *conn, struct timerq *timers, const struct conn_ops *ops, void *context);

@@ -13,6 +13,7 @@ void redial_succeeded(struct redial *redial)
 {
 	redial->tried = 0;
 	redial->rounds = 0;
+	redial->refused = false;
 }
 
 /* The longest pause after this many rounds of failure. */
@@ -27,13 +28,14 @@ static uint64_t ceiling_usec(const struct redial *redial)
 
 uint64_t redial_failed(struct redial *redial, bool refused, uint64_t random)
 {
+	redial->refused = refused || (redial->refused && redial->tried > 0);
 	redial->endpoint = (redial->endpoint + 1) % redial->endpoint_count;
 	redial->tried++;
 	if (redial->tried < redial->endpoint_count)
 		return 0;
 	redial->tried = 0;
 	redial->rounds++;
-	if (refused)
+	if (redial->refused)
 		return redial->max_usec / 2 + random % (redial->max_usec / 2 + 1);
 	return random % (ceiling_usec(redial) + 1);
 }

@@ -176,6 +176,7 @@ struct upstream {
 	uint64_t epoch, reconnects;
 	size_t endpoint; /* in use or tried last */
 	struct fault last_fault;
+	struct fault refusal; /* of an endpoint, in this round */
 
 	struct lane **lanes; /* by number, lane_max + 1 of them; NULL: free */
 	uint16_t lane_max;

@@ -87,6 +87,7 @@ static void refuse_waiting(struct upstream *upstream)
 static void dial_later(struct upstream *upstream, bool refused)
 {
 	const struct mux_options *options = &upstream->mux->options;
+	enum upstream_state state = UPSTREAM_BACKOFF;
 	uint64_t random, pause;
 
 	options->random(options->context, &random, sizeof(random));
@@ -95,8 +96,19 @@ static void dial_later(struct upstream *upstream, bool refused)
 	log_warning("upstream \"%s\": %s: %s; trying again in %llu ms", upstream->options.name,
 		    endpoint_of(upstream)->label, upstream->last_fault.text,
 		    (unsigned long long)(pause / USEC_PER_MSEC));
-	set_state(upstream, refused ? UPSTREAM_FAILED : UPSTREAM_BACKOFF);
 	if (refused)
+		upstream->refusal = upstream->last_fault;
+	/* While there are others to try, none of them has said the last word. */
+	if (!redial_round_is_over(&upstream->redial))
+		state = upstream->state == UPSTREAM_FAILED ? UPSTREAM_FAILED : UPSTREAM_BACKOFF;
+	else if (fault_is_set(&upstream->refusal))
+		state = UPSTREAM_FAILED;
+	if (state == UPSTREAM_FAILED && redial_round_is_over(&upstream->redial)) {
+		upstream->last_fault = upstream->refusal;
+		upstream->refusal = FAULT_NONE;
+	}
+	set_state(upstream, state);
+	if (state == UPSTREAM_FAILED)
 		refuse_waiting(upstream);
 	arm(upstream, pause);
 }
@@ -144,6 +156,7 @@ static void on_opened(void *context)
 		conn_end(&upstream->conn, CONN_END_LOST, &fault);
 		return;
 	}
+	upstream->refusal = FAULT_NONE;
 	upstream->epoch++;
 	log_notice("upstream \"%s\": connected to %s (%s), vhost \"%s\", epoch %llu", upstream->options.name,
 		   endpoint_of(upstream)->label, upstream->conn.handshake.broker,

@@ -35,7 +35,8 @@ struct dial {
 	char *host;		    /* owned */
 	struct resolve *resolve;    /* while the name is looked up */
 	struct addrinfo *addresses; /* owned */
-	struct addrinfo *next;	    /* tried when the current one fails */
+	size_t address_count;
+	size_t tried; /* addresses that were tried, the current one included */
 	struct mono deadline;
 	int fd; /* connecting; -1: none */
 	struct event *event;
@@ -94,10 +95,11 @@ static void succeed(struct dial *dial)
 {
 	struct dial_options options = dial->options;
 	int fd = dial->fd;
+	size_t number = (options.first + dial->tried - 1) % dial->address_count;
 
 	dial->fd = -1;
 	(void)dial_cancel(dial);
-	options.on_connected(options.context, fd);
+	options.on_connected(options.context, fd, number);
 }
 
 /* ------------------------------------------------------------------ one address */
@@ -181,10 +183,8 @@ static struct mono share_end(const struct dial *dial)
 {
 	struct mono now = loop_now(dial->options.loop);
 	uint64_t left = mono_since_usec(dial->deadline, now);
-	unsigned int count = 1;
+	size_t count = dial->address_count - dial->tried + 1;
 
-	for (const struct addrinfo *a = dial->next; a; a = a->ai_next)
-		count++;
 	return mono_add_usec(now, left / count > SHARE_USEC_MIN ? left / count : SHARE_USEC_MIN);
 }
 
@@ -203,16 +203,29 @@ static int begin_attempt(struct dial *dial, const struct addrinfo *address)
 	return -loop_set_timer(dial->options.loop, &dial->timer, share_end(dial));
 }
 
+/* Takes over what the name, or the number, stands for. */
+static void take_addresses(struct dial *dial, struct addrinfo *addresses)
+{
+	dial->addresses = addresses;
+	for (const struct addrinfo *a = addresses; a; a = a->ai_next)
+		dial->address_count++;
+}
+
 static void try_next(struct dial *dial)
 {
-	const struct addrinfo *address = dial->next;
+	const struct addrinfo *address = dial->addresses;
+	size_t number;
 	int error;
 
-	if (!address || !mono_before(loop_now(dial->options.loop), dial->deadline)) {
+	if (dial->tried == dial->address_count ||
+	    !mono_before(loop_now(dial->options.loop), dial->deadline)) {
 		fail(dial);
 		return;
 	}
-	dial->next = address->ai_next;
+	number = (dial->options.first + dial->tried) % dial->address_count;
+	dial->tried++;
+	while (number-- > 0)
+		address = address->ai_next;
 	format_place(dial, address);
 	error = begin_attempt(dial, address);
 	if (error)
@@ -232,8 +245,7 @@ static void on_resolved(void *context, int error, struct addrinfo *addresses)
 		fail(dial);
 		return;
 	}
-	dial->addresses = addresses;
-	dial->next = addresses;
+	take_addresses(dial, addresses);
 	try_next(dial);
 }
 
@@ -241,12 +253,11 @@ static void on_resolved(void *context, int error, struct addrinfo *addresses)
 static bool take_numeric(struct dial *dial)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+	struct addrinfo *addresses;
 
-	if (getaddrinfo(dial->host, dial->options.port, &hints, &dial->addresses) != 0) {
-		dial->addresses = NULL;
+	if (getaddrinfo(dial->host, dial->options.port, &hints, &addresses) != 0)
 		return false;
-	}
-	dial->next = dial->addresses;
+	take_addresses(dial, addresses);
 	return true;
 }
 

@@ -1,7 +1,8 @@
 /*
  * Dialling: from a host's name to a connected TCP socket. The addresses are
  * tried one after another until one answers; each gets a fair share of the
- * time that is left.
+ * time that is left. Who knows that what answered was of no use begins the
+ * next dial with the address behind it.
  */
 #pragma once
 
@@ -14,12 +15,14 @@ struct dial_options {
 	struct resolver *resolver;
 	const char *host; /* a name or an address, IPv6 without brackets; copied */
 	const char *port;
+	size_t first;	       /* the number of the address to begin with; counts round */
 	uint64_t timeout_usec; /* for all addresses together */
 	/*
 	 * One of these is called once, never from inside dial_start(). The
 	 * dial is over then, and its pointer dead.
 	 */
-	void (*on_connected)(void *context, int fd); /* non-blocking; the callee's */
+	/* fd: non-blocking; the callee's. number: of the address. */
+	void (*on_connected)(void *context, int fd, size_t number);
 	void (*on_failed)(void *context, const char *reason);
 	void *context;
 };

@@ -14,8 +14,9 @@
 #define FRAME_BYTES_MAX (16u * 1024u * 1024u)
 
 struct endpoint {
-	char *host; /* owned */
-	char *port; /* owned */
+	char *host;	/* owned */
+	char *port;	/* owned */
+	size_t address; /* to begin with: the one that was good last, or the one behind that which was not */
 };
 
 struct uplink {
@@ -24,6 +25,9 @@ struct uplink {
 	struct upstream *upstream; /* mux's */
 	struct endpoint *endpoints;
 	size_t endpoint_count;
+	size_t endpoint; /* dialled last */
+	uint64_t epoch;	 /* of the upstream, when it was dialled */
+	bool connected;	 /* to endpoints[endpoint], at its address */
 	uint64_t dial_timeout_usec;
 	void (*changed)(void *context);
 	void *context;
@@ -61,10 +65,27 @@ static void on_low(void *context)
 	upstream_pump(uplink->upstream);
 }
 
+static uint64_t epoch_of(const struct uplink *uplink)
+{
+	struct upstream_info info;
+
+	upstream_get_info(uplink->upstream, &info);
+	return info.epoch;
+}
+
+/* Something listens at the address, but it did not finish the handshake: another one may. */
+static void judge_address(struct uplink *uplink)
+{
+	if (uplink->connected && epoch_of(uplink) == uplink->epoch)
+		uplink->endpoints[uplink->endpoint].address++;
+	uplink->connected = false;
+}
+
 static void on_closed(void *context, const char *reason)
 {
 	struct uplink *uplink = context;
 
+	judge_address(uplink);
 	stream_close(uplink->stream, 0);
 	uplink->stream = NULL;
 	upstream_lost(uplink->upstream, reason);
@@ -74,13 +95,15 @@ static const struct stream_ops stream_ops = {on_bytes, NULL, on_low, on_closed};
 
 /* ------------------------------------------------------------------ dialling */
 
-static void on_connected(void *context, int fd)
+static void on_connected(void *context, int fd, size_t number)
 {
 	struct uplink *uplink = context;
 	struct stream_options options = {
 	    .fd = fd, .out = upstream_output(uplink->upstream), .ops = &stream_ops, .context = uplink};
 
 	uplink->dial = NULL;
+	uplink->endpoints[uplink->endpoint].address = number;
+	uplink->connected = true;
 	if (stream_new(uplink->loop, &options, &uplink->stream) < 0) {
 		(void)close(fd);
 		upstream_dial_failed(uplink->upstream, "out of memory");
@@ -104,11 +127,14 @@ static void op_dial(void *context, size_t index)
 				       .resolver = uplink->resolver,
 				       .host = uplink->endpoints[index].host,
 				       .port = uplink->endpoints[index].port,
+				       .first = uplink->endpoints[index].address,
 				       .timeout_usec = uplink->dial_timeout_usec,
 				       .on_connected = on_connected,
 				       .on_failed = on_failed,
 				       .context = uplink};
 
+	uplink->endpoint = index;
+	uplink->epoch = epoch_of(uplink);
 	/* Without memory nothing is dialled, and mux's own deadline ends the attempt. */
 	if (dial_start(&options, &uplink->dial) < 0)
 		uplink->dial = NULL;
@@ -125,6 +151,7 @@ static void op_hang_up(void *context)
 {
 	struct uplink *uplink = context;
 
+	judge_address(uplink);
 	/* A close or close-ok may be the last that was written. */
 	if (uplink->stream)
 		stream_write_now(uplink->stream);

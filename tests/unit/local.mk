@@ -114,13 +114,24 @@ tests_unit_test_client_channel_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_channel_LDADD = $(CLIENT_LIBS)
 # net
 UNIT_NET = daemon/net/libnet.a $(UNIT_BASE) $(EVENT_LIBS) -lpthread
-NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener
+NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener tests/unit/test-net-dial
 check_PROGRAMS += $(NET_TESTS)
 TESTS += $(NET_TESTS)
 tests_unit_test_net_stream_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_net_stream_LDADD = $(UNIT_NET) $(CHECK_LIBS)
+tests_unit_test_net_dial_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_net_dial_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo
+tests_unit_test_net_dial_LDADD = $(UNIT_NET) $(CHECK_LIBS)
 tests_unit_test_net_listener_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_net_listener_LDADD = $(UNIT_NET) $(CHECK_LIBS)
+
+# up
+check_PROGRAMS += tests/unit/test-up-uplink
+TESTS += tests/unit/test-up-uplink
+tests_unit_test_up_uplink_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_up_uplink_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo
+tests_unit_test_up_uplink_LDADD = daemon/up/libup.a daemon/mux/libmux.a daemon/amqp/libamqp.a $(UNIT_NET) \
+	-lm $(CHECK_LIBS)
 
 # front
 UNIT_FRONT = daemon/front/libfront.a daemon/net/libnet.a daemon/mux/libmux.a $(UNIT_AMQP) \

@@ -265,6 +265,63 @@ START_TEST(conn__a_peer_silent_for_two_intervals_is_dead)
 }
 END_TEST
 
+/* Its window is full: our bytes wait, and it says nothing. */
+START_TEST(conn__a_peer_that_takes_nothing_and_says_nothing_is_dead_after_two_intervals)
+{
+	struct peer peer;
+
+	open_up(&peer);
+	buf_append(&peer.conn.out, "waits", 5);
+	for (int i = 0; i < 19; i++)
+		pass(&peer, USEC_PER_SEC);
+	ck_assert_uint_eq(peer.ended, 0);
+	/* No heartbeats pile up behind what cannot be written. */
+	ck_assert_uint_eq(buf_len(&peer.conn.out), 5);
+	pass(&peer, USEC_PER_SEC);
+	ck_assert_uint_eq(peer.ended, 1);
+	peer_deinit(&peer);
+}
+END_TEST
+
+/* An alarm: it reads nothing, for long, but lives. */
+START_TEST(conn__a_peer_that_takes_nothing_but_sends_heartbeats_lives)
+{
+	struct peer peer;
+
+	open_up(&peer);
+	buf_append(&peer.conn.out, "waits", 5);
+	for (int i = 0; i < 100; i++) {
+		pass(&peer, 10 * USEC_PER_SEC);
+		ck_assert_uint_eq(feed(&peer, "\x08\0\0\0\0\0\0\xce", 8), 8);
+	}
+	ck_assert_uint_eq(peer.ended, 0);
+	ck_assert_uint_eq(buf_len(&peer.conn.out), 5);
+	peer_deinit(&peer);
+}
+END_TEST
+
+/* We were stopped, and not the peer: what it sent is in the socket, and is read in the next turn. */
+START_TEST(conn__who_overslept_looks_once_more)
+{
+	struct peer peer;
+
+	open_up(&peer);
+	pass(&peer, 60 * USEC_PER_SEC);
+	ck_assert_uint_eq(peer.ended, 0);
+	ck_assert_uint_eq(feed(&peer, "\x08\0\0\0\0\0\0\xce", 8), 8);
+	for (int i = 0; i < 19; i++)
+		pass(&peer, USEC_PER_SEC);
+	ck_assert_uint_eq(peer.ended, 0);
+	peer_deinit(&peer);
+	/* Nothing was there. */
+	open_up(&peer);
+	pass(&peer, 60 * USEC_PER_SEC);
+	pass(&peer, 2500 * USEC_PER_MSEC);
+	ck_assert_uint_eq(peer.ended, 1);
+	peer_deinit(&peer);
+}
+END_TEST
+
 START_TEST(conn__part_of_a_frame_is_a_sign_of_life)
 {
 	struct peer peer;
@@ -491,6 +548,9 @@ int main(void)
 	tcase_add_test(tcase, conn__a_heartbeat_goes_out_after_half_an_interval_of_nothing_else);
 	tcase_add_test(tcase, conn__whatever_is_written_is_as_good_as_a_heartbeat);
 	tcase_add_test(tcase, conn__a_peer_silent_for_two_intervals_is_dead);
+	tcase_add_test(tcase, conn__a_peer_that_takes_nothing_and_says_nothing_is_dead_after_two_intervals);
+	tcase_add_test(tcase, conn__a_peer_that_takes_nothing_but_sends_heartbeats_lives);
+	tcase_add_test(tcase, conn__who_overslept_looks_once_more);
 	tcase_add_test(tcase, conn__part_of_a_frame_is_a_sign_of_life);
 	tcase_add_test(tcase, conn__without_heartbeats_nobody_is_dead);
 	tcase_add_test(tcase, conn__the_connection_is_closed_in_order);

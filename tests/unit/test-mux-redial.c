@@ -103,6 +103,24 @@ START_TEST(redial__refused_waits_about_the_longest)
 }
 END_TEST
 
+START_TEST(redial__one_that_refused_makes_the_pause_behind_its_round_long)
+{
+	struct redial redial;
+
+	redial_init(&redial, 100, 1000, 3);
+	for (int refusing = 0; refusing < 3; refusing++) {
+		for (int i = 0; i < 2; i++)
+			ck_assert_uint_eq(redial_failed(&redial, i == refusing, 0), 0);
+		ck_assert(!redial_round_is_over(&redial));
+		ck_assert_uint_ge(redial_failed(&redial, refusing == 2, 0), 500);
+		ck_assert(redial_round_is_over(&redial));
+	}
+	/* And not the next ones. */
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(redial_failed(&redial, false, 0), 0);
+}
+END_TEST
+
 START_TEST(redial__many_rounds_do_not_overflow)
 {
 	struct redial redial;
@@ -137,6 +155,7 @@ int main(void)
 	tcase_add_test(tcase, redial__success_begins_anew);
 	tcase_add_test(tcase, redial__after_success_the_next_failure_goes_to_the_next_endpoint);
 	tcase_add_test(tcase, redial__refused_waits_about_the_longest);
+	tcase_add_test(tcase, redial__one_that_refused_makes_the_pause_behind_its_round_long);
 	tcase_add_test(tcase, redial__many_rounds_do_not_overflow);
 	tcase_add_test(tcase, redial__zero_and_crossed_limits_are_put_right);
 	suite_add_tcase(suite, tcase);

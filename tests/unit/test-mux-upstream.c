@@ -68,6 +68,67 @@ START_TEST(upstream__goes_round_its_endpoints_and_pauses_behind_a_round)
 }
 END_TEST
 
+/* The first endpoint has another password: the second one is good, and nobody is told of the first. */
+START_TEST(upstream__an_endpoint_that_refuses_does_not_hide_a_good_one)
+{
+	struct rig_session *session;
+
+	rig_init(&rig);
+	rig.upstream_options.endpoint_count = 2;
+	rig_start(&rig);
+	session = ready();
+	rig_declare(session, 1, "waits", false);
+	refuse_us(403);
+	rig_turn(&rig);
+	ck_assert_int_eq(info().state, UPSTREAM_BACKOFF);
+	rig_pass(&rig, 0);
+	ck_assert_uint_eq(rig.dialled, 1);
+	rig_connect(&rig, 10, 131072);
+	rig_serve(&rig);
+	ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_QUEUE_DECLARE_OK);
+	rig_expect_no_event(session);
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(upstream__failed_names_the_refusal_though_other_endpoints_are_not_there)
+{
+	rig_init(&rig);
+	rig.upstream_options.endpoint_count = 2;
+	rig_start(&rig);
+	for (unsigned int round = 0; round < 3; round++) {
+		refuse_us(403);
+		ck_assert_int_eq(info().state, round == 0 ? UPSTREAM_BACKOFF : UPSTREAM_FAILED);
+		rig_pass(&rig, 0);
+		ck_assert_uint_eq(rig.dials, 2 * round + 2);
+		upstream_dial_failed(rig.upstream, "connection refused");
+		ck_assert_int_eq(info().state, UPSTREAM_FAILED);
+		ck_assert_str_eq(info().last_error, "no, you");
+		/* Slowly: from half of the longest pause on. */
+		rig_pass(&rig, 15 * USEC_PER_SEC - 1);
+		ck_assert_uint_eq(rig.dials, 2 * round + 2);
+		rig_pass(&rig, 15 * USEC_PER_SEC + 1);
+		ck_assert_uint_eq(rig.dials, 2 * round + 3);
+	}
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(upstream__a_vhost_that_is_not_there_is_refused_slowly_and_named)
+{
+	rig_init(&rig);
+	rig_start(&rig);
+	refuse_us(530);
+	ck_assert_int_eq(info().state, UPSTREAM_FAILED);
+	ck_assert_str_eq(info().last_error, "no, you");
+	rig_pass(&rig, 15 * USEC_PER_SEC - 1);
+	ck_assert_uint_eq(rig.dials, 1);
+	rig_pass(&rig, 15 * USEC_PER_SEC + 1);
+	ck_assert_uint_eq(rig.dials, 2);
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(upstream__connect_timeout_covers_dial_and_handshake)
 {
 	rig_init(&rig);
@@ -289,6 +350,9 @@ int main(void)
 
 	tcase_add_test(tcase, upstream__dials_at_once_and_is_up_after_the_handshake);
 	tcase_add_test(tcase, upstream__goes_round_its_endpoints_and_pauses_behind_a_round);
+	tcase_add_test(tcase, upstream__an_endpoint_that_refuses_does_not_hide_a_good_one);
+	tcase_add_test(tcase, upstream__failed_names_the_refusal_though_other_endpoints_are_not_there);
+	tcase_add_test(tcase, upstream__a_vhost_that_is_not_there_is_refused_slowly_and_named);
 	tcase_add_test(tcase, upstream__connect_timeout_covers_dial_and_handshake);
 	tcase_add_test(tcase, upstream__failed_refuses_requests_at_once_and_publishes_wait);
 	tcase_add_test(tcase, upstream__a_lost_connection_ends_nothing_that_can_be_asked_for_again);
