@@ -289,6 +289,17 @@ start_relay() {
   relay_port=$(sed -n 's/^listening //p' "$scratch/relay.out")
 }
 
+# TARGET-PORT DELAY-MS [WINDOW-BYTES [PORT]]: a broker far away; see far.py.
+start_far() {
+  start "$PYTHON" "$here/far.py" "$@" </dev/null >"$scratch/far.out" 2>"$scratch/far.log"
+  far_pid=$started
+  wait_for 20 grep -q '^listening' "$scratch/far.out" || {
+    complain "the relay has not started: $(cat "$scratch/far.log")"
+    exit 1
+  }
+  far_port=$(sed -n 's/^listening //p' "$scratch/far.out")
+}
+
 # ----------------------------------------------------------------------- muxd
 
 # What a test needs: the upstream, and short times.
