@@ -36,7 +36,9 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/dial.sh tests/integration/dial.py tests/integration/far.py \
 	tests/integration/limits.sh tests/integration/limits.py \
 	tests/integration/lanes.sh tests/integration/lanes.py tests/integration/amqp.py \
+	tests/integration/many.sh tests/integration/many.py \
 	tests/integration/readme.sh \
+	tests/integration/roundtrip.sh tests/integration/roundtrip.py \
 	tests/integration/reconnect.sh tests/integration/reconnect.py \
 	tests/integration/service.sh tests/integration/notify.py tests/integration/drain.py \
 	tests/integration/muxctl.sh \
