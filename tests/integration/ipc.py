@@ -97,11 +97,17 @@ class Session:
             self.credit = (frame.credit.messages, frame.credit.bytes)
         return frame, payload
 
+    def is_readable(self, seconds):
+        """select() knows no more than 1024 descriptors."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(max(0, seconds) * 1000))
+
     def wait(self, accept, seconds=WAIT_SECONDS):
         """Reads until accept(frame) is true; gives that frame and its payload."""
         end = time.monotonic() + seconds
         while True:
-            if not self.buffer and not select.select([self.socket], [], [], max(0, end - time.monotonic()))[0]:
+            if not self.buffer and not self.is_readable(end - time.monotonic()):
                 raise TimeoutError("muxd has not answered")
             frame, payload = self.receive()
             if accept(frame):
