@@ -227,10 +227,9 @@ START_TEST(limit__a_number_rests_after_close_ok_where_a_limit_is_near)
 
 	rig_up(&rig);
 	session = publishers(3);
-	rig_consume(session, 1, 1, "q", "tag", 1);
+	rig_declare(session, 1, "b", false);
 	rig_declare(session, 2, "a", false);
 	serve_up_to(1, "NOT_ALLOWED - no more than (1)");
-	session_open_channel(session->session, 1, 2);
 	rig_pass(&rig, USEC_PER_SEC);
 	rig_connect(&rig, 100, 131072);
 	rig_serve(&rig);
@@ -274,8 +273,7 @@ START_TEST(limit__used_up_by_others_is_asked_for_slowly_and_found_again)
 	rig_pass(&rig, 16 * USEC_PER_SEC);
 	ck_assert_uint_eq(rig.dials, 2);
 	rig_connect(&rig, 100, 131072);
-	session_open_channel(session->session, 1, 2);
-	rig_consume(session, 1, 10, "q", "tag", 1);
+	rig_consume(session, 1, 10, "q", "another", 1); /* the deadline of the first has passed */
 	rig_serve(&rig);
 	ck_assert_uint_eq(info().lanes_leased, 1);
 	rig_publish(session, 2, "q", SPAN_LITERAL("x"));

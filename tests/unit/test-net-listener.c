@@ -270,7 +270,7 @@ static struct {
 	bool over;
 } d;
 
-static void on_connected(void *context, int fd)
+static void on_connected(void *context, int fd, size_t number)
 {
 	ck_assert(!d.over);
 	d.over = true;
