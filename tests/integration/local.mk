@@ -48,5 +48,5 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/upstreams.sh
 
 # What tests/integration/run needs, without running anything.
-integration-programs: all $(INTEGRATION_TARGETS)
+integration-programs: all $(INTEGRATION_TARGETS) $(E2E_TARGETS)
 .PHONY: integration-programs

@@ -1,0 +1,161 @@
+#!/bin/bash
+# Eight processes publish and eight consume while the broker and the way to it
+# are disturbed; every message is accounted for (account.c). As a command of
+# its own:
+#
+#   BROKER=rabbitmq tests/e2e/faults.sh [-s SEED] [-r PER-SECOND] [-g MESSAGES] [KIND=TIMES... | long]
+#
+# Faults come in an order drawn by the seed, with at least so many MESSAGES
+# delivered between them. KIND is one of those below, `long` stands for 20
+# restarts and 100 lost connections. Without any: each kind once or twice.
+. "$(dirname "$0")/lib.sh"
+kinds="cut reset half-up half-down freeze stall delay slice throttle restart close alarm delete failover stop"
+seed=${SEED-1} rate=1500 gap=300
+while getopts s:r:g: option; do
+  case $option in
+  s) seed=$OPTARG ;;
+  r) rate=$OPTARG ;;
+  g) gap=$OPTARG ;;
+  *) exit 2 ;;
+  esac
+done
+shift $((OPTIND - 1))
+case ${1-} in
+"") set -- cut=2 reset=2 half-up=2 half-down=2 freeze=1 stall=1 delay=1 slice=1 throttle=1 restart=1 close=2 alarm=1 \
+  delete=2 failover=2 stop=1 ;;
+long) set -- restart=20 cut=25 reset=25 half-up=20 half-down=20 close=10 ;;
+esac
+
+start_broker
+start_link 2
+path=${BROKER_URI#"amqp://127.0.0.1:$BROKER_PORT"}
+start_muxd_and_wait < <(
+  muxd_conf | sed "s|^  uri = .*|  uri = { $LINK_URIS }|; s|^  reconnect-min|  heartbeat = \"2s\"\n  connect-timeout = \"2s\"\n&|"
+  # another connection, for what others do to the broker
+  say 'upstream "outside" {'
+  say "  uri = { \"amqp://127.0.0.1:$BROKER_PORT$path\" }"
+  say '  reconnect-min = "50ms"'
+  say '  reconnect-max = "200ms"'
+  say '}'
+)
+
+account() { ask account "$@"; }
+queues="e2e.$$"
+
+# ---------------------------------------------------------------------- faults
+# Each does it and ends it, and says when the broker was there again.
+
+at_once() { # LINK-COMMAND...: the way is good again right behind it
+  link "$@" && account back
+}
+
+fault_cut() { at_once cut; }
+fault_reset() { at_once reset; }
+fault_half-up() { at_once half up; }
+fault_half-down() { at_once half down; }
+fault_stall() { at_once stall; }
+
+# muxd finds out by its heartbeats
+fault_freeze() {
+  link freeze && wait_for 30 upstream_is_away && link thaw && account back
+}
+
+fault_stop() {
+  local node
+  node=$(broker_node_pid)
+  kill -STOP "$node" && wait_for 30 upstream_is_away
+  local found=$?
+  kill -CONT "$node" && account "probe $BROKER_PORT 60" && return "$found"
+}
+
+bad_way() { # WORD NUMBER
+  link "$1" "$2" && account "run $gap 60" && link "$1" 0 && account back
+}
+
+fault_delay() { bad_way delay 50; }
+fault_slice() { bad_way slice 5; }
+fault_throttle() { bad_way rate 150000; }
+
+fault_restart() {
+  broker_restart >"$scratch/restart.out" 2>&1 &
+  local restart=$!
+  account "probe $BROKER_PORT 90" && wait "$restart"
+}
+
+fault_close() { broker_close_connections && account back; }
+
+fault_alarm() {
+  broker_alarm on && account "blocked 30"
+  local told=$?
+  broker_alarm off && account back && account "unblocked 30" && return "$told"
+}
+
+deleted=0
+fault_delete() {
+  deleted=$((deleted + 1))
+  muxctl --upstream outside --timeout 20s delete queue "$queues.8" && account back && account "cancelled $deleted 20"
+}
+
+endpoint() { status_of upstreams.0.endpoint; }
+
+fault_failover() {
+  local before index=0
+  before=$(endpoint)
+  [ "${before##*:}" = "${link_ports[0]}" ] || index=1
+  link refuse "$index" && link cut && account back && account "settle 30" && check_other_endpoint "$before"
+  local moved=$?
+  link accept "$index" && return "$moved"
+}
+
+check_other_endpoint() { [ "$(endpoint)" != "$1" ] || { echo "still at $1" && return 1; }; }
+
+# The restart is over when the broker answers: the one of before must be gone first.
+run_fault() { # KIND
+  account "fault $1" && "fault_$1" && account "settle 60" && account "run $gap 60"
+}
+
+draw_order() { # KIND=TIMES...: one kind a line, in an order that the seed decides
+  local arg i
+  for arg; do
+    for ((i = 0; i < ${arg#*=}; i++)); do
+      echo "${arg%%=*}"
+    done
+  done | awk -v seed="$seed" 'BEGIN { srand(seed) } { print rand(), $0 }' | sort | cut -d ' ' -f 2
+}
+
+for arg; do
+  [[ " $kinds " == *" ${arg%%=*} "* && ${arg#*=} =~ ^[0-9]+$ ]] || {
+    complain "'$arg' is not KIND=TIMES; kinds are: $kinds"
+    exit 2
+  }
+done
+mapfile -t order < <(draw_order "$@")
+
+began=$EPOCHREALTIME
+start_dialog account ready "$builddir/tests/e2e/account" -q "$queues" -s "$seed" -r "$rate"
+say "seed $seed, $rate messages a second, ${#order[@]} faults"
+undone=0
+for kind in "${order[@]}"; do
+  if ! run_fault "$kind" >"$scratch/fault.out" 2>&1; then
+    undone=$((undone + 1))
+    say "    a fault of kind $kind, at $(date +%T.%N):"
+    sed 's/^/    /' "$scratch/fault.out"
+  fi
+done
+check "each of ${#order[@]} faults was done, noticed where it can be, and over in time" equal 0 "$undone"
+printf 'end 60\n' >&"${dialog_in[account]}"
+reap "${dialog_pid[account]}" 200
+account_code=$exit_code
+# the pipe is ours as well, so there is no end of file
+printf '.\n' >"$scratch/account.out"
+while IFS= read -r -u "${dialog_out[account]}" line && [ "$line" != . ]; do
+  echo "$line"
+done >"$scratch/account.report"
+give_report() {
+  cat "$scratch/account.report"
+  return "$account_code"
+}
+checks give_report
+say "took $(echo "$EPOCHREALTIME $began" | awk '{ printf "%.1f", $1 - $2 }') s"
+check "no session is left over" wait_for 10 status_is sessions 1
+check_muxd_stops
