@@ -13,6 +13,9 @@
  *	probe PORT SECONDS     it is as soon as something speaks AMQP on PORT
  *	settle SECONDS         waits until each consumer got what it could not
  *	                       have got before the broker was back
+ *	calm COUNT SECONDS     waits until fewer than that were published and
+ *	                       are not delivered: the next fault's figures shall
+ *	                       be its own
  *	run COUNT SECONDS      waits until so many more were delivered
  *	blocked SECONDS        waits until all publishers know of an alarm
  *	unblocked SECONDS      ... that it is over
@@ -183,6 +186,12 @@ static bool were_delivered(struct account *account, uint64_t count)
 	return ledger_get(account->ledger, COUNT_DELIVERED) >= count;
 }
 
+static bool is_calm(struct account *account, uint64_t count)
+{
+	return ledger_get(account->ledger, COUNT_ATTEMPTED) <
+	       ledger_get(account->ledger, COUNT_FIRST_SEEN) + count;
+}
+
 static bool know_of_alarm(struct account *account, uint64_t alarm)
 {
 	for (unsigned int i = 0; i < account->ledger->settings.publishers; i++)
@@ -232,6 +241,8 @@ static bool run_command(struct account *account, const char *word, unsigned long
 		set_back(account);
 	} else if (strcmp(word, "settle") == 0) {
 		return wait_until(account, is_settled, 0, first);
+	} else if (strcmp(word, "calm") == 0) {
+		return wait_until(account, is_calm, first, second);
 	} else if (strcmp(word, "run") == 0) {
 		return wait_until(account, were_delivered,
 				  ledger_get(account->ledger, COUNT_DELIVERED) + first, second);

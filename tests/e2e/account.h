@@ -62,6 +62,7 @@ enum count {
 	COUNT_FAILED,
 	COUNT_UNKNOWN,
 	COUNT_DELIVERED,
+	COUNT_FIRST_SEEN, /* messages that came at all */
 	COUNT_ACKED,
 	COUNT_REDELIVERED,
 	COUNT_MARKED,		   /* deliveries with the mark and not redelivered */
@@ -144,7 +145,6 @@ uint64_t checksum_of(const void *data, size_t len);
 /* ---------------------------------------------------------------------- common */
 
 uint64_t now_usec(void);
-uint64_t draw(uint64_t *state);
 void queue_name(const struct settings *settings, unsigned int queue, char *name, size_t size);
 
 /* Connects, or complains and exits. `options` may be NULL. */

@@ -10,7 +10,7 @@
 # restarts and 100 lost connections. Without any: each kind once or twice.
 . "$(dirname "$0")/lib.sh"
 kinds="cut reset half-up half-down freeze stall delay slice throttle restart close alarm delete failover stop"
-seed=${SEED-1} rate=1500 gap=300
+seed=${SEED-1} rate=600 gap=200
 while getopts s:r:g: option; do
   case $option in
   s) seed=$OPTARG ;;
@@ -25,6 +25,7 @@ case ${1-} in
   delete=2 failover=2 stop=1 ;;
 long) set -- restart=20 cut=25 reset=25 half-up=20 half-down=20 close=10 ;;
 esac
+calm=$((rate / 4 + 8))
 
 start_broker
 start_link 2
@@ -39,7 +40,7 @@ start_muxd_and_wait < <(
   say '}'
 )
 
-account() { ask account "$@"; }
+account() { tell account "$1"; }
 queues="e2e.$$"
 
 # ---------------------------------------------------------------------- faults
@@ -76,9 +77,16 @@ fault_delay() { bad_way delay 50; }
 fault_slice() { bad_way slice 5; }
 fault_throttle() { bad_way rate 150000; }
 
+# Back is when it answers, not when rabbitmqctl does.
 fault_restart() {
-  broker_restart >"$scratch/restart.out" 2>&1 &
-  local restart=$!
+  local restart
+  [ "$BROKER" = rabbitmq ] || {
+    broker_restart && account back
+    return
+  }
+  rabbitmq_ctl stop_app || return 1
+  rabbitmq_ctl start_app >"$scratch/restart.out" 2>&1 &
+  restart=$!
   account "probe $BROKER_PORT 90" && wait "$restart"
 }
 
@@ -109,9 +117,8 @@ fault_failover() {
 
 check_other_endpoint() { [ "$(endpoint)" != "$1" ] || { echo "still at $1" && return 1; }; }
 
-# The restart is over when the broker answers: the one of before must be gone first.
 run_fault() { # KIND
-  account "fault $1" && "fault_$1" && account "settle 60" && account "run $gap 60"
+  account "fault $1" && "fault_$1" && account "settle 60" && account "calm $calm 60" && account "run $gap 60"
 }
 
 draw_order() { # KIND=TIMES...: one kind a line, in an order that the seed decides

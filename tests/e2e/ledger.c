@@ -141,6 +141,7 @@ void ledger_delivery(struct ledger *ledger, const struct delivery *delivery, uin
 	}
 	seen = atomic_fetch_or(&record->seen, as);
 	ledger_count(ledger, COUNT_DELIVERED, 1);
+	ledger_count(ledger, COUNT_FIRST_SEEN, seen == 0);
 	if (as == SEEN_REDELIVERED) {
 		ledger_count(ledger, COUNT_REDELIVERED, 1);
 	} else if (as == SEEN_MARKED) {
@@ -187,16 +188,6 @@ uint64_t now_usec(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
-
-/* splitmix64 */
-uint64_t draw(uint64_t *state)
-{
-	uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
 }
 
 /* FNV-1a */

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "tests/e2e/account.h"
+#include "tests/unit/random.h"
 
 #include <errno.h>
 #include <math.h>
@@ -22,7 +23,7 @@ struct publisher {
 	struct muxc *c;
 	struct muxc_message *message;
 	uint8_t *body;
-	uint64_t random;
+	struct random random;
 	uint64_t number; /* of the message that was published last */
 
 	pthread_mutex_t lock;
@@ -99,9 +100,9 @@ static struct muxc_channel *open_channel(struct publisher *publisher)
 static size_t draw_len(struct publisher *publisher)
 {
 	unsigned long largest = publisher->ledger->settings.largest;
-	double exponent = (double)(draw(&publisher->random) >> 11) / 9007199254740992.0;
+	double exponent = (double)(random_u64(&publisher->random) >> 11) / 9007199254740992.0;
 
-	if (largest > 1024 && draw(&publisher->random) % 100 != 0)
+	if (largest > 1024 && random_below(&publisher->random, 100) != 0)
 		largest = 1024;
 	return sizeof(struct body) + (size_t)pow((double)largest, exponent);
 }
@@ -115,7 +116,7 @@ static size_t make_body(struct publisher *publisher, unsigned int queue)
 	size_t len = draw_len(publisher);
 
 	for (size_t i = sizeof(head); i < len; i += sizeof(uint64_t)) {
-		uint64_t word = draw(&publisher->random);
+		uint64_t word = random_u64(&publisher->random);
 
 		memcpy(publisher->body + i, &word, sizeof(word));
 	}
@@ -128,7 +129,7 @@ static size_t make_body(struct publisher *publisher, unsigned int queue)
 static void publish_one(struct publisher *publisher, struct muxc_channel *channel)
 {
 	const struct settings *settings = &publisher->ledger->settings;
-	unsigned int queue = (unsigned int)(draw(&publisher->random) % settings->consumers);
+	unsigned int queue = random_below(&publisher->random, settings->consumers);
 	char name[128];
 	struct muxc_publication publication = {.size = sizeof(publication),
 					       .routing_key = name,
@@ -222,7 +223,7 @@ void run_publisher(struct ledger *ledger, unsigned int index)
 {
 	struct publisher publisher = {.ledger = ledger,
 				      .index = index,
-				      .random = ledger->settings.seed * 1000 + index,
+				      .random = random_make(ledger->settings.seed * 1000 + index),
 				      .lock = PTHREAD_MUTEX_INITIALIZER,
 				      .progress = PTHREAD_COND_INITIALIZER};
 	struct muxc_options options = {

@@ -11,9 +11,12 @@
  *	cut, reset         every link ends, by FIN or by RST on both sides
  *	half up|down       the next frame to or from the broker is handed on in
  *	                   part, then the link ends
- *	orphan             muxd's sides are reset, the broker's stay open
- *	stall              nothing moves any more on the links there are, until
- *	                   the broker gives them up; new ones work
+ *	orphan             muxd's sides are reset, the broker's stay open,
+ *	                   silent
+ *	hold, drop-held    the same, and heartbeats go to the broker; for links
+ *	                   that are idle. Its sides are closed
+ *	stall              nothing moves any more on the links there are, and no
+ *	                   end is heard; new ones work
  *	freeze, thaw       nothing moves, and nobody is accepted
  *	delay MSEC         each way, for what comes from now on
  *	slice BYTES        what is written at a time; 0: all
@@ -46,7 +49,9 @@
 #define LINKS_MAX 256u
 #define READ_SIZE 65536u
 #define HELD_MAX (1024u * 1024u)
-#define WRITES_MAX 64u /* of one flow in one turn */
+#define WRITES_MAX 64u		   /* of one flow in one turn */
+#define RECEIVE_BUFFER_SIZE 262144 /* small, so that muxd's window can be full */
+#define BEAT_USEC 300000u
 #define FRAME_HEADER_SIZE 7u
 #define PROTOCOL_HEADER_SIZE 8u
 
@@ -79,7 +84,7 @@ struct flow {
 struct link {
 	int fd[2]; /* by side; -1: gone */
 	struct flow flow[2];
-	bool stalled, orphan;
+	bool stalled, orphan, held;
 };
 
 struct relay {
@@ -90,6 +95,7 @@ struct relay {
 	struct link links[LINKS_MAX];
 	unsigned int link_count;
 	bool frozen, input_ended;
+	uint64_t beat_usec; /* the next time for heartbeats on links that are held */
 	uint64_t delay_usec, rate;
 	size_t slice;
 	char line[128];
@@ -124,9 +130,11 @@ static int listen_on(uint16_t port, uint16_t *ret_port)
 {
 	struct sockaddr_in address = address_of(port);
 	socklen_t len = sizeof(address);
-	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int on = 1, size = RECEIVE_BUFFER_SIZE;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) < 0 ||
 	    bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, 64) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&address, &len) < 0)
 		die("listen");
@@ -375,6 +383,20 @@ static void act_orphan(struct link *link)
 	link->orphan = true;
 }
 
+static void act_hold(struct link *link)
+{
+	if (link->orphan)
+		return;
+	act_orphan(link);
+	link->held = true;
+}
+
+static void act_drop_held(struct link *link)
+{
+	if (link->held)
+		end_link(link, false);
+}
+
 static void act_stall(struct link *link)
 {
 	link->stalled = true;
@@ -384,8 +406,8 @@ static const struct action {
 	const char *line;
 	void (*act)(struct link *link);
 } actions[] = {
-    {"cut", act_cut},	    {"reset", act_reset}, {"half up", act_half_up}, {"half down", act_half_down},
-    {"orphan", act_orphan}, {"stall", act_stall},
+    {"cut", act_cut},	    {"reset", act_reset}, {"half up", act_half_up},	{"half down", act_half_down},
+    {"orphan", act_orphan}, {"hold", act_hold},	  {"drop-held", act_drop_held}, {"stall", act_stall},
 };
 
 static unsigned int count_links(const struct relay *relay)
@@ -479,7 +501,7 @@ static short events_of(const struct relay *relay, const struct link *link, enum 
 	short events = 0;
 
 	if (link->stalled)
-		return side == BROKER ? POLLRDHUP : 0;
+		return POLLRDHUP;
 	if (!in->ended && (link->orphan || in->held < HELD_MAX))
 		events |= POLLIN;
 	if (out->first) {
@@ -498,7 +520,11 @@ static short events_of(const struct relay *relay, const struct link *link, enum 
 static void serve_link(struct relay *relay, struct link *link, const struct pollfd *polled)
 {
 	if (link->stalled) {
-		if (polled[BROKER].revents)
+		/* neither hears of the other's end */
+		for (int side = MUXD; side <= BROKER; side++)
+			if (polled[side].revents)
+				close_side(link, (enum side)side, true);
+		if (is_over(link))
 			end_link(link, true);
 		return;
 	}
@@ -508,6 +534,22 @@ static void serve_link(struct relay *relay, struct link *link, const struct poll
 	for (int side = MUXD; side <= BROKER; side++)
 		if (!link->orphan && !is_over(link))
 			write_flow(relay, link, (enum side)side, now_usec());
+}
+
+static void beat(struct relay *relay)
+{
+	static const uint8_t heartbeat[] = {8, 0, 0, 0, 0, 0, 0, 0xce};
+	uint64_t now = now_usec();
+
+	if (now < relay->beat_usec)
+		return;
+	relay->beat_usec = now + BEAT_USEC;
+	for (unsigned int i = 0; i < relay->link_count; i++) {
+		struct link *link = &relay->links[i];
+
+		if (link->held && !is_over(link) && write(link->fd[BROKER], heartbeat, sizeof(heartbeat)) < 0)
+			end_link(link, true);
+	}
 }
 
 static void forget_links(struct relay *relay)
@@ -524,7 +566,7 @@ static void turn(struct relay *relay)
 {
 	struct pollfd polled[1 + PORTS_MAX + 2 * LINKS_MAX];
 	struct pollfd *ports = &polled[1], *links = ports + relay->port_count;
-	uint64_t now = now_usec(), wait_usec = 1000000;
+	uint64_t now = now_usec(), wait_usec = BEAT_USEC;
 
 	polled[0] = (struct pollfd){.fd = relay->input_ended ? -1 : STDIN_FILENO, .events = POLLIN};
 	for (unsigned int i = 0; i < relay->port_count; i++)
@@ -552,6 +594,7 @@ static void turn(struct relay *relay)
 			take_connection(relay, ports[i].fd);
 	if (polled[0].revents)
 		read_commands(relay);
+	beat(relay);
 	forget_links(relay);
 }
 

@@ -158,6 +158,39 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 
+# -------------------------------------------------------------------- dialogs
+
+# Programs that answer each line with a line, by named pipes that stay open: from subshells as well.
+declare -A dialog_in dialog_out dialog_pid
+
+# NAME PATTERN COMMAND...: its first line, which must match the pattern, is in $greeting
+start_dialog() {
+  local dialog=$1 pattern=$2 input output
+  shift 2
+  rm -f "$scratch/$dialog.in" "$scratch/$dialog.out"
+  mkfifo "$scratch/$dialog.in" "$scratch/$dialog.out"
+  exec {input}<>"$scratch/$dialog.in" {output}<>"$scratch/$dialog.out"
+  dialog_in[$dialog]=$input dialog_out[$dialog]=$output
+  start "$@" <"$scratch/$dialog.in" >"$scratch/$dialog.out" 2>>"$scratch/$dialog.log"
+  dialog_pid[$dialog]=$started
+  # shellcheck disable=SC2053 # it is a pattern
+  IFS= read -r -t 60 -u "$output" greeting && [[ $greeting == $pattern ]] || {
+    complain "$dialog has not started: $(cat "$scratch/$dialog.log")"
+    exit 1
+  }
+}
+
+tell() { # NAME LINE: prints the answer; 1 if there is none, or it does not begin with `ok`
+  local answer
+  (
+    flock 9
+    printf '%s\n' "$2" >&"${dialog_in[$1]}"
+    IFS= read -r -t 120 -u "${dialog_out[$1]}" answer || answer="no answer from $1 to '$2'"
+    printf '%s\n' "$answer"
+    [[ $answer == ok* ]]
+  ) 9>"$scratch/$1.lock"
+}
+
 # --------------------------------------------------------------------- broker
 
 # [TESTBROKER-OPTION...]: starts or finds the broker; sets BROKER_PORT, VHOST, BROKER_URI.
@@ -171,20 +204,9 @@ start_broker() {
   [ "$VHOST" = / ] || BROKER_URI="$BROKER_URI/$VHOST"
 }
 
-# It is spoken to by named pipes that stay open, from subshells as well.
 start_testbroker() {
-  rm -f "$scratch/broker.in" "$scratch/broker.out"
-  mkfifo "$scratch/broker.in" "$scratch/broker.out"
-  exec {broker_in}<>"$scratch/broker.in" {broker_out}<>"$scratch/broker.out"
-  start "$builddir/tests/broker/testbroker" "$@" <"$scratch/broker.in" >"$scratch/broker.out" \
-    2>"$scratch/broker.log"
-  broker_pid=$started
-  local line
-  IFS= read -r -t 20 -u "$broker_out" line && case $line in "listening "*) ;; *) false ;; esac || {
-    complain "testbroker has not started"
-    exit 1
-  }
-  BROKER_PORT=${line#listening } VHOST=/
+  start_dialog broker 'listening *' "$builddir/tests/broker/testbroker" "$@"
+  BROKER_PORT=${greeting#listening } VHOST=/
 }
 
 # CHANNEL-MAX FRAME-MAX: the broker's limits for connections to come; of RabbitMQ until the test ends.
@@ -243,15 +265,7 @@ rabbitmq_drop_vhosts() {
   done
 }
 
-broker_command() { # LINE: the test broker's answer
-  local answer
-  (
-    flock 9
-    printf '%s\n' "$1" >&"$broker_in"
-    IFS= read -r -t 20 -u "$broker_out" answer || exit 1
-    printf '%s\n' "$answer"
-  ) 9>"$scratch/broker.lock"
-}
+broker_command() { tell broker "$1"; } # LINE: the test broker's answer
 
 # How many AMQP connections the broker has (of RabbitMQ: on this test's virtual hosts).
 broker_connections() {
