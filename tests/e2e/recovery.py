@@ -5,6 +5,7 @@
 The way to the broker goes through the relay, whose commands are relay.c's. Other clients of the broker are
 sessions of the upstream `outside`, which has a connection of its own.
 """
+import contextlib
 import os
 import sys
 import time
@@ -123,34 +124,45 @@ def name(what):
 
 # ------------------------------------------------------------------------ tests
 
+def fill(session, queue, body):
+    """Publishes as long as there is credit at once; gives the numbers."""
+    sent = []
+    cost = len(body) + 200
+    while True:
+        session.send(Client(want=pb.Want(messages=session.spent_messages + 1, bytes=session.spent_bytes + cost)))
+        if not session.until(lambda: session.credit[1] - session.spent_bytes >= cost, 0.1):
+            return sent
+        sent.append(session.say(1, queue, body))
+
+
 def window_full():
     """TCP window full and peer gone."""
-    with Watcher() as s:
-        s.open(1)
-        s.declare(1, name("full"))
-        s.is_confirmed(1, s.say(1, name("full"), b"first"))
-        before, body = s.upstream.epoch, bytes(100000)
+    queue, body = name("full"), bytes(100000)
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(Watcher()) for _ in range(10)]
+        sessions[0].open(2)
+        sessions[0].declare(2, queue)
+        for s in sessions:  # credit grows with use
+            s.open(1)
+            s.has_outcomes(1, [s.say(1, queue, body) for _ in range(20)])
+        before = s.upstream.epoch
         link("stall")
         stalled = time.monotonic()
-        # as much as muxd takes: its own socket to the broker is full long before
-        sent = []
-        while time.monotonic() < stalled + 20 and s.upstream.epoch == before and len(sent) < 200:
-            s.send(Client(want=pb.Want(messages=s.spent_messages + 1, bytes=s.spent_bytes + len(body) + 200)))
-            if s.credit[1] - s.spent_bytes >= len(body) + 200 and s.credit[0] > s.spent_messages:
-                sent.append(s.say(1, name("full"), body))
-            else:
-                s.until(lambda: s.credit[1] - s.spent_bytes >= len(body) + 200 and s.credit[0] > s.spent_messages or
-                        s.upstream.epoch != before, 1)
+        # more than two socket buffers hold: the window is full
+        sent = [fill(s, queue, body) for s in sessions]
+        held = sum(map(len, sent)) * len(body)
+        early = s.upstream.epoch == before
         noticed = s.wait_away(before)
         took = time.monotonic() - stalled
         check(f"a peer that is gone behind a full window is noticed in two heartbeat intervals ({took:.1f} s, "
-              f"{len(sent) * len(body) >> 20} MiB were on their way)",
-              noticed and len(sent) * len(body) > 2 << 20 and took < 2 * HEARTBEAT + 1.5)
+              f"{held >> 20} MiB are on their way)", early and noticed and held > 6 << 20 and took < 2 * HEARTBEAT + 1.5)
         s.wait_up(before)
-        s.has_outcomes(1, sent, 60)
-        kinds = {kind for n in sent for kind in s.outcomes.get((1, n), ["none"])}
+        kinds = set()
+        for s, numbers in zip(sessions, sent):
+            s.has_outcomes(1, numbers, 60)
+            kinds |= {kind for n in numbers for kind in s.outcomes.get((1, n), ["none"])}
         check("and what was on its way is confirmed on the next connection", kinds == {pb.CONFIRMED}, kinds)
-        s.delete(1, name("full"))
+        sessions[0].delete(2, queue)
 
 
 def confirm_timeout():
