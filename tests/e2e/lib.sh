@@ -3,12 +3,32 @@
 # disturbed, and the account.
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../integration/lib.sh"
-e2e=$srcdir/tests/e2e
 
 # ------------------------------------------------------------------------ link
 
-# [PORTS]: a relay to the broker; sets link_ports, LINK_URI of the first, LINK_URIS of all
+# [PORTS]: a relay to the broker; sets link_ports
 start_link() {
+  local port zeros
+  zeros=$(for ((port = 0; port < ${1-1}; port++)); do echo 0; done)
+  # shellcheck disable=SC2086 # as many words as ports
+  start_dialog link 'listening *' "$builddir/tests/e2e/relay" "$BROKER_PORT" $zeros
+  read -r -a link_ports <<<"${greeting#listening }"
+}
+
+# LINE-FOR-UPSTREAM...: through the link, all its ports; and beside it the upstream
+# `outside`, the connection by which others are at the broker.
+link_conf() {
+  local port uris path=${BROKER_URI#"amqp://127.0.0.1:$BROKER_PORT"}
+  uris=$(printf "amqp://127.0.0.1:%s$path\", \"" "${link_ports[@]}")
+  muxd_conf "${uris%\", \"}" 'connect-timeout = "2s"' "$@"
+  say 'upstream "outside" {'
+  say "  uri = { \"$BROKER_URI\" }"
+  say '  reconnect-min = "50ms"'
+  say '  reconnect-max = "200ms"'
+  say '}'
+}
+
+link() {
   local port path=${BROKER_URI#"amqp://127.0.0.1:$BROKER_PORT"} zeros
   zeros=$(for ((port = 0; port < ${1-1}; port++)); do echo 0; done)
   # shellcheck disable=SC2086 # as many words as ports
