@@ -13,6 +13,7 @@ import time
 from ipc import Client, Closed, Session, check, describe, finish, pb
 
 HEARTBEAT = float(os.environ["HEARTBEAT"])
+PATIENCE = max(3 * HEARTBEAT, 10)  # what muxd has with what stays locked
 scratch = os.environ["scratch"]
 link_in = open(f"{scratch}/link.in", "r+b", buffering=0)
 link_out = open(f"{scratch}/link.out", "r+b", buffering=0)
@@ -256,6 +257,11 @@ def auto_delete_exchange():
             check("the broker has it, as others see", frame.HasField("done"), frame)
 
 
+def is_got(session, channel, queue, body):
+    frame, payload = session.ask(channel=channel, get=pb.Get(queue=queue, no_ack=True))
+    return frame.HasField("got") and payload == body
+
+
 def exclusive_locked():
     """Exclusive queue still locked."""
     queue, plain = name("locked"), name("plain")
@@ -265,16 +271,16 @@ def exclusive_locked():
         s.consume(1, queue)
         other.open(1)
         other.declare(1, plain)
-        other.consume(1, plain)
         before = s.upstream.epoch
         # the broker goes on seeing the old connection, until its heartbeats are missed
         link("orphan")
         lost = time.monotonic()
         s.wait_up(before)
         number = other.say(1, plain, b"at once")
+        # it is not consumed: the broker would give the message to the dead connection's consumer
         check("a queue that is locked by the dead connection delays nobody else",
-              other.is_confirmed(1, number) and other.gets(1, b"at once") and time.monotonic() < lost + HEARTBEAT,
-              f"{time.monotonic() - lost:.1f} s")
+              other.is_confirmed(1, number) and is_got(other, 1, plain, b"at once") and
+              time.monotonic() < lost + HEARTBEAT, f"{time.monotonic() - lost:.1f} s")
         number = s.say(1, queue, b"to the locked one")
         check("it is there again when the broker lets it go", s.gets(1, b"to the locked one", 20), s.ends)
         check("and the publish to it is confirmed", s.is_confirmed(1, number), s.outcomes)
@@ -293,18 +299,17 @@ def exclusive_locked_for_good():
         s.declare(1, queue, exclusive=True)
         s.open(2)
         s.declare(2, plain)
-        s.consume(2, plain)
         before = s.upstream.epoch
         link("hold")
         lost = time.monotonic()
         s.wait_up(before)
-        ended = s.until(lambda: 1 in s.ends, 10 * HEARTBEAT)
+        ended = s.until(lambda: 1 in s.ends, PATIENCE + 5)
         took = time.monotonic() - lost
         check("a queue that stays locked ends its channel with the broker's 405",
               ended and s.ends[1].code == 405 and s.ends[1].origin == pb.BROKER, s.ends)
-        check(f"after three heartbeat intervals ({took:.1f} s)", 3 * HEARTBEAT <= took < 3 * HEARTBEAT + 3)
+        check(f"after at least three heartbeat intervals ({took:.1f} s)", 3 * HEARTBEAT <= took < PATIENCE + 2)
         check("the session's other channel goes on", s.is_confirmed(2, s.say(2, plain, b"free")) and
-              s.gets(2, b"free"), s.ends)
+              is_got(s, 2, plain, b"free"), s.ends)
         link("drop-held")
         s.delete(2, plain)
 
