@@ -11,6 +11,8 @@
  *	cut, reset         every link ends, by FIN or by RST on both sides
  *	half up|down       the next frame to or from the broker is handed on in
  *	                   part, then the link ends
+ *	stumble TIMES      of so many new links the k-th ends when k times 200
+ *	                   bytes have come from the broker
  *	orphan             muxd's sides are reset, the broker's stay open,
  *	                   silent
  *	hold, drop-held    the same, and heartbeats go to the broker; for links
@@ -52,6 +54,7 @@
 #define WRITES_MAX 64u		   /* of one flow in one turn */
 #define RECEIVE_BUFFER_SIZE 262144 /* small, so that muxd's window can be full */
 #define BEAT_USEC 300000u
+#define STUMBLE_BYTES 200u
 #define FRAME_HEADER_SIZE 7u
 #define PROTOCOL_HEADER_SIZE 8u
 
@@ -84,6 +87,7 @@ struct flow {
 struct link {
 	int fd[2]; /* by side; -1: gone */
 	struct flow flow[2];
+	size_t stumble; /* ends when so many bytes have come from the broker; 0: does not */
 	bool stalled, orphan, held;
 };
 
@@ -97,6 +101,7 @@ struct relay {
 	bool frozen, input_ended;
 	uint64_t beat_usec; /* the next time for heartbeats on links that are held */
 	uint64_t delay_usec, rate;
+	unsigned long stumbles, stumbled; /* how many links shall end early, and did or will */
 	size_t slice;
 	char line[128];
 	size_t line_len;
@@ -217,6 +222,8 @@ static void take_connection(struct relay *relay, int listener)
 	prepare(broker);
 	relay->links[relay->link_count++] = (struct link){
 	    .fd = {fd, broker}, .flow[MUXD].frame_left = PROTOCOL_HEADER_SIZE /* muxd's stream begins so */};
+	if (relay->stumbled < relay->stumbles)
+		relay->links[relay->link_count - 1].stumble = ++relay->stumbled * STUMBLE_BYTES;
 }
 
 /* --------------------------------------------------------------------- frames */
@@ -265,6 +272,19 @@ static void keep(struct relay *relay, struct flow *flow, const uint8_t *data, si
 	flow->held += len;
 }
 
+/* How many of `got` bytes are still handed on. */
+static size_t until_stumble(struct link *link, enum side side, size_t got)
+{
+	if (side != BROKER || link->stumble == 0)
+		return got;
+	if (got >= link->stumble) {
+		got = link->stumble;
+		link->flow[side].halved = true;
+	}
+	link->stumble -= got;
+	return got;
+}
+
 static void read_flow(struct relay *relay, struct link *link, enum side side)
 {
 	struct flow *flow = &link->flow[side];
@@ -284,12 +304,13 @@ static void read_flow(struct relay *relay, struct link *link, enum side side)
 		return;
 	}
 	flow->ended = got == 0;
+	got = (ssize_t)until_stumble(link, side, (size_t)got);
 	inside = follow_frames(flow, data, (size_t)got);
-	flow->halved = flow->halve && inside;
-	if (flow->halved) {
-		flow->ended = true;
+	if (flow->halve && inside) {
+		flow->halved = true;
 		got = (ssize_t)inside;
 	}
+	flow->ended |= flow->halved;
 	if (got > 0)
 		keep(relay, flow, data, (size_t)got);
 }
@@ -428,6 +449,9 @@ static bool set_number(struct relay *relay, const char *word, unsigned long numb
 		relay->slice = number;
 	} else if (strcmp(word, "rate") == 0) {
 		relay->rate = number;
+	} else if (strcmp(word, "stumble") == 0) {
+		relay->stumbles = number;
+		relay->stumbled = 0;
 	} else if (strcmp(word, "refuse") == 0 && number < relay->port_count) {
 		if (relay->listeners[number] >= 0)
 			close(relay->listeners[number]);
