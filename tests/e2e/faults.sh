@@ -9,7 +9,7 @@
 # delivered between them. KIND is one of those below, `long` stands for 20
 # restarts and 100 lost connections. Without any: each kind once or twice.
 . "$(dirname "$0")/lib.sh"
-kinds="cut reset half-up half-down stumble freeze stall delay slice throttle restart close alarm delete failover stop"
+kinds="cut reset half-up half-down stumble orphan freeze stall delay slice throttle restart close alarm delete failover stop"
 seed=${SEED-1} rate=600 gap=200
 
 # Each kind once, and on RabbitMQ those twice that take no time.
@@ -61,6 +61,8 @@ fault_half-up() { at_once half up; }
 fault_half-down() { at_once half down; }
 # The connections that follow are lost too, each a little further on its way to recovery.
 fault_stumble() { link stumble 16 && at_once cut; }
+# The broker goes on with the old connection, its consumers too, until heartbeats are missed.
+fault_orphan() { at_once orphan; }
 fault_stall() { at_once stall; }
 
 # muxd finds out by its heartbeats

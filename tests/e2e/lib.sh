@@ -16,28 +16,29 @@ start_link() {
 }
 
 # LINE-FOR-UPSTREAM...: through the link, all its ports; and beside it the upstream
-# `outside`, the connection by which others are at the broker.
+# `outside`, the connection by which others are at the broker. With a SECOND_VHOST
+# the second port leads to that one, as to another broker.
 link_conf() {
-  local port uris path=${BROKER_URI#"amqp://127.0.0.1:$BROKER_PORT"}
-  uris=$(printf "amqp://127.0.0.1:%s$path\", \"" "${link_ports[@]}")
-  muxd_conf "${uris%\", \"}" 'connect-timeout = "2s"' "$@"
-  say 'upstream "outside" {'
-  say "  uri = { \"$BROKER_URI\" }"
+  local port uris= vhost=$VHOST
+  for port in "${link_ports[@]}"; do
+    uris="$uris${uris:+\", \"}$(uri "$port" "$vhost")"
+    vhost=${SECOND_VHOST-$VHOST}
+  done
+  muxd_conf "$uris" 'connect-timeout = "2s"' "$@"
+  direct_conf outside "$VHOST"
+  [ -z "${SECOND_VHOST-}" ] || direct_conf second "$SECOND_VHOST"
+}
+
+uri() { # PORT VHOST
+  say "amqp://127.0.0.1:$1$([ "$2" = / ] || echo "/$2")"
+}
+
+direct_conf() { # NAME VHOST
+  say "upstream \"$1\" {"
+  say "  uri = { \"$(uri "$BROKER_PORT" "$2")\" }"
   say '  reconnect-min = "50ms"'
   say '  reconnect-max = "200ms"'
   say '}'
-}
-
-link() {
-  local port path=${BROKER_URI#"amqp://127.0.0.1:$BROKER_PORT"} zeros
-  zeros=$(for ((port = 0; port < ${1-1}; port++)); do echo 0; done)
-  # shellcheck disable=SC2086 # as many words as ports
-  start_dialog link 'listening *' "$builddir/tests/e2e/relay" "$BROKER_PORT" $zeros
-  read -r -a link_ports <<<"${greeting#listening }"
-  LINK_URI="amqp://127.0.0.1:${link_ports[0]}$path" LINK_URIS=
-  for port in "${link_ports[@]}"; do
-    LINK_URIS="$LINK_URIS${LINK_URIS:+, }\"amqp://127.0.0.1:$port$path\""
-  done
 }
 
 link() { tell link "$*"; } # COMMAND: see relay.c

@@ -393,8 +393,33 @@ def confirms_in_step():
         s.delete(1, queue)
 
 
+def second_broker():
+    """No bug of theirs: fail-over to a broker that knows nothing of us."""
+    queue, exchange = name("moves"), name("moves.exchange")
+    with Watcher() as s, Watcher(b"second") as second:
+        s.open(1)
+        s.declare(1, queue, durable=True)
+        s.ask(channel=1, exchange_declare=pb.ExchangeDeclare(exchange=exchange, type=b"fanout"))
+        s.ask(channel=1, queue_bind=pb.QueueBind(queue=queue, exchange=exchange))
+        s.is_confirmed(1, s.say(1, queue, b"stays", properties=pb.Properties(delivery_mode=2)))
+        link("accept 1")
+        link("refuse 0")
+        s.lose()
+        number = s.say(1, b"", b"moved", exchange, mandatory=True)
+        check("what was declared is declared at the broker that is failed over to, and routes",
+              s.is_confirmed(1, number), s.outcomes)
+        second.open(1)
+        check("it is the other broker", is_got(second, 1, queue, b"moved"))
+        link("accept 0")
+        link("refuse 1")
+        s.lose()
+        check("what was confirmed before is at the first broker", is_got(s, 1, queue, b"stays"))
+        s.delete(1, queue)
+        second.delete(1, queue)
+
+
 TESTS = (window_full, confirm_timeout, delete_while_away, auto_delete_exchange, exclusive_locked,
-         exclusive_locked_for_good, failed_declare, resurrected, confirms_in_step)
+         exclusive_locked_for_good, failed_declare, resurrected, confirms_in_step, second_broker)
 
 
 def main(names):
@@ -407,7 +432,7 @@ def main(names):
             test()
         except (AssertionError, Closed, RuntimeError, TimeoutError, OSError) as e:
             check(f"{test.__name__} goes on to its end", False, repr(e))
-        for command in ("thaw", "accept 0", "drop-held"):
+        for command in ("thaw", "accept 0", "refuse 1", "drop-held"):
             link(command)
         print(f"   {time.monotonic() - began:.1f} s", flush=True)
 
