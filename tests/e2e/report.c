@@ -182,7 +182,7 @@ static unsigned int print_kind(struct ledger *ledger, const char *kind, uint64_t
 	median = median_ms(times->first, times->count);
 	median_all = median_ms(times->all, times->count);
 	printf("fault: %-16s %4u times; from the broker's return to the first delivery median %.1f ms, "
-	       "max %.1f ms; until each consumer had one %.1f ms, %.1f ms; marked at most %llu\n",
+	       "max %.1f ms; until each consumer had one median %.1f ms, max %.1f ms; marked at most %llu\n",
 	       kind, times->count + times->unsettled, median, max_ms(times->first, times->count), median_all,
 	       max_ms(times->all, times->count), (unsigned long long)times->marked_max);
 	if (times->marked_max > *marked_max)
