@@ -89,6 +89,8 @@ struct request *request_send_own(struct lane *lane, const struct amqc_method *me
 
 	if (!request)
 		return NULL;
+	if (method->id == AMQC_BASIC_CONSUME)
+		lane->consumed = true;
 	buf_append(&lane->control, request->frame, request->frame_len);
 	if (buf_failed(&lane->control)) {
 		free(request);

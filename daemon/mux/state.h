@@ -19,7 +19,8 @@
  *	replay    publishes that are sent again, or late
  *	publish   publishes, from acceptance to outcome
  *	credit    what a session may have under way
- *	lane      numbers, opening and closing
+ *	lane      numbers, opening and closing, handing on
+ *	limit     how many of them the broker lets us have
  *	vet       what the broker would close the connection for
  *
  * Ownership is a tree: mux owns upstreams and sessions; a session owns its
