@@ -179,6 +179,7 @@ static bool make_session(struct ipc *ipc, const Muxd__V1__Hello *hello, struct u
 	if (options->admit && !options->admit(options->context, &session.creds, upstream_name(upstream),
 					      &ipc->limits, ret_fault))
 		return false;
+	session.memory = ipc->limits.session_memory;
 	if (users_count(&ipc->front->users, ipc->peer.uid) > ipc->limits.sessions_per_uid) {
 		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions of this user");
 		return false;

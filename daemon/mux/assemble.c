@@ -16,6 +16,7 @@ void assemble_deinit(struct assemble *assemble)
 void assemble_done(struct assemble *assemble)
 {
 	assemble->state = ASSEMBLE_IDLE;
+	assemble->too_large = false;
 	if (assemble->kept.capacity > ASSEMBLE_KEEP_BYTES)
 		buf_deinit(&assemble->kept);
 	else
@@ -64,6 +65,23 @@ enum assemble_result assemble_header(struct assemble *assemble, struct span payl
 	return redecode(assemble) ? ASSEMBLE_WHOLE : ASSEMBLE_FAULT;
 }
 
+void assemble_skip_body(struct assemble *assemble)
+{
+	assemble->too_large = true;
+	assemble->body_seen = 0;
+	assemble->body = SPAN_NULL;
+}
+
+static enum assemble_result skip_body(struct assemble *assemble, struct span payload)
+{
+	if (payload.len > assemble->header.body_size - assemble->body_seen)
+		return ASSEMBLE_FAULT;
+	assemble->body_seen += payload.len;
+	if (assemble->body_seen < assemble->header.body_size)
+		return ASSEMBLE_MORE;
+	return redecode(assemble) ? ASSEMBLE_WHOLE : ASSEMBLE_FAULT;
+}
+
 enum assemble_result assemble_body(struct assemble *assemble, struct span payload)
 {
 	size_t before = assemble->method_len + assemble->header_len;
@@ -72,6 +90,8 @@ enum assemble_result assemble_body(struct assemble *assemble, struct span payloa
 
 	if (assemble->state != ASSEMBLE_WAIT_BODY)
 		return ASSEMBLE_FAULT;
+	if (assemble->too_large)
+		return skip_body(assemble, payload);
 	have = buf_len(&assemble->kept) - before;
 	if (payload.len > size - have)
 		return ASSEMBLE_FAULT;

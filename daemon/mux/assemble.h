@@ -27,6 +27,8 @@ struct assemble {
 	struct span body;
 	struct buf kept; /* owned: the payloads of method and header, then the body; empty between contents */
 	size_t method_len, header_len;
+	bool too_large;	    /* its body is counted, not kept; ends with it */
+	uint64_t body_seen; /* bytes of it that came, if it is too large */
 };
 
 void assemble_init(struct assemble *assemble);
@@ -35,6 +37,10 @@ void assemble_deinit(struct assemble *assemble);
 /* The payload of a method frame whose method announces content (decoded: method). */
 enum assemble_result assemble_method(struct assemble *assemble, struct span payload);
 enum assemble_result assemble_header(struct assemble *assemble, struct span payload);
+
+/* Between header and body: whoever it is for cannot have it, so its body is dropped as it comes. */
+void assemble_skip_body(struct assemble *assemble);
+
 enum assemble_result assemble_body(struct assemble *assemble, struct span payload);
 
 /* Call when a whole content was dealt with: makes ready for the next. */

@@ -2,14 +2,17 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/backlog.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/credit.h"
 #include "daemon/mux/delivery.h"
+#include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
 #include "daemon/mux/subscribe.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct consumer *consumer_new(struct channel *channel, const struct mux_request *request)
@@ -26,12 +29,13 @@ struct consumer *consumer_new(struct channel *channel, const struct mux_request 
 	consumer->broker_no_ack = span_equal_str(consume->queue, DIRECT_REPLY_TO);
 	consumer->credit_messages = request->credit_messages;
 	consumer->credit_bytes = request->credit_bytes;
-	consumer->prefetch = (uint16_t)(channel->prefetch ? channel->prefetch
-							  : channel->upstream->mux->options.limits.prefetch);
+	consumer->kind = kinds_find(channel, consume->queue);
+	consumer->prefetch = subscribe_prefetch(consumer, consume->queue, channel->prefetch);
 	consumer->charge = CHARGE_NONE;
 	consumer->tag_len = (uint8_t)consume->consumer_tag.len;
 	memcpy(consumer->tag, consume->consumer_tag.data, consume->consumer_tag.len);
 	list_init(&consumer->pending);
+	list_init(&consumer->choked_node);
 	list_append(&channel->consumers, &consumer->node);
 	channel->consumer_count++;
 	return consumer;
@@ -90,6 +94,7 @@ void consumer_free(struct consumer *consumer)
 	charge_end(&consumer->charge);
 	subscribe_forget(consumer);
 	list_unlink(&consumer->node);
+	list_unlink(&consumer->choked_node);
 	consumer->channel->consumer_count--;
 	channel_touch(consumer->channel);
 	free(consumer);
@@ -139,11 +144,27 @@ struct consumer *consumer_find_tag(const struct channel *channel, struct span ta
 	return NULL;
 }
 
+/* Of a session's memory, the largest message that it may be sent: as large as it may publish at most. */
+#define MESSAGE_SHARE_OF_SESSION 2u
+
+bool consumer_may_have(const struct channel *channel, uint64_t body_size)
+{
+	return channel && channel->session &&
+	       body_size <= channel->session->memory.limit / MESSAGE_SHARE_OF_SESSION;
+}
+
 /* One message may overdraw the bytes, so that a large one is not stuck for ever. */
 static bool has_credit(const struct consumer *consumer)
 {
 	return consumer->credit_messages > consumer->used_messages &&
 	       consumer->credit_bytes > consumer->used_bytes;
+}
+
+/* The socket takes nothing now: what has credit waits for it in turn. */
+static void wait_for_socket(struct consumer *consumer)
+{
+	if (!list_empty(&consumer->pending) && has_credit(consumer) && list_empty(&consumer->choked_node))
+		list_append(&consumer->channel->session->choked, &consumer->choked_node);
 }
 
 /* The message is on its way to the client, whom muxd acks for if no_ack. */
@@ -172,11 +193,72 @@ static bool hand_over(struct consumer *consumer, uint64_t lane_tag, const struct
 		return false;
 	consumer->used_messages++;
 	consumer->used_bytes += handed.cost_bytes;
+	backlog_add(session, &handed);
 	session->delivered++;
 	session_note_message(session);
 	if (!consumer->broker_no_ack)
 		handed_over(channel, lane_tag, no_ack, &handed);
 	return true;
+}
+
+static void end_and_tell(struct consumer *consumer, struct span why);
+
+/* The consumer of the session that has most waiting, or NULL. */
+static struct consumer *largest_of(const struct session *session)
+{
+	struct consumer *largest = NULL;
+
+	for (uint32_t number = 1; number < session->channel_slots; number++) {
+		struct channel *channel = session->channels[number].channel;
+		struct consumer *consumer;
+
+		if (!channel)
+			continue;
+		list_foreach (consumer, &channel->consumers, node) {
+			if (!consumer->gone && consumer->charge.bytes > 0 &&
+			    (!largest || consumer->charge.bytes > largest->charge.bytes))
+				largest = consumer;
+		}
+	}
+	return largest;
+}
+
+/*
+ * Everybody's memory is used up, and not the session's own: the consumer that
+ * holds most of it, in the session that uses most, pays. False: that is this one.
+ */
+static bool relieve(const struct session *session, uint64_t bytes)
+{
+	struct session *other;
+	struct consumer *victim = NULL;
+	uint64_t most = session->memory.used;
+
+	if (session->memory.used + bytes > session->memory.limit)
+		return false;
+	list_foreach (other, &session->mux->sessions, node) {
+		struct consumer *largest;
+
+		if (other->ended || other->memory.used <= most)
+			continue;
+		largest = largest_of(other);
+		if (!largest)
+			continue;
+		victim = largest;
+		most = other->memory.used;
+	}
+	if (!victim)
+		return false;
+	end_and_tell(victim, SPAN_LITERAL("muxd's memory is used up, and most of it by messages that this "
+					  "session did not take: set a lower prefetch, or read faster"));
+	return true;
+}
+
+static bool pay(struct consumer *consumer, uint64_t bytes)
+{
+	struct account *memory = &consumer->channel->session->memory;
+
+	return charge_take(&consumer->charge, memory, bytes) ||
+	       (relieve(consumer->channel->session, bytes) && charge_take(&consumer->charge, memory, bytes));
 }
 
 /* Keeps a copy until there is credit. False: the session's memory is used up. */
@@ -186,7 +268,9 @@ static bool hold(struct consumer *consumer, uint64_t lane_tag, const struct asse
 	size_t size = sizeof(struct held_message) + head_len + content->body.len;
 	struct held_message *held;
 
-	if (!charge_take(&consumer->charge, &consumer->channel->session->memory, size))
+	if (size > consumer->largest)
+		consumer->largest = size;
+	if (!pay(consumer, size))
 		return false;
 	held = malloc(size);
 	if (!held) {
@@ -202,11 +286,13 @@ static bool hold(struct consumer *consumer, uint64_t lane_tag, const struct asse
 	if (content->body.len > 0)
 		memcpy(held->data + head_len, content->body.data, content->body.len);
 	list_append(&consumer->pending, &held->node);
+	wait_for_socket(consumer);
 	return true;
 }
 
 void consumer_stop(struct consumer *consumer)
 {
+	list_unlink(&consumer->choked_node);
 	while (!list_empty(&consumer->pending)) {
 		struct held_message *held = container_of(consumer->pending.next, struct held_message, node);
 
@@ -245,10 +331,16 @@ static void end_and_tell(struct consumer *consumer, struct span why)
 	consumer_end(consumer);
 }
 
-static void overflow(struct consumer *consumer)
+static void overflow(struct consumer *consumer, uint64_t bytes)
 {
+	subscribe_note_overflow(consumer, bytes);
 	if (subscribe_shrink(consumer))
 		return;
+	if (consumer->broker_no_ack) {
+		end_and_tell(consumer, SPAN_LITERAL("the session's memory is used up by replies it did not "
+						    "take, which cannot be given back: they are dropped"));
+		return;
+	}
 	end_and_tell(consumer, SPAN_LITERAL("the session's memory is used up by messages it did not take: "
 					    "set a lower prefetch, or read faster"));
 }
@@ -258,6 +350,39 @@ static void inexpressible(struct consumer *consumer)
 	end_and_tell(consumer,
 		     SPAN_LITERAL("a message's headers are too many or nest too deep for muxd's protocol: "
 				  "it went back to its queue"));
+}
+
+static void too_large(struct consumer *consumer, uint64_t bytes)
+{
+	char text[160];
+	int len =
+	    snprintf(text, sizeof(text),
+		     "a message of %llu bytes is more than half of the session's memory (%llu): "
+		     "it was not taken",
+		     (unsigned long long)bytes, (unsigned long long)consumer->channel->session->memory.limit);
+
+	end_and_tell(consumer, span_make(text, (size_t)len));
+}
+
+/*
+ * A stream gives each message its offset as a header. On a queue of unknown kind the header alone proves
+ * nothing: who publishes may have copied it.
+ */
+static enum slot_kind slot_kind_for(struct consumer *consumer, const struct assemble *content)
+{
+	const struct amqc_properties *properties = &content->header.properties;
+	struct amqc_field field;
+
+	if (!consumer)
+		return SLOT_RETURNABLE;
+	if (consumer->kind == QUEUE_UNKNOWN && !consumer->looked) {
+		consumer->looked = true;
+		consumer->in_doubt = (properties->present & AMQC_PROP_HEADERS) &&
+				     amqc_table_find(properties->headers, "x-stream-offset", &field);
+	}
+	if (consumer->kind == QUEUE_STREAM)
+		return SLOT_STREAM;
+	return consumer->in_doubt ? SLOT_DOUBT : SLOT_RETURNABLE;
 }
 
 void consumer_deliver(struct channel *channel, const struct assemble *content)
@@ -273,17 +398,23 @@ void consumer_deliver(struct channel *channel, const struct assemble *content)
 		channel_fail(channel, &fault);
 		return;
 	}
+	if (!broker_no_ack)
+		delivery_set_kind(channel, method->delivery_tag, slot_kind_for(consumer, content));
 	/* One that is not started has another's tag, who had it before. */
 	if (!consumer || !consumer->started || consumer->gone || consumer->shrinking == SHRINK_CANCELLING ||
 	    !channel->session) {
 		delivery_requeue(channel, method->delivery_tag);
-	} else if (list_empty(&consumer->pending) && has_credit(consumer)) {
+	} else if (content->too_large) {
+		too_large(consumer, content->header.body_size);
+		delivery_requeue(channel, method->delivery_tag);
+	} else if (list_empty(&consumer->pending) && has_credit(consumer) &&
+		   !backlog_is_full(channel->session)) {
 		if (hand_over(consumer, method->delivery_tag, method, &view))
 			return;
 		inexpressible(consumer);
 		delivery_requeue(channel, method->delivery_tag);
 	} else if (!hold(consumer, method->delivery_tag, content)) {
-		overflow(consumer);
+		overflow(consumer, content->body.len);
 		delivery_requeue(channel, method->delivery_tag);
 	}
 }
@@ -308,22 +439,51 @@ static void go_on_shrinking(struct consumer *consumer, bool cancelled)
 		end_and_tell(consumer, SPAN_LITERAL("no memory to start the consumer again"));
 }
 
+static bool can_take(const struct consumer *consumer)
+{
+	return !list_empty(&consumer->pending) && has_credit(consumer) &&
+	       !backlog_is_full(consumer->channel->session);
+}
+
+/* False: the consumer has ended. */
+static bool hand_over_first(struct consumer *consumer)
+{
+	struct held_message *held = container_of(consumer->pending.next, struct held_message, node);
+
+	if (!hand_over_held(consumer, held)) {
+		inexpressible(consumer); /* what is held goes back with it */
+		return false;
+	}
+	held_free(consumer, held);
+	return true;
+}
+
 void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes)
 {
 	if (messages > consumer->credit_messages)
 		consumer->credit_messages = messages;
 	if (bytes > consumer->credit_bytes)
 		consumer->credit_bytes = bytes;
-	while (!list_empty(&consumer->pending) && has_credit(consumer)) {
-		struct held_message *held = container_of(consumer->pending.next, struct held_message, node);
-
-		if (!hand_over_held(consumer, held)) {
-			inexpressible(consumer); /* what is held goes back with it */
+	while (can_take(consumer)) {
+		if (!hand_over_first(consumer))
 			return;
-		}
-		held_free(consumer, held);
 	}
+	wait_for_socket(consumer);
 	go_on_shrinking(consumer, false);
+}
+
+void consumer_breathe(struct session *session)
+{
+	struct consumer *consumer;
+
+	while (!backlog_is_full(session) &&
+	       (consumer = list_first(&session->choked, struct consumer, choked_node))) {
+		list_unlink(&consumer->choked_node);
+		if (!can_take(consumer) || !hand_over_first(consumer))
+			continue;
+		wait_for_socket(consumer); /* behind the others */
+		go_on_shrinking(consumer, false);
+	}
 }
 
 void consumer_keep(struct consumer *consumer)
@@ -357,6 +517,16 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 		delivery_requeue(channel, method->delivery_tag);
 		return;
 	}
+	if (content->too_large) {
+		fault = fault_make(AMQC_CONTENT_TOO_LARGE,
+				   "CONTENT_TOO_LARGE - a message of %llu bytes is more than half of the "
+				   "session's memory (%llu): it went back to its queue",
+				   (unsigned long long)content->header.body_size,
+				   (unsigned long long)session->memory.limit);
+		delivery_requeue(channel, method->delivery_tag);
+		request_refuse(request, SCOPE_REQUEST, &fault);
+		return;
+	}
 	handed = session->ops->got(session->context, request->id, request->channel_id, tag, method, &view);
 	if (handed.position == 0) {
 		fault = fault_make(AMQC_SYNTAX_ERROR, "the message's headers are too many or nest too deep "
@@ -367,6 +537,7 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 	}
 	handed_over(channel, method->delivery_tag, request->no_ack, &handed);
 	session->get_used += handed.cost_bytes;
+	backlog_add(session, &handed);
 	session->delivered++;
 	session_note_message(session);
 	request_settle(request);

@@ -29,6 +29,12 @@ void consumer_deliver(struct channel *channel, const struct assemble *content);
 /* New totals of credit: hands over what waits. */
 void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes);
 
+/* The socket has taken some of the session's output: hands over what waited for that, in turn. */
+void consumer_breathe(struct session *session);
+
+/* Whether a message of so many bytes may be gathered for the channel at all; it may be NULL. */
+bool consumer_may_have(const struct channel *channel, uint64_t body_size);
+
 /* The broker has cancelled a consumer that shrinks. May end it. */
 void consumer_shrunk(struct consumer *consumer);
 

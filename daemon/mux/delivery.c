@@ -13,7 +13,12 @@
 
 static enum slot_state slot_get(const struct deliveries *d, uint64_t tag)
 {
-	return (enum slot_state)d->ring[tag & d->mask];
+	return (enum slot_state)(d->ring[tag & d->mask] & ~(SLOT_STREAM | SLOT_DOUBT));
+}
+
+static enum slot_kind slot_kind(const struct deliveries *d, uint64_t tag)
+{
+	return (enum slot_kind)(d->ring[tag & d->mask] & (SLOT_STREAM | SLOT_DOUBT));
 }
 
 static bool has_slot(const struct deliveries *d, uint64_t tag)
@@ -46,9 +51,19 @@ void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state st
 		if (lane_tag > d->acked_last)
 			d->acked_last = lane_tag;
 	}
-	d->ring[lane_tag & d->mask] = (uint8_t)state;
+	d->ring[lane_tag & d->mask] = (uint8_t)((unsigned int)state | slot_kind(d, lane_tag));
 	if (state == SLOT_ACKED || state == SLOT_DONE)
 		channel_touch(channel);
+}
+
+void delivery_set_kind(struct channel *channel, uint64_t lane_tag, enum slot_kind kind)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	if (!has_slot(d, lane_tag) || kind == SLOT_RETURNABLE)
+		return;
+	d->ring[lane_tag & d->mask] |= (uint8_t)kind;
+	d->streams = true;
 }
 
 static bool deliveries_grow(struct deliveries *d)
@@ -163,6 +178,21 @@ static bool covers_front(const struct deliveries *d, uint64_t last)
 	return true;
 }
 
+/* A broker would end the connection for it. */
+static bool hits_a_stream(const struct deliveries *d, uint64_t from, uint64_t to, struct fault *ret_fault)
+{
+	for (uint64_t tag = from; d->streams && tag <= to; tag++) {
+		if (slot_get(d, tag) != SLOT_OUT || slot_kind(d, tag) == SLOT_RETURNABLE)
+			continue;
+		*ret_fault = fault_make(AMQC_NOT_IMPLEMENTED,
+					"NOT_IMPLEMENTED - basic.nack and basic.reject not supported by "
+					"stream queues (delivery tag %llu)",
+					(unsigned long long)(tag + d->offset));
+		return true;
+	}
+	return false;
+}
+
 static void settle_nack(struct channel *channel, uint64_t from, uint64_t to, bool requeue)
 {
 	struct deliveries *d = &channel->deliveries;
@@ -225,6 +255,8 @@ bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t fi
 	if (!channel->lane || from > to)
 		return true;
 	if (kind != SETTLE_ACK) {
+		if (hits_a_stream(d, from, to, ret_fault))
+			return false;
 		settle_nack(channel, from, to, kind == SETTLE_REQUEUE);
 		return true;
 	}
@@ -235,14 +267,40 @@ bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t fi
 	return true;
 }
 
+static void give_back(struct channel *channel, uint64_t tag)
+{
+	switch (slot_kind(&channel->deliveries, tag)) {
+	case SLOT_RETURNABLE:
+		send_nack(channel, tag, false, true);
+		break;
+	case SLOT_STREAM:
+		send_ack(channel, tag, false);
+		break;
+	default:
+		return; /* acked, it might be lost; nacked, the connection */
+	}
+	delivery_set(channel, tag, SLOT_DONE);
+}
+
 void delivery_requeue(struct channel *channel, uint64_t lane_tag)
 {
 	if (!channel->lane || !has_slot(&channel->deliveries, lane_tag) ||
 	    slot_get(&channel->deliveries, lane_tag) == SLOT_DONE)
 		return;
 	delivery_flush(channel);
-	send_nack(channel, lane_tag, false, true);
-	delivery_set(channel, lane_tag, SLOT_DONE);
+	give_back(channel, lane_tag);
+}
+
+/* One by one, for a nack must not cover what is of a stream. */
+static void give_back_each(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	for (uint64_t tag = d->first; tag != d->next; tag++) {
+		if (slot_get(d, tag) != SLOT_DONE)
+			give_back(channel, tag);
+	}
+	deliveries_advance(d);
 }
 
 void delivery_requeue_all(struct channel *channel)
@@ -251,6 +309,10 @@ void delivery_requeue_all(struct channel *channel)
 	uint64_t highest = 0;
 
 	delivery_flush(channel);
+	if (d->streams && channel->lane) {
+		give_back_each(channel);
+		return;
+	}
 	for (uint64_t tag = d->first; tag != d->next; tag++) {
 		if (slot_get(d, tag) == SLOT_DONE)
 			continue;

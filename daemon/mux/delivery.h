@@ -14,6 +14,9 @@
 /* A delivery or got message came with this lane tag. False: no memory, or a tag that cannot be. */
 bool delivery_add(struct channel *channel, uint64_t lane_tag, enum slot_state state);
 
+/* Notes that the one added last is not simply returned. */
+void delivery_set_kind(struct channel *channel, uint64_t lane_tag, enum slot_kind kind);
+
 /* Moves one on: PENDING -> OUT, TAKEN -> ACKED, ... */
 void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state state);
 
@@ -34,7 +37,7 @@ void delivery_taken(struct channel *channel, uint64_t tag);
 bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t first, uint64_t last,
 		     struct fault *ret_fault);
 
-/* Gives one message back to its queue. */
+/* Gives one message back to its queue; of a stream it is dropped, as the stream has it. */
 void delivery_requeue(struct channel *channel, uint64_t lane_tag);
 
 /* Gives all back that are not settled. */

@@ -2,9 +2,11 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/backlog.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
+#include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
@@ -123,6 +125,7 @@ static void on_reply(struct lane *lane, const struct amqc_method *reply)
 	else if (request->op.channel)
 		topology_done(lane->upstream, request->op.channel->session, request->channel_id,
 			      span_make(request->frame, request->frame_len));
+	kinds_done(lane->upstream, request);
 	if (reply->id == AMQC_BASIC_CONSUME_OK)
 		on_consume_ok(lane, request, reply);
 	else if (reply->id == AMQC_BASIC_CANCEL_OK)
@@ -162,6 +165,8 @@ static void on_returned(struct lane *lane)
 		return; /* its deadline has passed, or its session is gone */
 	handed = channel->session->ops->returned(channel->session->context, channel->id, publish->number,
 						 method, &content);
+	if (handed.position > 0)
+		backlog_add(channel->session, &handed);
 	taken_add(channel->session, &(struct taken){.position = handed.position,
 						    .channel = channel->id,
 						    .cost_bytes = publish->cost_bytes});
@@ -223,6 +228,19 @@ static void on_method(struct lane *lane, const struct amqc_frame *frame, const s
 	}
 }
 
+/*
+ * What its session could not hold is not gathered either; a return is no larger
+ * than what was published. The broker sends one message after the other, so that
+ * one at a time is gathered.
+ */
+static void on_header(struct lane *lane, enum assemble_result result)
+{
+	if (result == ASSEMBLE_MORE && lane->in.method.id != AMQC_BASIC_RETURN &&
+	    !consumer_may_have(lane->channel, lane->in.header.body_size))
+		assemble_skip_body(&lane->in);
+	on_content(lane, result);
+}
+
 /* After our channel.close only its answer counts, or a close that crossed it. */
 static void on_closing_lane(struct lane *lane, const struct amqc_frame *frame)
 {
@@ -262,7 +280,7 @@ void dispatch_frame(struct upstream *upstream, const struct amqc_frame *frame)
 			broken(lane, amqc_strerror(result), "method");
 		return;
 	case AMQC_FRAME_HEADER:
-		on_content(lane, assemble_header(&lane->in, frame->payload));
+		on_header(lane, assemble_header(&lane->in, frame->payload));
 		return;
 	case AMQC_FRAME_BODY:
 		on_content(lane, assemble_body(&lane->in, frame->payload));

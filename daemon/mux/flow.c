@@ -2,6 +2,7 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/backlog.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
@@ -70,7 +71,8 @@ static bool window_is_full(const struct upstream *upstream)
 
 static bool get_must_wait(struct session *session)
 {
-	if (!session || (session->get_credit > session->get_used && session->gets < GETS_PER_SESSION))
+	if (!session || (session->get_credit > session->get_used && session->gets < GETS_PER_SESSION &&
+			 !backlog_is_full(session)))
 		return false;
 	session->gets_held = true;
 	return true;

@@ -3,6 +3,7 @@ noinst_LIBRARIES += daemon/mux/libmux.a
 daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/mux.c daemon/mux/mux.h daemon/mux/state.h \
 	daemon/mux/assemble.c daemon/mux/assemble.h \
+	daemon/mux/backlog.c daemon/mux/backlog.h \
 	daemon/mux/channel.c daemon/mux/channel.h \
 	daemon/mux/conn.c daemon/mux/conn.h \
 	daemon/mux/consumer.c daemon/mux/consumer.h \
@@ -12,6 +13,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/flow.c daemon/mux/flow.h \
 	daemon/mux/handshake.c daemon/mux/handshake.h \
 	daemon/mux/hold.c daemon/mux/hold.h \
+	daemon/mux/kinds.c daemon/mux/kinds.h \
 	daemon/mux/lane.c daemon/mux/lane.h \
 	daemon/mux/limit.c daemon/mux/limit.h \
 	daemon/mux/operations.c \

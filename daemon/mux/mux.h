@@ -292,6 +292,7 @@ struct session_options {
 	struct mux_creds creds;
 	struct span program;	       /* cut at 64 bytes */
 	uint64_t get_bytes;	       /* first credit for got bodies */
+	uint64_t memory;	       /* bytes it may use; 0, or more than the limits': these */
 	const struct session_ops *ops; /* outlives the session */
 	void *context;
 };

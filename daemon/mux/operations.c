@@ -8,6 +8,7 @@
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/credit.h"
+#include "daemon/mux/kinds.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
@@ -216,6 +217,12 @@ void session_request(struct session *session, const struct mux_request *request)
 		refuse_with_channel(channel, request, &fault);
 		return;
 	}
+	if (!kinds_vet(channel, &method, &fault)) {
+		refuse_with_channel(channel, request, &fault);
+		return;
+	}
+	if (method.id == AMQC_QUEUE_DECLARE)
+		kinds_accepted(channel, &method.queue_declare);
 	if (method.id == AMQC_BASIC_CONSUME && !prepare_consume(channel, request, &method, tag, &fault)) {
 		refuse(session, request, SCOPE_REQUEST, &fault);
 		return;

@@ -8,6 +8,7 @@
 #include "daemon/mux/session.h"
 
 #include "daemon/amqp/reply.h"
+#include "daemon/mux/backlog.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/credit.h"
@@ -62,11 +63,14 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 		memcpy(session->program, options->program.data, session->program_len);
 	session->get_credit = options->get_bytes;
 	session->memory = ACCOUNT_INIT(&mux->memory, mux->options.limits.session_memory);
+	if (options->memory > 0 && options->memory < session->memory.limit)
+		session->memory.limit = options->memory;
 	list_init(&session->leaving);
 	list_init(&session->requests);
 	list_init(&session->owned);
 	list_init(&session->holdings);
 	credit_init(session);
+	backlog_init(session);
 	session->id = ++mux->last_session;
 	list_append(&mux->sessions, &session->node);
 	mux->session_count++;
@@ -88,6 +92,7 @@ void session_end(struct session *session)
 	queues_session_ends(session);
 	topology_session_ends(session);
 	credit_deinit(session);
+	backlog_deinit(session);
 	list_unlink(&session->node);
 	mux->session_count--;
 	free(session->channels);
@@ -328,4 +333,11 @@ void session_credit_totals(const struct session *session, uint64_t *ret_messages
 void session_written(struct session *session, uint64_t position)
 {
 	taken_run(session, position);
+	if (!backlog_written(session, position) || session->ended)
+		return;
+	consumer_breathe(session);
+	if (session->gets_held) {
+		session->gets_held = false;
+		flow_release(session->upstream);
+	}
 }

@@ -14,11 +14,13 @@
  *	delivery  which of them are settled, and telling the broker
  *	queues    who owns which exclusive queue; names for unnamed ones
  *	topology  what was declared, by whom
+ *	kinds     what kind of queue a name stands for
  *	request   a method that is answered once
  *	flow      which lane writes next, and how much
  *	replay    publishes that are sent again, or late
  *	publish   publishes, from acceptance to outcome
  *	credit    what a session may have under way
+ *	backlog   what its socket has not taken
  *	lane      numbers, opening and closing, handing on
  *	limit     how many of them the broker lets us have
  *	vet       what the broker would close the connection for
@@ -160,6 +162,19 @@ struct recovery {
 	struct mono began;
 };
 
+/* What a broker lets be done with a queue's messages: see kinds.h. */
+enum queue_kind {
+	QUEUE_UNKNOWN,
+	QUEUE_CLASSIC,
+	QUEUE_QUORUM,
+	QUEUE_STREAM
+};
+
+struct kinds {
+	struct map by_name; /* struct known_queue, owned */
+	struct list order;  /* the same, learned first at the front */
+};
+
 struct upstream {
 	struct list node; /* in mux->upstreams */
 	struct mux *mux;
@@ -201,6 +216,7 @@ struct upstream {
 
 	struct topology topology;
 	struct recovery recovery;
+	struct kinds kinds;
 	struct map queues;	     /* struct owned_queue by name */
 	struct channel *housekeeper; /* an orphan for our own requests, or NULL */
 };
@@ -310,9 +326,16 @@ enum slot_state {
 	SLOT_ACKED    /* acked by the client; the broker is told at the end of the turn */
 };
 
+/* How a message that cannot be kept leaves its slot; beside the state. */
+enum slot_kind {
+	SLOT_RETURNABLE = 0,
+	SLOT_STREAM = 0x40, /* the broker has it anyway, and closes the connection for a nack */
+	SLOT_DOUBT = 0x80   /* perhaps of a stream: settled by its client alone, or with the lane */
+};
+
 /* Deliveries on the channel's lane: the slot of lane tag first + i. */
 struct deliveries {
-	uint8_t *ring; /* owned; enum slot_state */
+	uint8_t *ring; /* owned; enum slot_state and slot_kind */
 	size_t mask;
 	uint64_t first, next; /* lane tags; as in struct confirms */
 	uint64_t lane_base;   /* the lane's last tag before this lease */
@@ -323,6 +346,7 @@ struct deliveries {
 	uint64_t acked_first; /* none of them is lower */
 	uint64_t acked_last;  /* the highest of them */
 	uint64_t unhurried;   /* of the ACKED ones, those of auto-ack consumers */
+	bool streams;	      /* some are not SLOT_RETURNABLE */
 };
 
 struct channel {
@@ -357,7 +381,8 @@ struct channel {
 	struct deliveries deliveries;
 	uint8_t last_queue_len;
 	char last_queue[255]; /* what the empty queue name means */
-	bool allowed_known;   /* an exchange was authorized: this one was the last */
+	enum queue_kind last_kind;
+	bool allowed_known; /* an exchange was authorized: this one was the last */
 	uint8_t allowed_len;
 	char allowed[255];
 };
@@ -370,7 +395,8 @@ enum shrink_state {
 };
 
 struct consumer {
-	struct list node; /* in channel->consumers */
+	struct list node;	 /* in channel->consumers */
+	struct list choked_node; /* in session->choked */
 	struct channel *channel;
 	uint32_t number; /* the client's name for it */
 	bool no_ack;
@@ -381,9 +407,12 @@ struct consumer {
 	bool gone;	    /* ended from our side; its tag is in use until cancel-ok */
 	bool cancel_sent;   /* by us: it goes at cancel-ok */
 	enum shrink_state shrinking;
-	bool is_stream;				/* it cannot be started again where it was */
 	bool exclusive;				/* as basic.consume asked */
 	struct entity *queue;			/* kept while it is started; NULL: not known */
+	enum queue_kind kind;			/* of its queue */
+	bool looked;				/* at a message, for signs of a stream */
+	bool in_doubt;				/* there were some */
+	uint64_t largest;			/* message seen, in bytes as held */
 	struct buf consume;			/* the frame of its basic.consume, owned */
 	uint64_t credit_messages, credit_bytes; /* totals granted */
 	uint64_t used_messages, used_bytes;
@@ -449,6 +478,11 @@ struct session {
 	bool wants;				    /* it asked for more than it was granted */
 	struct list credit_node;		    /* in mux->credits */
 	struct list want_node;			    /* in mux->wants */
+
+	uint64_t handed_position;  /* of the last message in its output */
+	uint64_t written_position; /* what the socket took */
+	struct charge backlog_charge;
+	struct list choked; /* struct consumer that waits for the socket, in turn */
 
 	uint64_t get_credit, get_used; /* bytes, totals */
 	uint32_t gets;		       /* under way at the broker */

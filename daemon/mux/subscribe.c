@@ -1,5 +1,6 @@
 #include "daemon/mux/subscribe.h"
 
+#include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/topology.h"
@@ -9,12 +10,53 @@
 /* Of its session's memory, what one consumer's waiting messages should come to after it shrank. */
 #define SHARE_OF_SESSION 4u
 
+/* Of a queue that cannot take back what is too much, for a consumer that set no prefetch. */
+#define CAREFUL_PREFETCH 32u
+
+uint16_t subscribe_prefetch(const struct consumer *consumer, struct span queue, uint32_t asked)
+{
+	const struct channel *channel = consumer->channel;
+	uint32_t prefetch = asked ? asked : channel->upstream->mux->options.limits.prefetch;
+	uint64_t size, most;
+
+	/* Who asked for so many may wait for the last of them before it acks one. With no_ack nobody can. */
+	if (consumer->kind == QUEUE_CLASSIC || (asked > 0 && !consumer->no_ack))
+		return (uint16_t)prefetch;
+	if (prefetch > CAREFUL_PREFETCH)
+		prefetch = CAREFUL_PREFETCH;
+	size = kinds_message_size(channel->upstream, queue);
+	most = size > 0 ? channel->session->memory.limit / SHARE_OF_SESSION / size : prefetch;
+	if (most == 0)
+		most = 1;
+	return (uint16_t)(prefetch < most ? prefetch : most);
+}
+
+static struct span queue_of(const struct consumer *consumer)
+{
+	struct amqc_method consume;
+	struct span payload = span_skip(buf_span(&consumer->consume), 7);
+
+	payload.len -= 1; /* the frame's end */
+	return amqc_method_decode(payload, &consume) == AMQC_OK ? consume.basic_consume.queue : SPAN_NULL;
+}
+
+void subscribe_note_overflow(const struct consumer *consumer, uint64_t bytes)
+{
+	struct span queue = queue_of(consumer);
+
+	if (queue.len > 0 && !consumer->broker_no_ack)
+		kinds_note_size(consumer->channel->upstream, queue,
+				bytes > consumer->largest ? bytes : consumer->largest);
+}
+
 bool subscribe_keep(struct consumer *consumer, const struct amqc_method *consume)
 {
 	struct buf frame = BUF_INIT;
 	struct amqc_field field;
 
-	consumer->is_stream = amqc_table_find(consume->basic_consume.arguments, "x-stream-offset", &field);
+	/* Brokers refuse the argument for any other kind. */
+	if (amqc_table_find(consume->basic_consume.arguments, "x-stream-offset", &field))
+		consumer->kind = QUEUE_STREAM;
 	if (amqc_method_append(&frame, 0, consume) != AMQC_OK || buf_failed(&frame)) {
 		buf_deinit(&frame);
 		return false;
@@ -77,7 +119,7 @@ bool subscribe_shrink(struct consumer *consumer)
 
 	if (consumer->shrinking != SHRINK_NOT)
 		return true;
-	if (consumer->is_stream || consumer->prefetch <= 1 || !consumer->started)
+	if (consumer->kind != QUEUE_CLASSIC || consumer->prefetch <= 1 || !consumer->started)
 		return false;
 	cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
 	request = request_send_own(lane, &cancel);

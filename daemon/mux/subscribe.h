@@ -3,14 +3,24 @@
  * its prefetch must shrink.
  *
  * AMQP's prefetch counts messages, memory counts bytes. A consumer begins with
- * the prefetch it asked for. When what waits for it would pass its session's
- * memory, it is cancelled, what then still comes goes back to the queue once,
- * in its place, and when most of what waits was taken it is started again with
- * the prefetch that its messages' size allows. The client notices nothing but the redelivered mark.
+ * the prefetch it asked for. If it asked for none, and its queue is not known to
+ * be classic, that is a small one, and less if messages of the queue were seen
+ * to be so large that memory does not hold as many.
+ *
+ * When what waits for it would pass its session's memory, it ends, but on a
+ * queue that is known to be classic: there it is cancelled, what then still comes goes back to the queue
+ * once, in its place, and when most of what waits was taken it is started again with the prefetch that its
+ * messages' size allows. The client notices nothing but the redelivered mark.
  */
 #pragma once
 
 #include "daemon/mux/state.h"
+
+/* The prefetch that a consumer begins with; asked is 0 if it set none. */
+uint16_t subscribe_prefetch(const struct consumer *consumer, struct span queue, uint32_t asked);
+
+/* It overflowed by a message of this size: remembered for the queue's next consumers. */
+void subscribe_note_overflow(const struct consumer *consumer, uint64_t bytes);
 
 /* Keeps the basic.consume as it is sent, to send it again. False: no memory. */
 bool subscribe_keep(struct consumer *consumer, const struct amqc_method *consume);
@@ -26,7 +36,7 @@ bool subscribe_again(struct consumer *consumer);
  * memory. */
 bool subscribe_qos(struct lane *lane, const struct consumer *consumer);
 
-/* Begins to shrink. False: it cannot (a stream would begin anew, or the prefetch is 1 already). */
+/* Begins to shrink. False: it cannot (its queue is not known to be classic, or the prefetch is 1 already). */
 bool subscribe_shrink(struct consumer *consumer);
 
 /*

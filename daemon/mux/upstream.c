@@ -6,6 +6,7 @@
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/dispatch.h"
 #include "daemon/mux/flow.h"
+#include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/recovery.h"
@@ -442,6 +443,8 @@ int upstream_new(struct mux *mux, const struct upstream_options *options, const 
 	upstream->queues = MAP_INIT;
 	topology_init(&upstream->topology);
 	recovery_init(upstream);
+	upstream->kinds.by_name = MAP_INIT;
+	list_init(&upstream->kinds.order);
 	list_append(&mux->upstreams, &upstream->node);
 	*ret = upstream;
 	return 0;
@@ -473,6 +476,7 @@ void upstream_free(struct upstream *upstream)
 	queues_connection_lost(upstream);
 	topology_deinit(&upstream->topology);
 	map_deinit(&upstream->queues);
+	kinds_deinit(upstream);
 	timerq_clear(&upstream->mux->timers, &upstream->timer);
 	lanes_deinit(upstream);
 	conn_deinit(&upstream->conn);
