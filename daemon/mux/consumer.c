@@ -390,32 +390,34 @@ void consumer_deliver(struct channel *channel, const struct assemble *content)
 	const struct amqc_basic_deliver *method = &content->method.basic_deliver;
 	struct consumer *consumer = consumer_find_tag(channel, method->consumer_tag);
 	struct mux_content view = {&content->header.properties, content->body};
-	bool broker_no_ack = consumer ? consumer->broker_no_ack : false;
+	/* Direct replies do not count: RabbitMQ gives them the tag that the next delivery will have. */
+	bool counts = !consumer || !consumer->broker_no_ack;
+	uint64_t lane_tag = counts ? method->delivery_tag : 0;
 
-	if (!delivery_add(channel, method->delivery_tag, broker_no_ack ? SLOT_DONE : SLOT_PENDING)) {
+	if (counts && !delivery_add(channel, lane_tag, SLOT_PENDING)) {
 		struct fault fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a delivery");
 
 		channel_fail(channel, &fault);
 		return;
 	}
-	if (!broker_no_ack)
-		delivery_set_kind(channel, method->delivery_tag, slot_kind_for(consumer, content));
+	if (counts)
+		delivery_set_kind(channel, lane_tag, slot_kind_for(consumer, content));
 	/* One that is not started has another's tag, who had it before. */
 	if (!consumer || !consumer->started || consumer->gone || consumer->shrinking == SHRINK_CANCELLING ||
 	    !channel->session) {
-		delivery_requeue(channel, method->delivery_tag);
+		delivery_requeue(channel, lane_tag);
 	} else if (content->too_large) {
 		too_large(consumer, content->header.body_size);
-		delivery_requeue(channel, method->delivery_tag);
+		delivery_requeue(channel, lane_tag);
 	} else if (list_empty(&consumer->pending) && has_credit(consumer) &&
 		   !backlog_is_full(channel->session)) {
-		if (hand_over(consumer, method->delivery_tag, method, &view))
+		if (hand_over(consumer, lane_tag, method, &view))
 			return;
 		inexpressible(consumer);
-		delivery_requeue(channel, method->delivery_tag);
-	} else if (!hold(consumer, method->delivery_tag, content)) {
+		delivery_requeue(channel, lane_tag);
+	} else if (!hold(consumer, lane_tag, content)) {
 		overflow(consumer, content->body.len);
-		delivery_requeue(channel, method->delivery_tag);
+		delivery_requeue(channel, lane_tag);
 	}
 }
 

@@ -22,8 +22,9 @@ endif
 
 # Tests of the whole: a real muxd, a broker, processes. They are not run by
 # `make check`, because each broker has its own run: tests/integration/run.
-INTEGRATION_TARGETS = tests/integration/canary tests/integration/share
+INTEGRATION_TARGETS = tests/integration/canary tests/integration/neighbour tests/integration/share
 check_PROGRAMS += $(INTEGRATION_TARGETS)
+tests_integration_neighbour_LDADD = client/libmuxclient.la -lpthread
 tests_integration_canary_LDADD = client/libmuxclient.la -lpthread
 tests_integration_share_LDADD = client/libmuxclient.la -lpthread -lm
 
@@ -37,6 +38,9 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/limits.sh tests/integration/limits.py \
 	tests/integration/lanes.sh tests/integration/lanes.py tests/integration/amqp.py \
 	tests/integration/many.sh tests/integration/many.py \
+	tests/integration/reader.sh tests/integration/reader.py \
+	tests/integration/blocked.sh tests/integration/blocked.py \
+	tests/integration/ended.sh tests/integration/ended.py \
 	tests/integration/readme.sh \
 	tests/integration/roundtrip.sh tests/integration/roundtrip.py \
 	tests/integration/reconnect.sh tests/integration/reconnect.py \

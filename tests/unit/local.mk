@@ -191,8 +191,8 @@ tests_unit_test_mux_edges_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 MUX_ENGINE_TESTS = tests/unit/test-mux-redial tests/unit/test-mux-handshake tests/unit/test-mux-conn \
 	tests/unit/test-mux-assemble
 MUX_RIG_TESTS = tests/unit/test-mux-lane tests/unit/test-mux-limit tests/unit/test-mux-publish \
-	tests/unit/test-mux-delivery tests/unit/test-mux-request tests/unit/test-mux-session \
-	tests/unit/test-mux-upstream tests/unit/test-mux-recovery
+	tests/unit/test-mux-delivery tests/unit/test-mux-reader tests/unit/test-mux-request \
+	tests/unit/test-mux-session tests/unit/test-mux-upstream tests/unit/test-mux-recovery
 MUX_RIG = tests/unit/mux-rig.c tests/unit/mux-rig.h
 check_PROGRAMS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
 TESTS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
@@ -216,6 +216,9 @@ tests_unit_test_mux_publish_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_delivery_SOURCES = tests/unit/test-mux-delivery.c $(MUX_RIG)
 tests_unit_test_mux_delivery_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_delivery_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_reader_SOURCES = tests/unit/test-mux-reader.c $(MUX_RIG)
+tests_unit_test_mux_reader_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_reader_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_request_SOURCES = tests/unit/test-mux-request.c $(MUX_RIG)
 tests_unit_test_mux_request_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_request_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
