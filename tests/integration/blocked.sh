@@ -7,7 +7,7 @@ seconds=${1:-5}
 need_ipc
 start_broker
 # A short heartbeat: a broker that is blocked must not be taken for one that is dead.
-start_muxd_and_wait < <(muxd_conf "$BROKER_URI" 'heartbeat = "1s"')
+start_muxd_and_wait < <(muxd_conf "$BROKER_URI" 'heartbeat = "1s"' 'unconfirmed-messages = 1000')
 
 raise_alarm() {
   case $BROKER in
