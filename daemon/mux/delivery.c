@@ -187,7 +187,7 @@ static bool hits_a_stream(const struct deliveries *d, uint64_t from, uint64_t to
 		*ret_fault = fault_make(AMQC_NOT_IMPLEMENTED,
 					"NOT_IMPLEMENTED - basic.nack and basic.reject not supported by "
 					"stream queues (delivery tag %llu)",
-					(unsigned long long)(tag + d->offset));
+					(unsigned long long)(tag - d->lane_base + d->client_base));
 		return true;
 	}
 	return false;

@@ -112,10 +112,11 @@ static unsigned int count_delivered(struct rig_session *session)
 START_TEST(backlog__what_the_socket_does_not_take_is_bounded_and_charged)
 {
 	struct rig_session *session = opened(1024 * KIB, 64 * 1024 * KIB);
-	uint64_t before = memory_of(session);
+	uint64_t before;
 
 	declare(session, "q", "classic");
 	consume(session, 1000);
+	before = memory_of(session);
 	for (uint64_t tag = 1; tag <= 8; tag++)
 		deliver(tag, 32 * KIB);
 	/* An eighth of its memory, whatever its credit; the rest waits, and all of it is charged. */
