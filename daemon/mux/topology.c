@@ -124,8 +124,10 @@ void topology_forget(struct thing *thing)
 	list_unlink(&thing->due_node);
 	list_unlink(&thing->about_node);
 	list_unlink(&thing->source_node);
+	/* An exchange may be bound to itself. */
+	if (thing->source != thing->about)
+		entity_release(thing->source);
 	entity_release(thing->about);
-	entity_release(thing->source);
 	free(thing);
 }
 

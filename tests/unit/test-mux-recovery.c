@@ -688,6 +688,24 @@ START_TEST(recovery__a_session_that_ends_meanwhile_leaves_nothing_behind)
 }
 END_TEST
 
+START_TEST(recovery__an_exchange_bound_to_itself_is_forgotten_once)
+{
+	struct rig_session *session;
+	struct amqc_method method = {.id = AMQC_EXCHANGE_BIND};
+
+	begin();
+	session = ready();
+	method.exchange_bind.destination = SPAN_LITERAL("amq.fanout");
+	method.exchange_bind.source = SPAN_LITERAL("amq.fanout");
+	request(session, 1, &method);
+	rig_serve(&rig);
+	rig_end(session);
+	rig_serve(&rig);
+	ck_assert_uint_eq(mux_memory_used(rig.mux), 0);
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tags */
 
 START_TEST(delivery__tags_of_a_lost_connection_are_stale_and_no_mistake)
@@ -762,6 +780,7 @@ int main(void)
 	    recovery__a_broker_that_does_not_answer_stalls_others_for_three_heartbeat_intervals_at_most);
 	tcase_add_test(tcase, recovery__an_exclusive_queue_stays_its_sessions_through_a_lost_connection);
 	tcase_add_test(tcase, recovery__a_session_that_ends_meanwhile_leaves_nothing_behind);
+	tcase_add_test(tcase, recovery__an_exchange_bound_to_itself_is_forgotten_once);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
