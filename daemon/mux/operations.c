@@ -160,8 +160,8 @@ static void cancel(struct channel *channel, const struct mux_request *source)
 	struct amqc_method method = {.id = AMQC_BASIC_CANCEL};
 	struct request *request;
 
-	/* The broker does not know it, or not yet again. */
-	if (!consumer || consumer->restoring) {
+	/* The broker does not know it, nor was asked to know it again. */
+	if (!consumer || (consumer->restoring && !subscribe_is_asked(consumer))) {
 		if (consumer)
 			consumer_free(consumer);
 		method.id = AMQC_BASIC_CANCEL_OK;

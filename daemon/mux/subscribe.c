@@ -83,6 +83,20 @@ void subscribe_started(struct consumer *consumer)
 		    topology_consumer_begins(consumer->channel->upstream, consume.basic_consume.queue);
 }
 
+bool subscribe_is_asked(const struct consumer *consumer)
+{
+	const struct lane *lane = consumer->channel->lane;
+	const struct request *request;
+
+	if (!lane)
+		return false;
+	list_foreach (request, &lane->awaiting, op.node) {
+		if (request->method == AMQC_BASIC_CONSUME && request->consumer == consumer)
+			return true;
+	}
+	return false;
+}
+
 bool subscribe_qos(struct lane *lane, const struct consumer *consumer)
 {
 	struct amqc_method qos = {.id = AMQC_BASIC_QOS};

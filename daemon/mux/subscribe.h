@@ -29,6 +29,9 @@ void subscribe_forget(struct consumer *consumer);
 /* consume-ok came. */
 void subscribe_started(struct consumer *consumer);
 
+/* Whether a basic.consume of it was sent that the broker has not answered: its tag is in use. */
+bool subscribe_is_asked(const struct consumer *consumer);
+
 /* Sends basic.qos, if the lane needs it, and basic.consume once more. False: no memory. */
 bool subscribe_again(struct consumer *consumer);
 

@@ -706,6 +706,43 @@ START_TEST(recovery__an_exchange_bound_to_itself_is_forgotten_once)
 }
 END_TEST
 
+START_TEST(recovery__a_consumer_cancelled_while_it_comes_back_keeps_its_tag_until_the_broker_has_cancelled)
+{
+	struct rig_session *session;
+	struct rig_frame frame;
+	uint16_t lane;
+
+	begin();
+	session = ready();
+	rig_consume(session, 1, 1, "q", "tag", 10);
+	rig_serve(&rig);
+	lose();
+	forget_events(session);
+	rig_connect(&rig, 100, 131072);
+	lane = rig_open_lane(&rig);
+	rig_expect(&rig, AMQC_BASIC_QOS, &frame);
+	rig_expect(&rig, AMQC_BASIC_CONSUME, &frame);
+	rig_cancel(session, 1, 1, 0);
+	/* A tag that is in use twice would cost everybody the connection. */
+	rig_consume(session, 1, 2, "q", "tag", 10);
+	rig_turn(&rig);
+	rig_expect_silence(&rig);
+	ck_assert_uint_eq(rig_event_of(session, RIG_REFUSED)->code, AMQC_NOT_ALLOWED);
+	rig_say_id(&rig, lane, AMQC_BASIC_QOS_OK);
+	rig_say(&rig, lane,
+		&(struct amqc_method){.id = AMQC_BASIC_CONSUME_OK,
+				      .basic_consume_ok.consumer_tag = SPAN_LITERAL("tag")});
+	rig_turn(&rig);
+	rig_expect(&rig, AMQC_BASIC_CANCEL, &frame);
+	rig_expect_no_event(session);
+	rig_say_id(&rig, lane, AMQC_BASIC_CANCEL_OK);
+	ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_BASIC_CANCEL_OK);
+	lose_and_come_back();
+	ck_assert_str_eq(asked, "");
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tags */
 
 START_TEST(delivery__tags_of_a_lost_connection_are_stale_and_no_mistake)
@@ -781,6 +818,9 @@ int main(void)
 	tcase_add_test(tcase, recovery__an_exclusive_queue_stays_its_sessions_through_a_lost_connection);
 	tcase_add_test(tcase, recovery__a_session_that_ends_meanwhile_leaves_nothing_behind);
 	tcase_add_test(tcase, recovery__an_exchange_bound_to_itself_is_forgotten_once);
+	tcase_add_test(
+	    tcase,
+	    recovery__a_consumer_cancelled_while_it_comes_back_keeps_its_tag_until_the_broker_has_cancelled);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
