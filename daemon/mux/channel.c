@@ -154,6 +154,27 @@ void channel_fail(struct channel *channel, const struct fault *fault)
 		lane_close(channel->lane);
 }
 
+/* Its basic.consume is in the queue before it: both are sent, and answered in that order. */
+static bool waits_for_consume(const struct request *cancel)
+{
+	const struct consumer *consumer = cancel->consumer;
+
+	return consumer && !consumer->started && !consumer->restoring;
+}
+
+static void free_cancelled(const struct request *cancel)
+{
+	struct consumer *consumer = cancel->consumer;
+	struct channel *channel = consumer->channel;
+
+	/* The request was answered at its deadline: the client believes that the consumer goes on. */
+	if (channel->session && !request_is_wanted(cancel) && !consumer->gone)
+		channel->session->ops->consumer_cancelled(channel->session->context, channel->id,
+							  consumer->number,
+							  SPAN_LITERAL("it was cancelled, late"));
+	consumer_free(consumer);
+}
+
 /* A cancel has nothing left to do when the broker does not know the consumer. */
 static void answer_cancels(struct channel *channel)
 {
@@ -162,10 +183,10 @@ static void answer_cancels(struct channel *channel)
 	list_foreach_safe (op, tmp, &channel->queue, node) {
 		struct request *request = op->kind == OP_REQUEST ? request_of(op) : NULL;
 
-		if (!request || request->method != AMQC_BASIC_CANCEL)
+		if (!request || request->method != AMQC_BASIC_CANCEL || waits_for_consume(request))
 			continue;
 		if (request->consumer)
-			consumer_free(request->consumer);
+			free_cancelled(request);
 		request_answer(request, &(struct amqc_method){.id = AMQC_BASIC_CANCEL_OK});
 		request_drop(request);
 	}

@@ -743,6 +743,43 @@ START_TEST(recovery__a_consumer_cancelled_while_it_comes_back_keeps_its_tag_unti
 }
 END_TEST
 
+START_TEST(recovery__a_cancel_that_was_late_is_told_when_the_connection_is_lost)
+{
+	struct rig_session *session;
+
+	begin();
+	session = ready();
+	rig_consume(session, 1, 1, "q", "tag", 10);
+	rig_serve(&rig);
+	rig_cancel(session, 1, 1, USEC_PER_SEC);
+	rig_turn(&rig);
+	rig_pass(&rig, 2 * USEC_PER_SEC);
+	ck_assert_uint_eq(rig_last(session, RIG_REFUSED)->code, 408);
+	lose_and_come_back();
+	ck_assert_ptr_nonnull(rig_last(session, RIG_CONSUMER_CANCELLED));
+	ck_assert_str_eq(asked, "");
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(recovery__a_consume_and_its_cancel_are_answered_in_their_order)
+{
+	struct rig_session *session;
+
+	begin();
+	session = ready();
+	rig_consume(session, 1, 1, "q", "tag", 10);
+	rig_cancel(session, 1, 1, 0);
+	rig_turn(&rig);
+	lose_and_come_back();
+	ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_BASIC_CONSUME_OK);
+	ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_BASIC_CANCEL_OK);
+	lose_and_come_back();
+	ck_assert_str_eq(asked, "");
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tags */
 
 START_TEST(delivery__tags_of_a_lost_connection_are_stale_and_no_mistake)
@@ -821,6 +858,8 @@ int main(void)
 	tcase_add_test(
 	    tcase,
 	    recovery__a_consumer_cancelled_while_it_comes_back_keeps_its_tag_until_the_broker_has_cancelled);
+	tcase_add_test(tcase, recovery__a_cancel_that_was_late_is_told_when_the_connection_is_lost);
+	tcase_add_test(tcase, recovery__a_consume_and_its_cancel_are_answered_in_their_order);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
