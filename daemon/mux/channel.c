@@ -9,6 +9,7 @@
 #include "daemon/mux/queues.h"
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/topology.h"
 
 #include <stdlib.h>
 
@@ -129,8 +130,9 @@ void channel_fail_without_lane(struct channel *channel, const struct fault *give
 	}
 }
 
-/* What was sent to declare an exclusive queue is done before the lane is closed, and nobody will hear the
- * answer.
+/*
+ * What was sent is done before the lane is closed, and nobody will hear the
+ * answers: exclusive queues are there, and what was to be deleted is gone.
  */
 static void keep_claims(struct channel *channel)
 {
@@ -139,8 +141,11 @@ static void keep_claims(struct channel *channel)
 	if (!channel->lane)
 		return;
 	list_foreach (request, &channel->lane->awaiting, op.node) {
-		if (request->op.channel == channel && request->method == AMQC_QUEUE_DECLARE)
+		if (request->op.channel != channel)
+			continue;
+		if (request->method == AMQC_QUEUE_DECLARE)
 			queues_request_done(request);
+		topology_in_doubt(channel->upstream, span_make(request->frame, request->frame_len));
 	}
 }
 

@@ -780,6 +780,24 @@ START_TEST(recovery__a_consume_and_its_cancel_are_answered_in_their_order)
 }
 END_TEST
 
+START_TEST(recovery__what_a_channel_was_deleting_when_it_failed_is_not_resurrected)
+{
+	struct rig_session *session;
+
+	begin();
+	session = ready();
+	rig_declare(session, 1, "q", false);
+	rig_serve(&rig);
+	delete_queue(session, 2, "q");
+	rig_turn(&rig);
+	session_settle(session->session, 2, SETTLE_ACK, 5, 5); /* a mistake of the client's */
+	rig_serve(&rig);
+	lose_and_come_back();
+	ck_assert_str_eq(asked, "");
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tags */
 
 START_TEST(delivery__tags_of_a_lost_connection_are_stale_and_no_mistake)
@@ -860,6 +878,7 @@ int main(void)
 	    recovery__a_consumer_cancelled_while_it_comes_back_keeps_its_tag_until_the_broker_has_cancelled);
 	tcase_add_test(tcase, recovery__a_cancel_that_was_late_is_told_when_the_connection_is_lost);
 	tcase_add_test(tcase, recovery__a_consume_and_its_cancel_are_answered_in_their_order);
+	tcase_add_test(tcase, recovery__what_a_channel_was_deleting_when_it_failed_is_not_resurrected);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
