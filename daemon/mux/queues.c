@@ -280,6 +280,9 @@ void queues_session_ends(struct session *session)
 
 		list_unlink(&owned->node);
 		owned->session = NULL;
+		/* With its bindings, and the auto-delete exchanges that had no others. */
+		if (owned->state == OWNED_DECLARED)
+			topology_queue_gone(owned->upstream, owned->map_node.key);
 		owned_settle(owned);
 	}
 }

@@ -798,6 +798,26 @@ START_TEST(recovery__what_a_channel_was_deleting_when_it_failed_is_not_resurrect
 }
 END_TEST
 
+START_TEST(recovery__an_auto_delete_exchange_that_went_with_a_sessions_exclusive_queue_is_not_brought_back)
+{
+	struct rig_session *one, *two;
+
+	begin();
+	one = ready();
+	two = ready();
+	declare_exchange(two, "e", true);
+	rig_serve(&rig);
+	rig_declare(one, 1, "q", true);
+	bind(one, "q", "e");
+	rig_serve(&rig);
+	rig_end(one);
+	rig_serve(&rig);
+	lose_and_come_back();
+	ck_assert_str_eq(asked, "");
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tags */
 
 START_TEST(delivery__tags_of_a_lost_connection_are_stale_and_no_mistake)
@@ -879,6 +899,9 @@ int main(void)
 	tcase_add_test(tcase, recovery__a_cancel_that_was_late_is_told_when_the_connection_is_lost);
 	tcase_add_test(tcase, recovery__a_consume_and_its_cancel_are_answered_in_their_order);
 	tcase_add_test(tcase, recovery__what_a_channel_was_deleting_when_it_failed_is_not_resurrected);
+	tcase_add_test(
+	    tcase,
+	    recovery__an_auto_delete_exchange_that_went_with_a_sessions_exclusive_queue_is_not_brought_back);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
