@@ -212,7 +212,7 @@ struct upstream {
 
 	uint64_t unconfirmed_messages; /* sent and not answered */
 	uint64_t unconfirmed_bytes;
-	bool window_freed; /* some of them ended: who waits for the window may go on */
+	bool window_freed; /* some of them ended, or a queue is back: who waits may go on */
 
 	struct topology topology;
 	struct recovery recovery;

@@ -818,6 +818,28 @@ START_TEST(recovery__an_auto_delete_exchange_that_went_with_a_sessions_exclusive
 }
 END_TEST
 
+START_TEST(recovery__what_waits_for_a_locked_queue_goes_on_when_nobody_would_have_the_queue_any_more)
+{
+	struct rig_session *one, *two;
+
+	begin();
+	one = ready();
+	two = ready();
+	rig_declare(one, 1, "locked", true);
+	rig_serve(&rig);
+	refuse_next(AMQC_QUEUE_DECLARE, "locked", AMQC_RESOURCE_LOCKED, UINT32_MAX);
+	lose();
+	rig_publish(two, 2, "locked", SPAN_LITERAL("waits"));
+	come_back();
+	ck_assert_str_eq(asked, "queue.declare locked; ");
+	rig_end(one);
+	rig_serve_but(&rig, handled);
+	ck_assert_ptr_nonnull(rig_last(two, RIG_OUTCOME));
+	ck_assert_int_eq(rig_last(two, RIG_OUTCOME)->outcome, OUTCOME_CONFIRMED);
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tags */
 
 START_TEST(delivery__tags_of_a_lost_connection_are_stale_and_no_mistake)
@@ -902,6 +924,8 @@ int main(void)
 	tcase_add_test(
 	    tcase,
 	    recovery__an_auto_delete_exchange_that_went_with_a_sessions_exclusive_queue_is_not_brought_back);
+	tcase_add_test(
+	    tcase, recovery__what_waits_for_a_locked_queue_goes_on_when_nobody_would_have_the_queue_any_more);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
