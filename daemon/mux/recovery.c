@@ -442,8 +442,10 @@ static void timer_fired(struct timer *timer, struct mono now)
 			    upstream->options.name);
 		finish(upstream);
 	}
-	try_parked(recovery);
-	if (recovery->phase != RECOVERY_NONE)
+	/* Not before everybody goes on: with many of them, the phase would never end. */
+	if (recovery->phase == RECOVERY_NONE)
+		try_parked(recovery);
+	else
 		arm(upstream, recovery->give_up);
 }
 

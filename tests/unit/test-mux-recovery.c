@@ -840,6 +840,57 @@ START_TEST(recovery__what_waits_for_a_locked_queue_goes_on_when_nobody_would_hav
 }
 END_TEST
 
+/* The lane on which a declare waits for its refusal; 0: none. */
+static uint16_t refused_lane;
+
+static bool is_slow_to_refuse(const struct rig_frame *frame)
+{
+	if (frame->type != AMQC_FRAME_METHOD)
+		return false;
+	if (frame->method.id == AMQC_CHANNEL_OPEN)
+		lane_closed[frame->lane] = false;
+	if (lane_closed[frame->lane])
+		return true;
+	if (frame->method.id != AMQC_QUEUE_DECLARE)
+		return false;
+	refused_lane = frame->lane;
+	lane_closed[frame->lane] = true;
+	return true;
+}
+
+START_TEST(recovery__locked_queues_at_a_slow_broker_do_not_stall_others)
+{
+	struct rig_session *one, *two;
+	unsigned int rounds = 0;
+
+	begin();
+	one = ready();
+	two = ready();
+	rig_declare(one, 1, "a", true);
+	rig_declare(one, 1, "b", true);
+	rig_declare(one, 1, "c", true);
+	rig_serve(&rig);
+	lose();
+	rig_publish(two, 2, "k", SPAN_LITERAL("has nothing to do with them"));
+	refused_lane = 0;
+	refused_code = AMQC_RESOURCE_LOCKED;
+	rig_connect(&rig, 100, 131072);
+	rig_serve_but(&rig, is_slow_to_refuse);
+	while (!rig_last(two, RIG_OUTCOME) && rounds < 30) {
+		rig_pass(&rig, 300 * USEC_PER_MSEC);
+		if (refused_lane)
+			refuse(refused_lane, AMQC_QUEUE_DECLARE);
+		refused_lane = 0;
+		beat();
+		rig_serve_but(&rig, is_slow_to_refuse);
+		rounds++;
+	}
+	ck_assert_uint_le(rounds, 3);
+	ck_assert_int_eq(rig_last(two, RIG_OUTCOME)->outcome, OUTCOME_CONFIRMED);
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tags */
 
 START_TEST(delivery__tags_of_a_lost_connection_are_stale_and_no_mistake)
@@ -926,6 +977,7 @@ int main(void)
 	    recovery__an_auto_delete_exchange_that_went_with_a_sessions_exclusive_queue_is_not_brought_back);
 	tcase_add_test(
 	    tcase, recovery__what_waits_for_a_locked_queue_goes_on_when_nobody_would_have_the_queue_any_more);
+	tcase_add_test(tcase, recovery__locked_queues_at_a_slow_broker_do_not_stall_others);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
