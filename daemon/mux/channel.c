@@ -272,7 +272,8 @@ void channel_send(struct channel *channel)
 		return;
 	/* Who waits already comes first. */
 	if (conn_is_open(&upstream->conn) && upstream->recovery.phase == RECOVERY_NONE &&
-	    list_empty(&upstream->waiting) && channel_lease(channel)) {
+	    list_empty(&upstream->recovery.channels_due) && list_empty(&upstream->waiting) &&
+	    channel_lease(channel)) {
 		lane_ready(channel->lane);
 		return;
 	}

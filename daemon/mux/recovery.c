@@ -319,40 +319,48 @@ static bool subscribe_all(struct channel *channel)
 	return true;
 }
 
-static void subscribe_channel(struct channel *channel)
+/* False: there is no lane for it, and those behind it wait as well. */
+static bool subscribe_channel(struct channel *channel)
 {
 	struct upstream *upstream = channel->upstream;
 	struct fault fault;
 
 	if (channel->restoring == 0) {
 		channel_is_back(channel);
-		return;
+		return true;
 	}
-	if (waits_for_queue(channel) || (!channel->lane && !channel_lease(channel))) {
+	if (waits_for_queue(channel)) {
+		park_channel(channel);
+		return true;
+	}
+	if (!channel->lane && !channel_lease(channel)) {
 		if (!patience_is_over(upstream)) {
-			park_channel(channel);
-			return;
+			arm(upstream, upstream->recovery.give_up);
+			return false;
 		}
 		fault = fault_make_retryable(AMQC_RESOURCE_ERROR,
 					     "its consumers could not be subscribed again: the broker's "
 					     "connection has no channel left for them");
 		channel_fail(channel, &fault);
-		return;
+		return true;
 	}
 	list_unlink(&channel->recovery_node);
 	list_append(&upstream->recovery.channels_asked, &channel->recovery_node);
 	if (subscribe_all(channel))
-		return;
+		return true;
 	fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory to subscribe its consumers again");
 	channel_fail(channel, &fault);
+	return true;
 }
 
 static void subscribe_channels(struct upstream *upstream)
 {
 	struct channel *channel;
 
-	while ((channel = list_first(&upstream->recovery.channels_due, struct channel, recovery_node)))
-		subscribe_channel(channel);
+	while ((channel = list_first(&upstream->recovery.channels_due, struct channel, recovery_node))) {
+		if (!subscribe_channel(channel))
+			return;
+	}
 }
 
 void recovery_subscribed(struct consumer *consumer)
@@ -408,6 +416,8 @@ static void finish(struct upstream *upstream)
 	timerq_clear(&upstream->mux->timers, &recovery->timer);
 	if (!list_empty(&recovery->parked) || !list_empty(&recovery->channels_parked))
 		arm(upstream, mono_add_usec(upstream->mux->now, RETRY_USEC));
+	if (!list_empty(&recovery->channels_due))
+		arm(upstream, recovery->give_up);
 	if (recovery->made > 0 || recovery->subscribed > 0)
 		log_notice("upstream \"%s\": %u declarations and bindings and %u consumers are back, after "
 			   "%llu ms",

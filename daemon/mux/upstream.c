@@ -299,17 +299,26 @@ static uint32_t lanes_coming(const struct upstream *upstream)
 	return upstream->lanes_open - upstream->lanes_leased - upstream->lanes_warm;
 }
 
+static uint32_t list_length(const struct list *list)
+{
+	const struct list *node;
+	uint32_t length = 0;
+
+	for (node = list->next; node != list; node = node->next)
+		length++;
+	return length;
+}
+
 /* All numbers are in use: channels that would not miss theirs give them up, one for each that waits. */
 static void reclaim_idle(struct upstream *upstream)
 {
-	uint32_t needed = 0, coming = lanes_coming(upstream);
-	struct channel *channel;
+	uint32_t coming = lanes_coming(upstream), wanted;
+	struct lane *lane;
 
-	list_foreach (channel, &upstream->waiting, lane_node) {
-		struct lane *lane;
-
-		if (++needed <= coming)
-			continue;
+	if (list_empty(&upstream->idle))
+		return;
+	wanted = list_length(&upstream->recovery.channels_due) + list_length(&upstream->waiting);
+	for (; coming < wanted; coming++) {
 		lane = list_first(&upstream->idle, struct lane, node);
 		if (!lane)
 			return;
@@ -321,6 +330,11 @@ static void serve_waiting(struct upstream *upstream)
 {
 	struct channel *channel;
 
+	/* Consumers that are to come back have the first lanes. */
+	if (!list_empty(&upstream->recovery.channels_due)) {
+		reclaim_idle(upstream);
+		return;
+	}
 	while ((channel = list_first(&upstream->waiting, struct channel, lane_node))) {
 		if (!channel_lease(channel)) {
 			reclaim_idle(upstream);

@@ -891,6 +891,59 @@ START_TEST(recovery__locked_queues_at_a_slow_broker_do_not_stall_others)
 }
 END_TEST
 
+START_TEST(recovery__consumers_are_given_lanes_before_those_who_only_publish)
+{
+	struct rig_session *one, *two;
+
+	begin();
+	one = ready();
+	two = ready();
+	rig_declare(one, 1, "q", false);
+	rig_consume(one, 1, 1, "q", "tag", 10);
+	rig_consume(one, 2, 1, "q", "tag", 10);
+	rig_serve(&rig);
+	lose();
+	rig_publish(two, 1, "k", SPAN_LITERAL("x"));
+	memset(asked, 0, sizeof(asked));
+	rig_connect(&rig, 2, 131072);
+	for (int i = 0; i < 20; i++) {
+		rig_serve_but(&rig, handled);
+		rig_pass(&rig, USEC_PER_SEC);
+		beat();
+	}
+	ck_assert_ptr_null(rig_last(one, RIG_CHANNEL_ENDED));
+	ck_assert_str_eq(asked, "queue.declare q; basic.consume q; basic.consume q; ");
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(recovery__consumers_of_a_locked_queue_wait_for_the_brokers_last_word)
+{
+	struct rig_session *session;
+
+	begin();
+	session = ready();
+	rig_declare(session, 1, "locked", true);
+	rig_consume(session, 2, 1, "locked", "tag", 10);
+	rig_serve(&rig);
+	refuse_next(AMQC_QUEUE_DECLARE, "locked", AMQC_RESOURCE_LOCKED, UINT32_MAX);
+	lose_and_come_back();
+	for (uint64_t i = 0; i < 3 * HEARTBEAT_SEC - 1; i++) {
+		rig_pass(&rig, USEC_PER_SEC);
+		beat();
+		rig_serve_but(&rig, handled);
+	}
+	refusals = 0; /* the last try succeeds */
+	memset(asked, 0, sizeof(asked));
+	rig_pass(&rig, 2 * USEC_PER_SEC);
+	beat();
+	rig_serve_but(&rig, handled);
+	ck_assert_ptr_null(rig_last(session, RIG_CHANNEL_ENDED));
+	ck_assert_str_eq(asked, "queue.declare locked; basic.consume locked; ");
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tags */
 
 START_TEST(delivery__tags_of_a_lost_connection_are_stale_and_no_mistake)
@@ -978,6 +1031,8 @@ int main(void)
 	tcase_add_test(
 	    tcase, recovery__what_waits_for_a_locked_queue_goes_on_when_nobody_would_have_the_queue_any_more);
 	tcase_add_test(tcase, recovery__locked_queues_at_a_slow_broker_do_not_stall_others);
+	tcase_add_test(tcase, recovery__consumers_are_given_lanes_before_those_who_only_publish);
+	tcase_add_test(tcase, recovery__consumers_of_a_locked_queue_wait_for_the_brokers_last_word);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
