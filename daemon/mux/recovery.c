@@ -143,20 +143,6 @@ static bool ask_for(struct upstream *upstream, struct thing *thing)
 	return true;
 }
 
-static void make_things(struct upstream *upstream)
-{
-	struct recovery *recovery = &upstream->recovery;
-	struct thing *thing;
-
-	while (recovery->asked_count < ASKED_MAX &&
-	       (thing = list_first(&recovery->due, struct thing, due_node))) {
-		if (depends_on_absent(thing))
-			park_thing(upstream, thing);
-		else if (!ask_for(upstream, thing))
-			return;
-	}
-}
-
 /* The request that made it is over. */
 static void answered(struct thing *thing)
 {
@@ -229,23 +215,27 @@ static void fail_thing(struct thing *thing, const struct fault *fault)
 	flow_release(upstream); /* nothing waits for it any more */
 }
 
-/* Those whose request could not be sent: its frame is too large for this broker. */
-static void fail_unsendable(struct upstream *upstream)
+static bool fits(const struct upstream *upstream, const struct thing *thing)
 {
+	return thing->frame_len <= upstream->conn.handshake.frame_max;
+}
+
+static void make_things(struct upstream *upstream)
+{
+	struct recovery *recovery = &upstream->recovery;
 	struct fault fault = fault_make(AMQC_FRAME_ERROR, "FRAME_ERROR - the declaration does not fit into a "
 							  "frame of the broker's");
-	struct list failed;
-	struct thing *thing, *tmp;
+	struct thing *thing;
 
-	list_init(&failed);
-	list_foreach_safe (thing, tmp, &upstream->recovery.asked, due_node) {
-		if (thing->request)
-			continue;
-		answered(thing);
-		list_append(&failed, &thing->due_node);
+	while (recovery->asked_count < ASKED_MAX &&
+	       (thing = list_first(&recovery->due, struct thing, due_node))) {
+		if (!fits(upstream, thing))
+			fail_thing(thing, &fault);
+		else if (depends_on_absent(thing))
+			park_thing(upstream, thing);
+		else if (!ask_for(upstream, thing))
+			return;
 	}
-	while ((thing = list_first(&failed, struct thing, due_node)))
-		fail_thing(thing, &fault);
 }
 
 /* The maker's lane was closed by the broker: for the first thing without an answer. The others are due again.
@@ -430,10 +420,8 @@ void recovery_turn(struct upstream *upstream)
 {
 	struct recovery *recovery = &upstream->recovery;
 
-	fail_unsendable(upstream);
 	make_things(upstream);
-	if (recovery->phase == RECOVERY_TOPOLOGY && list_empty(&recovery->due) &&
-	    list_empty(&recovery->asked))
+	if (recovery->phase == RECOVERY_TOPOLOGY && list_empty(&recovery->due) && recovery->asked_count == 0)
 		recovery->phase = RECOVERY_CONSUMERS;
 	if (recovery->phase != RECOVERY_TOPOLOGY)
 		subscribe_channels(upstream);

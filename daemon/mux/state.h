@@ -154,11 +154,11 @@ struct recovery {
 	struct list channels_asked;  /* under way */
 	struct list channels_parked; /* refused for now */
 	struct channel *maker;	     /* makes the things; NULL: none is open */
-	uint32_t asked_count;
-	uint32_t absent;	   /* struct entity that is not PRESENT */
-	struct timer timer;	   /* next try of what is parked, or the end of a phase that hangs */
-	struct mono give_up;	   /* what is refused from then on is refused for good */
-	uint32_t made, subscribed; /* for the log */
+	uint32_t asked_count;	     /* requests for asked ones, and for such as were forgotten meanwhile */
+	uint32_t absent;	     /* struct entity that is not PRESENT */
+	struct timer timer;	     /* next try of what is parked, or the end of a phase that hangs */
+	struct mono give_up;	     /* what is refused from then on is refused for good */
+	uint32_t made, subscribed;   /* for the log */
 	struct mono began;
 };
 

@@ -917,6 +917,61 @@ START_TEST(recovery__consumers_are_given_lanes_before_those_who_only_publish)
 }
 END_TEST
 
+START_TEST(recovery__nothing_else_goes_out_before_what_is_made_for_a_session_that_has_ended_is_answered)
+{
+	struct rig_session *one, *two;
+	struct rig_frame frame;
+
+	begin();
+	one = ready();
+	two = ready();
+	rig_declare(one, 1, "mine", true);
+	rig_serve(&rig);
+	lose();
+	rig_publish(two, 1, "k", SPAN_LITERAL("x"));
+	rig_connect(&rig, 100, 131072);
+	(void)rig_open_lane(&rig);
+	rig_expect(&rig, AMQC_QUEUE_DECLARE, &frame);
+	rig_end(one);
+	rig_turn(&rig);
+	rig_expect_silence(&rig); /* or its deletion might overtake the declaration */
+	rig_say(&rig, frame.lane,
+		&(struct amqc_method){.id = AMQC_QUEUE_DECLARE_OK,
+				      .queue_declare_ok.queue = SPAN_LITERAL("mine")});
+	rig_serve(&rig);
+	ck_assert_int_eq(rig_last(two, RIG_OUTCOME)->outcome, OUTCOME_CONFIRMED);
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(recovery__a_declaration_too_large_for_the_next_broker_fails_its_channel)
+{
+	static uint8_t large[5000];
+	struct rig_session *session;
+	struct amqc_method method = {.id = AMQC_QUEUE_DECLARE};
+	struct buf table = BUF_INIT;
+
+	begin();
+	session = ready();
+	memset(large, 'x', sizeof(large));
+	amqc_field_append_str(&table, "x-large", span_make(large, sizeof(large)));
+	method.queue_declare.queue = SPAN_LITERAL("q");
+	method.queue_declare.arguments = buf_span(&table);
+	request(session, 1, &method);
+	rig_declare(session, 2, "r", false);
+	rig_serve(&rig);
+	buf_deinit(&table);
+	lose();
+	memset(asked, 0, sizeof(asked));
+	rig_connect(&rig, 100, 4096);
+	rig_serve_but(&rig, handled);
+	ck_assert_uint_eq(rig_last(session, RIG_CHANNEL_ENDED)->code, AMQC_FRAME_ERROR);
+	ck_assert_uint_eq(rig_last(session, RIG_CHANNEL_ENDED)->channel.number, 1);
+	ck_assert_str_eq(asked, "queue.declare r; ");
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(recovery__consumers_of_a_locked_queue_wait_for_the_brokers_last_word)
 {
 	struct rig_session *session;
@@ -1032,6 +1087,10 @@ int main(void)
 	    tcase, recovery__what_waits_for_a_locked_queue_goes_on_when_nobody_would_have_the_queue_any_more);
 	tcase_add_test(tcase, recovery__locked_queues_at_a_slow_broker_do_not_stall_others);
 	tcase_add_test(tcase, recovery__consumers_are_given_lanes_before_those_who_only_publish);
+	tcase_add_test(
+	    tcase,
+	    recovery__nothing_else_goes_out_before_what_is_made_for_a_session_that_has_ended_is_answered);
+	tcase_add_test(tcase, recovery__a_declaration_too_large_for_the_next_broker_fails_its_channel);
 	tcase_add_test(tcase, recovery__consumers_of_a_locked_queue_wait_for_the_brokers_last_word);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
