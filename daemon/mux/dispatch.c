@@ -28,13 +28,18 @@ static void on_close(struct lane *lane, const struct amqc_channel_close *close)
 {
 	struct fault fault =
 	    fault_from_broker(close->reply_code, close->reply_text, close->class_id, close->method_id);
+	struct channel *channel = lane->channel;
 
-	if (lane->channel && !recovery_refused(lane->channel, &fault))
-		channel_fail_without_lane(lane->channel, &fault);
-	else
+	if (!channel)
 		log_info("upstream \"%s\": an error that came late, on channel %u, which nobody has: %s",
 			 lane->upstream->options.name, lane->number, fault.text);
+	else if (channel == lane->upstream->housekeeper)
+		queues_deletion_refused(lane->upstream);
+	else if (!recovery_refused(channel, &fault))
+		channel_fail_without_lane(channel, &fault);
 	lane_closed_by_broker(lane);
+	if (channel && channel == lane->upstream->housekeeper && !list_empty(&channel->queue))
+		channel_send(channel);
 }
 
 static void on_confirm(struct lane *lane, uint64_t tag, bool multiple, bool nack)

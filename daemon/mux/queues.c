@@ -273,6 +273,30 @@ void queues_request_done(struct request *request)
 	owned_settle(owned);
 }
 
+void queues_deletion_refused(struct upstream *upstream)
+{
+	struct channel *channel = upstream->housekeeper;
+	struct request *request, *tmp, *culprit = NULL;
+	struct list again;
+
+	list_init(&again);
+	list_foreach_safe (request, tmp, &channel->lane->awaiting, op.node) {
+		if (request->op.channel != channel)
+			continue;
+		list_unlink(&request->op.node);
+		if (culprit)
+			list_append(&again, &request->op.node);
+		else
+			culprit = request;
+	}
+	list_splice(&again, &channel->queue);
+	list_splice(&channel->queue, &again);
+	if (!culprit)
+		return;
+	queues_request_failed(culprit);
+	request_drop(culprit);
+}
+
 void queues_session_ends(struct session *session)
 {
 	while (!list_empty(&session->owned)) {

@@ -35,6 +35,9 @@ bool queues_accept(struct request *request, struct channel *channel, const struc
 void queues_request_failed(struct request *request);
 void queues_request_done(struct request *request);
 
+/* The broker closed the lane of our own deletions for the first of them: the others are asked for again. */
+void queues_deletion_refused(struct upstream *upstream);
+
 /* Deletes what the session owned. */
 void queues_session_ends(struct session *session);
 

@@ -917,6 +917,39 @@ START_TEST(recovery__consumers_are_given_lanes_before_those_who_only_publish)
 }
 END_TEST
 
+START_TEST(recovery__a_deletion_that_is_refused_costs_no_other_one)
+{
+	struct rig_session *one, *two;
+	struct rig_frame frame;
+	uint16_t lane;
+
+	begin();
+	one = ready();
+	two = ready();
+	rig_declare(one, 1, "locked", true);
+	rig_declare(two, 1, "ours", true);
+	rig_serve(&rig);
+	refuse_next(AMQC_QUEUE_DECLARE, "locked", AMQC_RESOURCE_LOCKED, UINT32_MAX);
+	lose_and_come_back();
+	rig_end(one);
+	rig_end(two);
+	rig_turn(&rig);
+	lane = rig_open_lane(&rig);
+	rig_expect(&rig, AMQC_QUEUE_DELETE, &frame);
+	ck_assert(span_equal_str(frame.method.queue_delete.queue, "locked"));
+	rig_expect(&rig, AMQC_QUEUE_DELETE, &frame);
+	refuse(lane, AMQC_QUEUE_DELETE);
+	rig_turn(&rig);
+	rig_expect(&rig, AMQC_CHANNEL_CLOSE_OK, &frame);
+	(void)rig_open_lane(&rig);
+	rig_expect(&rig, AMQC_QUEUE_DELETE, &frame);
+	ck_assert(span_equal_str(frame.method.queue_delete.queue, "ours"));
+	rig_say_id(&rig, frame.lane, AMQC_QUEUE_DELETE_OK);
+	rig_serve_but(&rig, handled);
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(recovery__nothing_else_goes_out_before_what_is_made_for_a_session_that_has_ended_is_answered)
 {
 	struct rig_session *one, *two;
@@ -1087,6 +1120,7 @@ int main(void)
 	    tcase, recovery__what_waits_for_a_locked_queue_goes_on_when_nobody_would_have_the_queue_any_more);
 	tcase_add_test(tcase, recovery__locked_queues_at_a_slow_broker_do_not_stall_others);
 	tcase_add_test(tcase, recovery__consumers_are_given_lanes_before_those_who_only_publish);
+	tcase_add_test(tcase, recovery__a_deletion_that_is_refused_costs_no_other_one);
 	tcase_add_test(
 	    tcase,
 	    recovery__nothing_else_goes_out_before_what_is_made_for_a_session_that_has_ended_is_answered);
