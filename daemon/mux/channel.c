@@ -219,6 +219,7 @@ void channel_interrupt(struct channel *channel, const struct fault *fault)
 
 void channel_lost_lane(struct channel *channel, const struct fault *fault)
 {
+	replay_end_fatal(channel->lane, fault);
 	channel_interrupt(channel, fault);
 	lane_detach(channel->lane);
 	if (channel->restoring > 0 && list_empty(&channel->recovery_node))

@@ -467,15 +467,43 @@ void recovery_begin(struct upstream *upstream)
 	arm(upstream, recovery->give_up);
 }
 
+/* The one for which the broker closed the whole connection, as far as its words say. */
+static struct thing *fatal_thing(const struct upstream *upstream)
+{
+	const struct channel *maker = upstream->recovery.maker;
+	const struct request *request =
+	    maker && maker->lane ? list_first(&maker->lane->awaiting, struct request, op.node) : NULL;
+
+	return request && request_is_named(request, &upstream->last_fault) ? request->thing : NULL;
+}
+
+/* A channel whose consumer the broker closed the whole connection for is not subscribed again. */
+static void fail_fatal_channels(struct upstream *upstream, const struct fault *fault)
+{
+	struct channel *channel, *tmp;
+
+	list_foreach_safe (channel, tmp, &upstream->recovery.channels_asked, recovery_node) {
+		const struct request *first = list_first(&channel->lane->awaiting, struct request, op.node);
+
+		if (first && first->method == AMQC_BASIC_CONSUME && request_is_named(first, fault))
+			channel_fail(channel, fault);
+	}
+}
+
 void recovery_lost(struct upstream *upstream)
 {
 	struct recovery *recovery = &upstream->recovery;
 	struct channel *maker = recovery->maker;
-	struct thing *thing;
+	struct thing *thing, *fatal = fatal_thing(upstream);
+	struct fault fault = upstream->last_fault;
 
+	fault.retryable = false;
 	timerq_clear(&upstream->mux->timers, &recovery->timer);
 	while ((thing = list_first(&recovery->asked, struct thing, due_node)))
 		answered(thing);
+	if (fatal)
+		fail_thing(fatal, &fault);
+	fail_fatal_channels(upstream, &fault);
 	list_splice(&recovery->due, &recovery->parked);
 	while ((thing = list_first(&recovery->due, struct thing, due_node))) {
 		list_unlink(&thing->due_node);

@@ -64,6 +64,21 @@ static void end_in_doubt(struct request *request, const struct fault *lost)
 	request_drop(request);
 }
 
+void replay_end_fatal(struct lane *lane, const struct fault *lost)
+{
+	struct request *request = list_first(&lane->awaiting, struct request, op.node);
+	struct fault fault = *lost;
+
+	if (!request || request->op.channel != lane->channel || !request_is_named(request, lost))
+		return;
+	fault.retryable = false;
+	queues_request_failed(request);
+	if (request->method == AMQC_BASIC_CONSUME && request->consumer)
+		consumer_free(request->consumer);
+	request_refuse(request, SCOPE_REQUEST, &fault);
+	request_drop(request);
+}
+
 static void take_back_request(struct request *request, const struct fault *fault)
 {
 	struct channel *channel = request->op.channel;

@@ -25,6 +25,13 @@
 void replay_take_back(struct lane *lane, const struct fault *fault);
 
 /*
+ * If the broker ended the connection because of the lane's first unanswered
+ * request, by what its error says, refuses that: sent again, it would end every
+ * connection to come.
+ */
+void replay_end_fatal(struct lane *lane, const struct fault *lost);
+
+/*
  * Makes the first publish of a queue ready to be sent: with its mark, and with
  * what is left of its expiration. Returns it, maybe as another block in the
  * same place; NULL if it cannot be sent any more: its outcome was told.

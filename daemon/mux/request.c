@@ -111,6 +111,12 @@ bool request_decode_frame(struct span frame, struct amqc_method *ret)
 	return amqc_method_decode(payload, ret) == AMQC_OK;
 }
 
+bool request_is_named(const struct request *request, const struct fault *fault)
+{
+	return fault->class_id == AMQC_CLASS_ID(request->method) &&
+	       fault->method_id == AMQC_METHOD_ID(request->method);
+}
+
 bool request_is_answered_by(const struct request *request, enum amqc_method_id reply)
 {
 	switch (request->method) {

@@ -31,6 +31,9 @@ static inline bool request_decode(const struct request *request, struct amqc_met
 	return request_decode_frame(span_make(request->frame, request->frame_len), ret);
 }
 
+/* Whether the broker's error says that it was a method like this one. */
+bool request_is_named(const struct request *request, const struct fault *fault);
+
 /* True if reply may answer it. */
 bool request_is_answered_by(const struct request *request, enum amqc_method_id reply);
 

@@ -1032,6 +1032,66 @@ START_TEST(recovery__consumers_of_a_locked_queue_wait_for_the_brokers_last_word)
 }
 END_TEST
 
+/* The broker ends the connection because of a method. */
+static void close_connection(uint16_t code, enum amqc_method_id id)
+{
+	struct amqc_method close = {.id = AMQC_CONNECTION_CLOSE};
+
+	close.connection_close.reply_code = code;
+	close.connection_close.reply_text = SPAN_LITERAL("no");
+	close.connection_close.class_id = AMQC_CLASS_ID(id);
+	close.connection_close.method_id = AMQC_METHOD_ID(id);
+	rig_turn(&rig);
+	buf_truncate(&rig.sent, 0);
+	rig_say(&rig, 0, &close);
+	upstream_lost(rig.upstream, "the broker closed it");
+	rig_pass(&rig, 30 * USEC_PER_SEC - 1);
+}
+
+START_TEST(recovery__a_request_that_the_broker_closed_the_connection_for_is_not_sent_again)
+{
+	struct rig_session *one, *two;
+
+	begin();
+	one = ready();
+	two = ready();
+	rig_declare(one, 1, "opens", false);
+	rig_serve(&rig);
+	rig_publish(one, 1, "before", SPAN_LITERAL("x"));
+	rig_get(one, 1, "stream");
+	rig_declare(two, 1, "q", false);
+	close_connection(AMQC_NOT_IMPLEMENTED, AMQC_BASIC_GET);
+	come_back();
+	ck_assert_ptr_nonnull(strstr(asked, "basic.publish before; "));
+	ck_assert_ptr_nonnull(strstr(asked, "queue.declare q; "));
+	ck_assert_ptr_null(strstr(asked, "basic.get"));
+	ck_assert(!rig_last(one, RIG_REFUSED)->retryable);
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(recovery__a_declaration_that_the_broker_closes_the_connection_for_is_not_made_again)
+{
+	struct rig_session *one, *two;
+
+	begin();
+	one = ready();
+	two = ready();
+	rig_declare(one, 2, "bad", false);
+	rig_declare(two, 1, "q", false);
+	rig_serve(&rig);
+	lose();
+	rig_connect(&rig, 100, 131072);
+	(void)rig_open_lane(&rig);
+	close_connection(AMQC_INTERNAL_ERROR, AMQC_QUEUE_DECLARE);
+	come_back();
+	ck_assert_str_eq(asked, "queue.declare q; ");
+	ck_assert_uint_eq(rig_last(one, RIG_CHANNEL_ENDED)->channel.number, 2);
+	ck_assert_ptr_null(rig_last(two, RIG_CHANNEL_ENDED));
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ tags */
 
 START_TEST(delivery__tags_of_a_lost_connection_are_stale_and_no_mistake)
@@ -1126,6 +1186,10 @@ int main(void)
 	    recovery__nothing_else_goes_out_before_what_is_made_for_a_session_that_has_ended_is_answered);
 	tcase_add_test(tcase, recovery__a_declaration_too_large_for_the_next_broker_fails_its_channel);
 	tcase_add_test(tcase, recovery__consumers_of_a_locked_queue_wait_for_the_brokers_last_word);
+	tcase_add_test(tcase,
+		       recovery__a_request_that_the_broker_closed_the_connection_for_is_not_sent_again);
+	tcase_add_test(tcase,
+		       recovery__a_declaration_that_the_broker_closes_the_connection_for_is_not_made_again);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
