@@ -196,6 +196,8 @@ static bool hand_over(struct consumer *consumer, uint64_t lane_tag, const struct
 	backlog_add(session, &handed);
 	session->delivered++;
 	session_note_message(session);
+	if (consumer->kind == QUEUE_STREAM)
+		subscribe_note_offset(consumer, content->properties);
 	if (!consumer->broker_no_ack)
 		handed_over(channel, lane_tag, no_ack, &handed);
 	return true;

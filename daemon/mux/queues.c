@@ -311,6 +311,11 @@ void queues_session_ends(struct session *session)
 	}
 }
 
+bool queues_are_owned(const struct upstream *upstream, struct span name)
+{
+	return is_live(find_owned(upstream, name));
+}
+
 void queues_lost(struct upstream *upstream, struct span name)
 {
 	struct owned_queue *owned = find_owned(upstream, name);

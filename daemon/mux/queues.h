@@ -44,6 +44,9 @@ void queues_session_ends(struct session *session);
 /* The member of a method that names the queue it uses, or NULL. */
 struct span *queues_of_method(struct amqc_method *method);
 
+/* Whether a session that lives has the exclusive queue of that name, or is about to. */
+bool queues_are_owned(const struct upstream *upstream, struct span name);
+
 /* An exclusive queue is gone, and will not be made again. */
 void queues_lost(struct upstream *upstream, struct span name);
 

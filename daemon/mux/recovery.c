@@ -90,14 +90,18 @@ static void park_channel(struct channel *channel)
 	arm(upstream, mono_add_usec(upstream->mux->now, RETRY_USEC));
 }
 
-/* All that is parked is due again. */
+/* All that is parked is due again: queues, and then what depends on them. */
 static void try_parked(struct recovery *recovery)
 {
-	struct thing *thing;
+	struct thing *thing, *tmp;
 
-	list_foreach (thing, &recovery->parked, due_node) {
-		if (thing->kind == THING_QUEUE && thing->about->presence == ABSENT)
+	list_foreach_safe (thing, tmp, &recovery->parked, due_node) {
+		if (thing->kind != THING_QUEUE)
+			continue;
+		if (thing->about->presence == ABSENT)
 			topology_set_presence(thing->about, AWAITED);
+		list_unlink(&thing->due_node);
+		list_append(&recovery->due, &thing->due_node);
 	}
 	list_splice(&recovery->due, &recovery->parked);
 	list_splice(&recovery->channels_due, &recovery->channels_parked);
@@ -159,7 +163,7 @@ static void unmake(struct lane *lane, const struct request *request)
 	struct amqc_method method, delete = {.id = AMQC_QUEUE_DELETE};
 
 	if (!request_decode(request, &method) || method.id != AMQC_QUEUE_DECLARE ||
-	    !method.queue_declare.exclusive)
+	    !method.queue_declare.exclusive || queues_are_owned(lane->upstream, method.queue_declare.queue))
 		return;
 	delete.queue_delete.queue = method.queue_declare.queue;
 	if (!request_send_own(lane, &delete))
@@ -238,6 +242,23 @@ static void make_things(struct upstream *upstream)
 	}
 }
 
+/*
+ * One exclusive queue is locked: most likely the dead connection still holds
+ * them all. Each refusal costs a lane and a round trip, so the others are not
+ * asked for before the next try.
+ */
+static void park_exclusive(struct upstream *upstream)
+{
+	struct thing *thing, *tmp;
+
+	list_foreach_safe (thing, tmp, &upstream->recovery.due, due_node) {
+		if (!thing->exclusive)
+			continue;
+		topology_set_presence(thing->about, ABSENT);
+		park_thing(upstream, thing);
+	}
+}
+
 /* The maker's lane was closed by the broker: for the first thing without an answer. The others are due again.
  */
 static void maker_refused(struct upstream *upstream, const struct fault *fault)
@@ -265,8 +286,10 @@ static void maker_refused(struct upstream *upstream, const struct fault *fault)
 		return;
 	if (culprit->kind == THING_QUEUE && !patience_is_over(upstream) &&
 	    may_pass(span_make(culprit->frame, culprit->frame_len), fault)) {
+		if (fault->code == AMQC_RESOURCE_LOCKED)
+			park_exclusive(upstream);
 		topology_set_presence(culprit->about, ABSENT);
-		park_thing(upstream, culprit);
+		park_thing(upstream, culprit); /* last, so that another one is tried first next time */
 	} else {
 		fail_thing(culprit, fault);
 	}

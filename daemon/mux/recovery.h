@@ -10,7 +10,7 @@
  * What the broker refuses for now, because it still holds it for the dead
  * connection (405 for an exclusive queue, 403 for an exclusive consumer), is
  * parked: it delays what depends on it and nothing else, and is tried again for
- * three heartbeat intervals. What is refused for good fails the channel
+ * three heartbeat intervals (at least 10 s). What is refused for good fails the channel
  * that owns it, with the broker's error.
  *
  * A broker that does not answer at all ends the phases after that time.

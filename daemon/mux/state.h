@@ -112,7 +112,7 @@ struct thing {
 	struct upstream *upstream;
 	struct list node; /* in topology->kinds */
 	enum thing_kind kind;
-	bool auto_delete;
+	bool auto_delete, exclusive;
 	struct list holders; /* struct holder, owned */
 	struct entity *about, *source;
 	struct list about_node, source_node; /* in lists of the two */
@@ -410,6 +410,8 @@ struct consumer {
 	bool exclusive;				/* as basic.consume asked */
 	struct entity *queue;			/* kept while it is started; NULL: not known */
 	enum queue_kind kind;			/* of its queue */
+	bool has_offset;			/* of a stream: it had messages */
+	int64_t offset;				/* of the last one */
 	bool looked;				/* at a message, for signs of a stream */
 	bool in_doubt;				/* there were some */
 	uint64_t largest;			/* message seen, in bytes as held */

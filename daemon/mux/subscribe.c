@@ -10,6 +10,9 @@
 /* Of its session's memory, what one consumer's waiting messages should come to after it shrank. */
 #define SHARE_OF_SESSION 4u
 
+/* Argument of a stream's consumer, and header of its messages. */
+#define STREAM_OFFSET "x-stream-offset"
+
 /* Of a queue that cannot take back what is too much, for a consumer that set no prefetch. */
 #define CAREFUL_PREFETCH 32u
 
@@ -55,7 +58,7 @@ bool subscribe_keep(struct consumer *consumer, const struct amqc_method *consume
 	struct amqc_field field;
 
 	/* Brokers refuse the argument for any other kind. */
-	if (amqc_table_find(consume->basic_consume.arguments, "x-stream-offset", &field))
+	if (amqc_table_find(consume->basic_consume.arguments, STREAM_OFFSET, &field))
 		consumer->kind = QUEUE_STREAM;
 	if (amqc_method_append(&frame, 0, consume) != AMQC_OK || buf_failed(&frame)) {
 		buf_deinit(&frame);
@@ -146,16 +149,47 @@ bool subscribe_shrink(struct consumer *consumer)
 	return true;
 }
 
+void subscribe_note_offset(struct consumer *consumer, const struct amqc_properties *properties)
+{
+	struct amqc_field field;
+
+	if (!(properties->present & AMQC_PROP_HEADERS) ||
+	    !amqc_table_find(properties->headers, STREAM_OFFSET, &field) || field.type != 'l')
+		return;
+	consumer->has_offset = true;
+	consumer->offset = field.value.signed_int;
+}
+
+/* The consumer's arguments, to begin behind the last message it had (rabbitmq.com/streams, "Consuming"). */
+static void append_resumed(struct buf *table, const struct consumer *consumer, struct span arguments)
+{
+	struct span name = SPAN_LITERAL(STREAM_OFFSET);
+	struct amqc_field field;
+
+	while (amqc_table_next(&arguments, &field) == AMQC_OK) {
+		if (!span_equal(field.name, name))
+			(void)amqc_field_append(table, &field.name, &field);
+	}
+	field = (struct amqc_field){.type = 'l', .value.signed_int = consumer->offset + 1};
+	(void)amqc_field_append(table, &name, &field);
+}
+
 bool subscribe_again(struct consumer *consumer)
 {
 	struct lane *lane = consumer->channel->lane;
+	struct buf arguments = BUF_INIT;
 	struct amqc_method consume;
 	struct request *request;
 
 	consumer->shrinking = SHRINK_NOT;
 	if (!request_decode_frame(buf_span(&consumer->consume), &consume) || !subscribe_qos(lane, consumer))
 		return false;
-	request = request_send_own(lane, &consume);
+	if (consumer->has_offset) {
+		append_resumed(&arguments, consumer, consume.basic_consume.arguments);
+		consume.basic_consume.arguments = buf_span(&arguments);
+	}
+	request = buf_failed(&arguments) ? NULL : request_send_own(lane, &consume);
+	buf_deinit(&arguments);
 	if (!request)
 		return false;
 	request->consumer = consumer;

@@ -32,6 +32,9 @@ void subscribe_started(struct consumer *consumer);
 /* Whether a basic.consume of it was sent that the broker has not answered: its tag is in use. */
 bool subscribe_is_asked(const struct consumer *consumer);
 
+/* A message of a stream was handed over: subscribed again, the consumer goes on behind it. */
+void subscribe_note_offset(struct consumer *consumer, const struct amqc_properties *properties);
+
 /* Sends basic.qos, if the lane needs it, and basic.consume once more. False: no memory. */
 bool subscribe_again(struct consumer *consumer);
 

@@ -136,7 +136,7 @@ void topology_forget(struct thing *thing)
 /* What a method is about, as a thing. */
 struct outline {
 	enum thing_kind kind;
-	bool auto_delete;
+	bool auto_delete, exclusive;
 	enum entity_kind about_kind;
 	struct span about;  /* what is declared, or what a binding leads to */
 	struct span source; /* of a binding: the exchange */
@@ -154,6 +154,7 @@ static bool outline_of(const struct amqc_method *method, struct outline *ret)
 	case AMQC_QUEUE_DECLARE:
 		*ret = (struct outline){.kind = THING_QUEUE,
 					.auto_delete = method->queue_declare.auto_delete,
+					.exclusive = method->queue_declare.exclusive,
 					.about_kind = ENTITY_QUEUE,
 					.about = method->queue_declare.queue};
 		return !method->queue_declare.passive;
@@ -202,6 +203,7 @@ static struct thing *thing_new(struct upstream *upstream, const struct outline *
 	thing->upstream = upstream;
 	thing->kind = outline->kind;
 	thing->auto_delete = outline->auto_delete;
+	thing->exclusive = outline->exclusive;
 	thing->frame_len = frame.len;
 	memcpy(thing->frame, frame.data, frame.len);
 	list_init(&thing->node);

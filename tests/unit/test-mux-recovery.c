@@ -501,6 +501,99 @@ START_TEST(recovery__an_exclusive_queue_that_is_still_locked_delays_only_what_de
 }
 END_TEST
 
+START_TEST(recovery__one_locked_queue_is_asked_for_at_a_time_and_each_in_turn)
+{
+	struct rig_session *session;
+
+	begin();
+	session = ready();
+	rig_declare(session, 1, "a", true);
+	rig_declare(session, 1, "b", true);
+	rig_declare(session, 1, "c", true);
+	rig_declare(session, 1, "shared", false);
+	rig_serve(&rig);
+	refuse_next(AMQC_QUEUE_DECLARE, "a", AMQC_RESOURCE_LOCKED, UINT32_MAX);
+	lose_and_come_back();
+	ck_assert_str_eq(asked, "queue.declare a; queue.declare shared; ");
+	memset(asked, 0, sizeof(asked));
+	rig_pass(&rig, USEC_PER_SEC);
+	rig_serve_but(&rig, handled);
+	/* It was only the one: the others are there, and are not asked for again. */
+	ck_assert_str_eq(asked, "queue.declare b; queue.declare c; queue.declare a; ");
+	memset(asked, 0, sizeof(asked));
+	refusals = 0;
+	rig_pass(&rig, USEC_PER_SEC);
+	rig_serve_but(&rig, handled);
+	ck_assert_str_eq(asked, "queue.declare a; ");
+	ck_assert_ptr_null(rig_last(session, RIG_CHANNEL_ENDED));
+	rig_free(&rig);
+}
+END_TEST
+
+/* A delivery as a stream makes it. */
+static void deliver_at(uint16_t lane, uint64_t tag, int64_t offset)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_DELIVER};
+	struct amqc_content_header header = {.class_id = AMQC_CLASS_BASIC, .body_size = 1};
+	struct amqc_field field = {.type = 'l', .value.signed_int = offset};
+	struct span name = SPAN_LITERAL("x-stream-offset");
+	struct buf table = BUF_INIT, frames = BUF_INIT;
+	size_t mark;
+
+	method.basic_deliver.consumer_tag = SPAN_LITERAL("tag");
+	method.basic_deliver.delivery_tag = tag;
+	ck_assert_int_eq(amqc_field_append(&table, &name, &field), AMQC_OK);
+	header.properties.present = AMQC_PROP_HEADERS;
+	header.properties.headers = buf_span(&table);
+	ck_assert_int_eq(amqc_method_append(&frames, lane, &method), AMQC_OK);
+	ck_assert_int_eq(amqc_content_header_append(&frames, lane, &header), AMQC_OK);
+	mark = amqc_frame_begin(&frames, AMQC_FRAME_BODY, lane);
+	buf_append_span(&frames, SPAN_LITERAL("x"));
+	amqc_frame_end(&frames, mark);
+	ck_assert_uint_eq(upstream_feed(rig.upstream, buf_span(&frames)), buf_len(&frames));
+	buf_deinit(&table);
+	buf_deinit(&frames);
+}
+
+START_TEST(recovery__a_consumer_of_a_stream_goes_on_behind_its_last_message)
+{
+	struct rig_session *session;
+	struct amqc_method consume = {.id = AMQC_BASIC_CONSUME};
+	struct mux_request stream = {.id = 900, .channel = 1, .method = &consume, .consumer = 1};
+	struct span name = SPAN_LITERAL("x-stream-offset");
+	struct amqc_field first = {.type = 'S', .value.bytes = SPAN_LITERAL("first")}, field;
+	struct buf table = BUF_INIT;
+	struct rig_frame frame;
+	uint16_t lane;
+
+	begin();
+	session = ready();
+	ck_assert_int_eq(amqc_field_append(&table, &name, &first), AMQC_OK);
+	consume.basic_consume.queue = SPAN_LITERAL("stream");
+	consume.basic_consume.consumer_tag = SPAN_LITERAL("tag");
+	consume.basic_consume.arguments = buf_span(&table);
+	stream.credit_messages = 100;
+	stream.credit_bytes = 100000;
+	session_request(session->session, &stream);
+	rig_turn(&rig);
+	lane = rig_open_lane(&rig);
+	rig_serve(&rig);
+	deliver_at(lane, 1, 40);
+	deliver_at(lane, 2, 41);
+	lose();
+	rig_connect(&rig, 100, 131072);
+	rig_turn(&rig);
+	(void)rig_open_lane(&rig);
+	while (rig_next(&rig, &frame) && frame.method.id != AMQC_BASIC_CONSUME)
+		;
+	ck_assert(amqc_table_find(frame.method.basic_consume.arguments, "x-stream-offset", &field));
+	ck_assert_int_eq(field.type, 'l');
+	ck_assert_int_eq(field.value.signed_int, 42);
+	buf_deinit(&table);
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(recovery__a_queue_that_stays_locked_fails_its_channel_after_three_heartbeat_intervals)
 {
 	struct rig_session *one, *two;
@@ -1154,6 +1247,8 @@ int main(void)
 		       recovery__direct_reply_to_goes_on_and_the_client_is_told_that_addresses_are_void);
 	tcase_add_test(tcase,
 		       recovery__an_exclusive_queue_that_is_still_locked_delays_only_what_depends_on_it);
+	tcase_add_test(tcase, recovery__one_locked_queue_is_asked_for_at_a_time_and_each_in_turn);
+	tcase_add_test(tcase, recovery__a_consumer_of_a_stream_goes_on_behind_its_last_message);
 	tcase_add_test(tcase,
 		       recovery__a_queue_that_stays_locked_fails_its_channel_after_three_heartbeat_intervals);
 	tcase_add_test(tcase, recovery__one_declare_that_fails_ends_the_channel_it_is_of_and_stalls_nobody);
