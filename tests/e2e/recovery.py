@@ -418,8 +418,41 @@ def second_broker():
         second.delete(1, queue)
 
 
+def stream_goes_on():
+    """No bug of theirs: a consumer of a stream neither begins anew nor leaves out what came meanwhile."""
+    if os.environ["BROKER"] != "rabbitmq":
+        print("skipped: a consumer of a stream goes on where it was: the test broker has no streams")
+        return
+    queue = name("stream")
+    table = pb.Table(fields=[pb.Field(name=b"x-queue-type", string=b"stream")])
+    first = pb.Table(fields=[pb.Field(name=b"x-stream-offset", string=b"first")])
+    with Watcher() as s, Watcher(b"outside") as outside:
+        s.open(1)
+        s.declare(1, queue, durable=True, arguments=table)
+        s.ask(channel=1, consume=pb.Consume(queue=queue, consumer=1, credit_messages=1000, credit_bytes=1 << 20,
+                                            arguments=first))
+        s.is_confirmed(1, s.say(1, queue, b"before 1"))
+        s.is_confirmed(1, s.say(1, queue, b"before 2"))
+        s.gets(1, b"before 2")
+        before = s.upstream.epoch
+        link("refuse 0")
+        link("cut")
+        s.wait_away(before)
+        outside.open(1)
+        outside.is_confirmed(1, outside.say(1, queue, b"meanwhile"))
+        link("accept 0")
+        s.wait_up(before)
+        s.say(1, queue, b"after")
+        s.gets(1, b"after")
+        bodies = [payload for _, _, payload in s.deliveries]
+        check("a consumer of a stream goes on where it was", bodies == [b"before 1", b"before 2", b"meanwhile", b"after"],
+              bodies)
+        s.delete(1, queue)
+
+
 TESTS = (window_full, confirm_timeout, delete_while_away, auto_delete_exchange, exclusive_locked,
-         exclusive_locked_for_good, failed_declare, resurrected, confirms_in_step, second_broker)
+         exclusive_locked_for_good, failed_declare, resurrected, confirms_in_step, second_broker,
+         stream_goes_on)
 
 
 def main(names):
