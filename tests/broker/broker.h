@@ -36,6 +36,7 @@ struct broker_options {
 	uint16_t heartbeat_sec;	   /* the same; a client may choose another */
 	uint64_t seed;		   /* of generated names */
 	bool manual_confirms;	   /* confirms wait for broker_release_confirms() */
+	unsigned int deliveries;   /* that a queue makes before another has its turn; 0: all it can */
 	const char *user;	   /* NULL: guest; copied */
 	const char *password;	   /* NULL: guest; copied */
 	const char *const *vhosts; /* beside "/", "one" and "two"; copied */
@@ -136,3 +137,13 @@ size_t broker_channel_count(const struct broker *broker);
 /* Messages that wait in a queue, and those handed out and not settled. False: no such queue. */
 bool broker_queue_counts(struct broker *broker, const char *vhost, struct span queue, size_t *ret_ready,
 			 size_t *ret_unacked);
+
+/* Deletes it as an operator would: consumers are cancelled. False: there is none. */
+bool broker_delete_queue(struct broker *broker, const char *vhost, struct span queue, struct mono now);
+bool broker_delete_exchange(struct broker *broker, const char *vhost, struct span exchange, struct mono now);
+
+/* What there is. */
+bool broker_has_exchange(struct broker *broker, const char *vhost, struct span exchange);
+bool broker_has_binding(struct broker *broker, const char *vhost, struct span exchange, struct span queue,
+			struct span key);
+size_t broker_queue_consumers(struct broker *broker, const char *vhost, struct span queue);

@@ -7,7 +7,8 @@ tests_broker_libbroker_a_SOURCES = \
 	tests/broker/consume.c tests/broker/settle.c tests/broker/tx.c tests/broker/reply.c \
 	tests/broker/declare.c tests/broker/bind.c tests/broker/arguments.c \
 	tests/broker/exchange.c tests/broker/topic.c tests/broker/headers.c \
-	tests/broker/queue.c tests/broker/message.c tests/broker/names.c
+	tests/broker/queue.c tests/broker/message.c tests/broker/names.c \
+	tests/broker/outside.c
 
 noinst_PROGRAMS += tests/broker/testbroker
 tests_broker_testbroker_SOURCES = \

@@ -269,6 +269,7 @@ void bk_consumer_wake(struct consumer *consumer)
 
 void bk_queue_pump(struct queue *queue)
 {
+	unsigned int left = queue->vhost->broker->options.deliveries;
 	struct consumer *consumer;
 	struct entry *entry;
 
@@ -288,6 +289,10 @@ void bk_queue_pump(struct queue *queue)
 		queue_unready(queue, entry);
 		bk_consumer_deliver(consumer, entry);
 		queue_expire_before(queue, queue->vhost->broker->now);
+		if (left > 0 && --left == 0) {
+			bk_queue_mark(queue); /* behind the others */
+			break;
+		}
 	}
 	if (queue->may_expire)
 		bk_queue_expire(queue);

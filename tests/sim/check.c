@@ -44,24 +44,6 @@ void trace(struct world *world, const char *format, ...)
 
 /* ------------------------------------------------------------------ messages and queues */
 
-struct queue *queue_named(struct world *world, struct span name)
-{
-	struct queue *queue;
-
-	for (size_t i = 0; i < world->queue_count; i++) {
-		if (span_equal_str(name, world->queues[i].name))
-			return &world->queues[i];
-	}
-	if (world->queue_count == QUEUES_MAX || name.len >= sizeof(queue->name)) {
-		fprintf(stderr, "the simulation's table of queues is full\n");
-		abort();
-	}
-	queue = &world->queues[world->queue_count++];
-	memcpy(queue->name, name.data, name.len);
-	queue->shared = name.len == 2 && name.data[0] == 'q';
-	return queue;
-}
-
 bool is_marked(const struct amqc_properties *properties)
 {
 	struct amqc_field field;

@@ -21,6 +21,7 @@ void client_begin(struct client *client)
 	life->client = client;
 	life->next = client->life;
 	life->serial = ++world->last_serial;
+	world->size.sessions += !world->auditing;
 	life->events_end = &life->events;
 	life->get_credit = world->calm ? UINT64_MAX / 2 : (chance(world, 700) ? 1000000 : 0);
 	options.get_bytes = life->get_credit;
@@ -45,6 +46,15 @@ void client_end(struct client *client)
 	trace(client->world, "c%u ends session %u", client->index, life->serial);
 	life->session = NULL; /* no callback may come any more */
 	session_end(session);
+}
+
+void client_deafen(struct client *client)
+{
+	struct world *world = client->world;
+
+	happened(world, FAULT_DEAF);
+	trace(world, "c%u stops reading", client->index);
+	client->deaf_until = mono_add_usec(world->now, below(world, 5000000));
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -124,6 +134,7 @@ struct chan *client_open(struct client *client, uint32_t number)
 	chan->next = life->chans;
 	life->chans = chan;
 	life->open[number] = chan;
+	world->size.operations++;
 	trace(world, "s%u opens %u.%u", life->serial, number, chan->id.generation);
 	session_open_channel(life->session, number, chan->id.generation);
 	return chan;
@@ -139,6 +150,7 @@ static struct call *call_new(struct client *client, struct chan *chan, enum amqc
 	call->method = method;
 	call->chan = chan;
 	call->asked = world->now;
+	call->event = ++world->events;
 	call->latest = MONO_NEVER;
 	call->next = life->calls;
 	life->calls = call;
@@ -156,7 +168,42 @@ static uint64_t pick_timeout(struct world *world, uint64_t standard_usec, struct
 	return usec;
 }
 
-/* Queues and names are noted by the caller. request may be NULL; its method and id are filled in. */
+/* What the reply is about must be known before it comes, which may be at once. */
+static void note_call(struct world *world, struct call *call, const struct amqc_method *method)
+{
+	switch (method->id) {
+	case AMQC_QUEUE_DECLARE:
+		call->chan->last_declare = call;
+		call->passive = method->queue_declare.passive;
+		call->exclusive = method->queue_declare.exclusive;
+		if (method->queue_declare.queue.len > 0)
+			call->name = queue_named(world, method->queue_declare.queue)->name;
+		break;
+	case AMQC_QUEUE_DELETE:
+		queue_named(world, method->queue_delete.queue)->deleted = call->event;
+		break;
+	case AMQC_QUEUE_BIND:
+	case AMQC_QUEUE_UNBIND:
+		call->binding = binding_new(world, method);
+		break;
+	case AMQC_EXCHANGE_DECLARE:
+		call->exchange = exchange_named(world, method->exchange_declare.exchange);
+		break;
+	case AMQC_EXCHANGE_DELETE:
+		exchange_named(world, method->exchange_delete.exchange)->deleted = call->event;
+		break;
+	case AMQC_BASIC_GET:
+		call->no_ack = method->basic_get.no_ack;
+		call->name_of = method->basic_get.queue.len == 0 ? call->chan->last_declare : NULL;
+		if (!call->name_of)
+			call->name = queue_named(world, method->basic_get.queue)->name;
+		break;
+	default:
+		break;
+	}
+}
+
+/* request may be NULL; its method and id are filled in. */
 struct call *client_call(struct client *client, struct chan *chan, struct amqc_method *method,
 			 struct mux_request *request)
 {
@@ -166,6 +213,7 @@ struct call *client_call(struct client *client, struct chan *chan, struct amqc_m
 
 	if (!request)
 		request = &own;
+	client->world->size.operations++;
 	trace(client->world, "s%u asks #%u %s on %u.%u", life->serial, call->id, amqc_method_name(method->id),
 	      chan->id.number, chan->id.generation);
 	if (method->id == AMQC_CHANNEL_CLOSE) {
@@ -178,39 +226,21 @@ struct call *client_call(struct client *client, struct chan *chan, struct amqc_m
 	request->channel = chan->id.number;
 	request->method = method;
 	request->timeout_usec = pick_timeout(client->world, 20 * USEC_PER_SEC, &call->latest);
-	/* What the reply is about must be known before it comes, which may be at once. */
-	if (method->id == AMQC_QUEUE_DECLARE) {
-		chan->last_declare = call;
-		if (method->queue_declare.queue.len > 0)
-			call->name = queue_named(client->world, method->queue_declare.queue)->name;
-	}
-	if (method->id == AMQC_BASIC_GET) {
-		call->no_ack = method->basic_get.no_ack;
-		call->name_of = method->basic_get.queue.len == 0 ? chan->last_declare : NULL;
-		if (!call->name_of)
-			call->name = queue_named(client->world, method->basic_get.queue)->name;
-	}
+	note_call(client->world, call, method);
 	session_request(life->session, request);
 	return call;
 }
 
-struct consumer_record *client_consume(struct client *client, struct chan *chan, uint32_t number,
-				       const char *queue, bool no_ack, uint64_t credit)
+void client_consume(struct client *client, struct chan *chan, struct consumer_record *consumer,
+		    const char *queue)
 {
 	struct world *world = client->world;
-	struct consumer_record *consumer = world_alloc(world, sizeof(*consumer));
 	struct life *life = client->life;
 	struct amqc_method method = {.id = AMQC_BASIC_CONSUME};
-	struct mux_request request = {.method = &method, .consumer = number};
+	struct mux_request request = {.method = &method, .consumer = consumer->number};
 	struct call *call = call_new(client, chan, method.id);
 
-	consumer->number = number;
-	consumer->no_ack = no_ack;
 	consumer->consume = call;
-	consumer->credit_messages = credit;
-	consumer->credit_bytes = credit == 0 ? 0 : 1 + below(world, 200000);
-	if (credit > 1000)
-		consumer->credit_bytes = UINT64_MAX / 2;
 	consumer->next = chan->consumers;
 	chan->consumers = consumer;
 	chan->pure = false;
@@ -219,17 +249,19 @@ struct consumer_record *client_consume(struct client *client, struct chan *chan,
 	if (!call->name_of)
 		call->name = queue_named(world, span_str(queue))->name;
 	method.basic_consume.queue = span_str(queue);
-	method.basic_consume.no_ack = no_ack;
+	method.basic_consume.no_ack = consumer->no_ack;
+	method.basic_consume.exclusive = consumer->exclusive;
 	request.id = call->id;
 	request.channel = chan->id.number;
 	request.credit_messages = consumer->credit_messages;
 	request.credit_bytes = consumer->credit_bytes;
 	request.timeout_usec = pick_timeout(world, 20 * USEC_PER_SEC, &call->latest);
-	trace(world, "s%u asks #%u consume %u of \"%s\" on %u.%u%s, credit %llu", life->serial, call->id,
-	      number, queue, chan->id.number, chan->id.generation, no_ack ? " no-ack" : "",
-	      (unsigned long long)credit);
+	world->size.operations++;
+	trace(world, "s%u asks #%u consume %u of \"%s\" on %u.%u%s%s, credit %llu", life->serial, call->id,
+	      consumer->number, queue, chan->id.number, chan->id.generation,
+	      consumer->no_ack ? " no-ack" : "", consumer->exclusive ? " exclusive" : "",
+	      (unsigned long long)consumer->credit_messages);
 	session_request(life->session, &request);
-	return consumer;
 }
 
 /* ------------------------------------------------------------------ publishing and settling */
@@ -262,6 +294,7 @@ static void publish_note(struct client *client, struct chan *chan, struct messag
 	life->spent_bytes += message->cost;
 	if (message->exchange[0] != '\0')
 		chan->pure = false;
+	world->size.operations++;
 	trace(world, "s%u publishes %u.%u number %llu: m%u, %u bytes to \"%s\" \"%s\"%s", life->serial,
 	      chan->id.number, chan->id.generation, (unsigned long long)message->number, message->index,
 	      message->size, message->exchange, message->key, message->mandatory ? ", mandatory" : "");
@@ -339,6 +372,11 @@ void client_settle(struct client *client, struct chan *chan, enum settle_kind ki
 							  : DECIDED_DISCARD;
 
 	chan->pure = false;
+	for (const struct handout *handout = chan->handouts; handout; handout = handout->next) {
+		if (handout->tag == last && last != 0 && handout->copy->epoch < world->epoch)
+			happened(world, CLIENT_STALE_ACK);
+	}
+	world->size.operations++;
 	trace(world, "s%u settles %u.%u %llu..%llu: %d%s", client->life->serial, chan->id.number,
 	      chan->id.generation, (unsigned long long)first, (unsigned long long)last, (int)kind,
 	      wrong ? " (wrong)" : "");

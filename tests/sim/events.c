@@ -91,6 +91,7 @@ static void on_reply(void *context, uint32_t request, struct mux_channel_id chan
 		return;
 	trace(world, "s%u hears #%u %s", life->serial, request, amqc_method_name(reply->id));
 	call->answered = true;
+	happened(world, CLIENT_ANSWERED);
 	if (!may_answer(call, reply->id))
 		violate(world, "a reply fits its request", "%s to %s", amqc_method_name(reply->id),
 			amqc_method_name(call->method));
@@ -125,6 +126,9 @@ static void on_refuse(void *context, uint32_t request, struct mux_channel_id cha
 	if (!call)
 		return;
 	trace(world, "s%u hears #%u refused: %u %s", life->serial, request, fault->code, fault->text);
+	happened(world, fault->code == 408	 ? CLIENT_TIMED_OUT
+			: scope == SCOPE_REQUEST ? CLIENT_REFUSED
+						 : CLIENT_REFUSED_CHANNEL);
 	if (call->consumer && call->method == AMQC_BASIC_CONSUME)
 		call->consumer->ended = true;
 	if (scope == SCOPE_SESSION || fault->code == 0)
@@ -206,6 +210,7 @@ static void on_outcome(void *context, struct mux_channel_id channel, enum outcom
 		check_kind(world, message, kind);
 		if (kind == OUTCOME_UNKNOWN && message->number == last)
 			check_prompt(world, world->calm_since, fault, "publish");
+		happened(world, (enum cover_event)(OUTCOME_SEEN_CONFIRMED + (int)kind));
 		message->ended = true;
 		message->kind = kind;
 		chan->open_messages--;
@@ -225,6 +230,7 @@ static void on_channel_ended(void *context, struct mux_channel_id channel, const
 		return;
 	trace(world, "s%u hears end of %u.%u: %u %s", life->serial, channel.number, channel.generation,
 	      fault->code, fault->text);
+	happened(world, fault->code == 320 ? CLIENT_CHANNEL_LOST : CLIENT_CHANNEL_FAILED);
 	if (chan->failed || chan->close_sent)
 		violate(world, "a channel ends once", "session %u, channel %u.%u", life->serial,
 			channel.number, channel.generation);
@@ -256,6 +262,7 @@ static void on_consumer_cancelled(void *context, struct mux_channel_id channel, 
 		violate(world, "a consumer ends once", "consumer %u", number);
 		return;
 	}
+	happened(world, CLIENT_CANCELLED);
 	consumer->ended = true;
 	events_append(life)->consumer = consumer;
 }

@@ -36,7 +36,7 @@ static bool may_route(const struct world *world, const struct message *message, 
 	for (size_t i = 0; i < world->binding_count; i++) {
 		const struct binding *binding = &world->bindings[i];
 
-		if (binding->queue == queue && strcmp(binding->exchange, message->exchange) == 0 &&
+		if (binding->queue == queue && strcmp(binding->exchange->name, message->exchange) == 0 &&
 		    (message->exchange[0] == 'f' || strcmp(binding->key, message->key) == 0))
 			return true;
 	}
@@ -138,8 +138,10 @@ struct mux_handed handover_got(void *context, uint32_t request, struct mux_chann
 
 	if (!message || !chan || is_over(chan, chan->close_done, "got"))
 		return nothing;
-	if (chance(world, world->plan.inexpressible))
+	if (chance(world, world->plan.inexpressible)) {
+		happened(world, FAULT_INEXPRESSIBLE);
 		return nothing;
+	}
 	call = events_end_call(life, request, channel);
 	if (!call)
 		return nothing;
@@ -203,8 +205,10 @@ struct mux_handed handover_deliver(void *context, struct mux_channel_id channel,
 		violate(world, "a delivery names its consumer", "consumer %u", number);
 		return nothing;
 	}
-	if (chance(world, world->plan.inexpressible))
+	if (chance(world, world->plan.inexpressible)) {
+		happened(world, FAULT_INEXPRESSIBLE);
 		return nothing;
+	}
 	trace(world, "s%u hears m%u for %u.%u consumer %u, tag %llu", life->serial, message->index,
 	      channel.number, channel.generation, number, (unsigned long long)tag);
 	check_consumer(world, consumer, message, tag);

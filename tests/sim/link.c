@@ -58,7 +58,10 @@ static void drop(struct world *world)
 		arrived = buf_len(&link->up.bytes);
 	if (link->conn && arrived > 0)
 		broker_conn_feed(link->conn, span_first(buf_span(&link->up.bytes), arrived), world->now);
-	if (link->conn && zombie && !world->calm && chance(world, 200)) {
+	if (link->conn && (buf_len(&world->wire.down) > 0 || buf_len(&world->wire.up) > 0))
+		happened(world, FAULT_CUT_IN_FRAME);
+	if (link->conn && zombie && !world->calm && !link->dead && chance(world, 300)) {
+		happened(world, FAULT_CUT_UNNOTICED);
 		zombie->conn = link->conn;
 		zombie->until = mono_add_usec(world->now, below(world, 20) * USEC_PER_SEC);
 	} else {
@@ -92,12 +95,12 @@ void link_freeze(struct world *world, uint64_t usec)
 	world->link.frozen_until = mono_add_usec(world->now, usec);
 }
 
-static void bury_zombies(struct world *world)
+void link_bury(struct world *world, bool all)
 {
 	for (size_t i = 0; i < ZOMBIES_MAX; i++) {
 		struct zombie *zombie = &world->link.zombies[i];
 
-		if (zombie->conn && (world->calm || !mono_before(world->now, zombie->until)))
+		if (zombie->conn && (all || !mono_before(world->now, zombie->until)))
 			zombie->conn = broker_conn_free(zombie->conn, world->now);
 	}
 }
@@ -156,6 +159,7 @@ static void op_changed(void *context)
 
 	upstream_get_info(world->upstream, &info);
 	trace(world, "upstream is %s", upstream_state_name(info.state));
+	look_upstream(world, info.state);
 }
 
 const struct upstream_ops link_ops = {op_dial, op_hang_up, op_changed};
@@ -167,7 +171,9 @@ static void end_dial(struct world *world)
 	struct link *link = &world->link;
 
 	link->dialling = false;
-	if (!world->calm && chance(world, world->plan.dial_fails)) {
+	if (mono_before(world->now, link->down_until[link->endpoint]) ||
+	    (!world->calm && chance(world, world->plan.dial_fails))) {
+		happened(world, FAULT_DIAL);
 		trace(world, "the dial fails");
 		upstream_dial_failed(world->upstream, "connection refused");
 		return;
@@ -176,6 +182,7 @@ static void end_dial(struct world *world)
 	link->close_expected = false;
 	link->dead = false;
 	link->conn = broker_conn_new(world->broker, NULL, world->now);
+	link->heard = world->now;
 	upstream_dialled(world->upstream);
 }
 
@@ -212,6 +219,74 @@ static void move_up(struct world *world)
 	delay(world, &link->up);
 }
 
+/* Whole frames at the front of the broker's output, as many as there is room for; one at least. */
+static size_t whole_frames(struct span output, size_t room)
+{
+	size_t len = 0;
+
+	while (output.len - len >= 7) {
+		size_t size = load_be32(output.data + len + 3) + AMQC_FRAME_OVERHEAD;
+
+		if (size > output.len - len || (len > 0 && len + size > room))
+			break;
+		len += size;
+	}
+	return len;
+}
+
+#define WINDOW 8u
+
+/* Sent again because of something that was sent before, perhaps to another channel. */
+static bool is_redelivery(struct span frame)
+{
+	struct span payload = span_skip(frame, 7);
+	uint32_t id;
+	size_t flag;
+
+	if (frame.data[0] != AMQC_FRAME_METHOD || payload.len < 14)
+		return false;
+	id = load_be32(payload.data);
+	if (id != AMQC_BASIC_DELIVER && id != AMQC_BASIC_GET_OK)
+		return false;
+	flag = 4 + 8 + (id == AMQC_BASIC_DELIVER ? 1u + payload.data[4] : 0);
+	return flag < payload.len && payload.data[flag] != 0;
+}
+
+/* Nothing that came before it may come after it. */
+static bool is_barrier(struct span frame)
+{
+	return load_be16(frame.data + 1) == 0 || is_redelivery(frame);
+}
+
+/* Frames that come next; a barrier is the last of them. */
+static size_t fill_window(struct span *window, size_t count, struct span *rest)
+{
+	while (count < WINDOW && rest->len > 0 && (count == 0 || !is_barrier(window[count - 1]))) {
+		window[count] = span_first(*rest, load_be32(rest->data + 3) + AMQC_FRAME_OVERHEAD);
+		*rest = span_skip(*rest, window[count].len);
+		count++;
+	}
+	return count;
+}
+
+/* Those of a channel stay in order; those of different ones overtake each other. */
+static void append_shuffled(struct world *world, struct buf *out, struct span frames)
+{
+	struct span window[WINDOW];
+	size_t count = 0, drawn, at;
+
+	while ((count = fill_window(window, count, &frames)) > 0) {
+		drawn = below(world, (uint32_t)count);
+		if (is_barrier(window[drawn]))
+			drawn = 0;
+		for (at = 0; load_be16(window[at].data + 1) != load_be16(window[drawn].data + 1);)
+			at++;
+		buf_append_span(out, window[at]);
+		count--;
+		memmove(window + at, window + at + 1, (count - at) * sizeof(window[0]));
+	}
+}
+
 static void collect(struct world *world)
 {
 	struct link *link = &world->link;
@@ -222,8 +297,11 @@ static void collect(struct world *world)
 		return;
 	if (have == 0)
 		delay(world, &link->down);
-	output = span_first(output, SOCKET_BYTES - have);
-	buf_append_span(&link->down.bytes, output);
+	output = span_first(output, whole_frames(output, SOCKET_BYTES - have));
+	if (world->plan.shuffle)
+		append_shuffled(world, &link->down.bytes, output);
+	else
+		buf_append_span(&link->down.bytes, output);
 	broker_conn_sent(link->conn, output.len, world->now);
 }
 
@@ -234,6 +312,7 @@ static bool feed_mux(struct world *world, struct span bytes)
 	size_t used;
 
 	wire_down(world, bytes);
+	link->heard = world->now;
 	buf_append_span(&link->in, bytes);
 	used = upstream_feed(world->upstream, buf_span(&link->in));
 	if (!link->conn)
@@ -286,7 +365,7 @@ void link_move(struct world *world)
 {
 	struct link *link = &world->link;
 
-	bury_zombies(world);
+	link_bury(world, world->calm);
 	if (link->dialling && !mono_before(world->now, link->dial_done))
 		end_dial(world);
 	if (!link->conn || mono_before(world->now, link->frozen_until))
@@ -306,8 +385,10 @@ static struct mono arrival(const struct pipe *pipe)
 struct mono link_deadline(const struct world *world)
 {
 	const struct link *link = &world->link;
-	struct mono next = mono_min(arrival(&link->up), arrival(&link->down));
+	struct mono next = arrival(&link->down);
 
+	if (link->conn && broker_conn_wants_input(link->conn))
+		next = mono_min(next, arrival(&link->up));
 	if (link->conn && broker_conn_output(link->conn).len > 0 && buf_len(&link->down.bytes) < SOCKET_BYTES)
 		next = mono_min(next, mono_add_usec(world->now, 1));
 	if (mono_before(next, link->frozen_until))

@@ -8,7 +8,9 @@
 #define CONSUMERS_MAX 3u
 
 static const char *const shared_names[] = {"q0", "q1", "q2", "q3"};
-static const char *const exchange_names[] = {"f0", "d0", "d1"};
+static const char *const exchange_names[] = {"f0", "d0", "d1", "fa"};
+/* Everybody's, but not durable; one goes with its last consumer. */
+static const char *const passing_names[] = {"n0", "t0"};
 
 static const char *shared_name(struct world *world)
 {
@@ -34,7 +36,22 @@ static const char *odd_name(struct client *client, char *text, size_t size)
 
 static const char *any_name(struct client *client, char *text, size_t size)
 {
-	return chance(client->world, 950) ? shared_name(client->world) : odd_name(client, text, size);
+	return chance(client->world, 993) ? shared_name(client->world) : odd_name(client, text, size);
+}
+
+/* One that is likely to be there. */
+static const char *some_queue(struct client *client, char *text, size_t size)
+{
+	struct world *world = client->world;
+	uint32_t kind = below(world, 100);
+
+	if (kind < 12 && client->life->own) {
+		snprintf(text, size, "x%u", client->life->serial);
+		return text;
+	}
+	if (kind < 25 && world->passing)
+		return passing_names[kind & 1];
+	return any_name(client, text, size);
 }
 
 /* A channel to use: open as far as the client knows. */
@@ -75,10 +92,11 @@ static void pick_target(struct client *client, struct message *message)
 		snprintf(message->key, sizeof(message->key), "%s", odd_name(client, text, sizeof(text)));
 	else
 		snprintf(message->key, sizeof(message->key), "k%u", below(world, 2));
-	if (kind >= 996)
+	if (kind >= 999)
 		snprintf(message->exchange, sizeof(message->exchange), "nowhere");
 	else if (kind >= 730)
-		snprintf(message->exchange, sizeof(message->exchange), "%s", exchange_names[below(world, 3)]);
+		snprintf(message->exchange, sizeof(message->exchange), "%s",
+			 exchange_names[below(world, world->passing ? 4 : 3)]);
 }
 
 static void do_publish(struct client *client, struct chan *chan)
@@ -90,6 +108,7 @@ static void do_publish(struct client *client, struct chan *chan)
 	struct message *message;
 
 	if (life->spent_messages + 1 > life->known_messages || life->spent_bytes + cost > life->known_bytes) {
+		happened(world, CLIENT_WAITED);
 		session_want(life->session, life->spent_messages + 1, life->spent_bytes + cost);
 		return;
 	}
@@ -119,11 +138,16 @@ static void do_declare(struct client *client, struct chan *chan)
 	uint32_t kind = below(world, 100);
 	char text[32];
 
-	if (kind < 60) {
+	if (kind < 45) {
 		declare->queue = span_str(shared_name(world));
 		declare->durable = true;
+	} else if (kind < 60) {
+		world->passing = true;
+		declare->queue = span_str(passing_names[kind & 1]);
+		declare->auto_delete = kind & 1;
 	} else if (kind < 75) {
 		snprintf(text, sizeof(text), "x%u", client->life->serial);
+		client->life->own = true;
 		declare->queue = span_str(text);
 		declare->exclusive = true;
 	} else if (kind < 85) {
@@ -147,33 +171,61 @@ static void declare_exchange(struct client *client, struct chan *chan, uint32_t 
 	struct amqc_method method = {.id = AMQC_EXCHANGE_DECLARE};
 
 	method.exchange_declare.exchange = span_str(exchange_names[which]);
-	method.exchange_declare.type = which == 0 ? SPAN_LITERAL("fanout") : SPAN_LITERAL("direct");
-	method.exchange_declare.durable = true;
+	method.exchange_declare.type =
+	    exchange_names[which][0] == 'f' ? SPAN_LITERAL("fanout") : SPAN_LITERAL("direct");
+	method.exchange_declare.durable = which < 3;
+	method.exchange_declare.auto_delete = which == 3;
 	(void)client_call(client, chan, &method, NULL);
 }
 
 static void do_exchange(struct client *client, struct chan *chan)
 {
-	declare_exchange(client, chan, below(client->world, 3));
+	declare_exchange(client, chan, below(client->world, 4));
+}
+
+struct bind_names {
+	const char *queue, *exchange, *key;
+};
+
+static struct bind_names pick_names(struct client *client, char *text, size_t size)
+{
+	struct world *world = client->world;
+
+	return (struct bind_names){some_queue(client, text, size),
+				   exchange_names[below(world, world->passing ? 4 : 3)],
+				   chance(world, 500) ? "k0" : "k1"};
+}
+
+static void bind_names(struct client *client, struct chan *chan, struct bind_names names)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_BIND};
+
+	if (client->world->binding_count == BINDINGS_MAX)
+		return;
+	method.queue_bind.queue = span_str(names.queue);
+	method.queue_bind.exchange = span_str(names.exchange);
+	method.queue_bind.routing_key = span_str(names.key);
+	(void)client_call(client, chan, &method, NULL);
 }
 
 static void do_bind(struct client *client, struct chan *chan)
 {
-	struct world *world = client->world;
-	struct amqc_method method = {.id = AMQC_QUEUE_BIND};
-	const char *exchange = exchange_names[below(world, 3)];
-	const char *queue = shared_name(world);
-	struct binding *binding = &world->bindings[world->binding_count];
+	char text[32];
 
-	if (world->binding_count == BINDINGS_MAX)
+	bind_names(client, chan, pick_names(client, text, sizeof(text)));
+}
+
+static void do_unbind(struct client *client, struct chan *chan)
+{
+	char text[32];
+	struct bind_names names = pick_names(client, text, sizeof(text));
+	struct amqc_method method = {.id = AMQC_QUEUE_UNBIND};
+
+	if (client->world->binding_count == BINDINGS_MAX)
 		return;
-	world->binding_count++;
-	snprintf(binding->exchange, sizeof(binding->exchange), "%s", exchange);
-	snprintf(binding->key, sizeof(binding->key), "k%u", below(world, 2));
-	binding->queue = queue_named(world, span_str(queue));
-	method.queue_bind.queue = span_str(queue);
-	method.queue_bind.exchange = span_str(exchange);
-	method.queue_bind.routing_key = span_str(binding->key);
+	method.queue_unbind.queue = span_str(names.queue);
+	method.queue_unbind.exchange = span_str(names.exchange);
+	method.queue_unbind.routing_key = span_str(names.key);
 	(void)client_call(client, chan, &method, NULL);
 }
 
@@ -204,11 +256,11 @@ void ops_prepare(struct client *client)
 		declare.queue_declare.durable = true;
 		(void)client_call(client, chan, &declare, NULL);
 	}
-	for (uint32_t i = 0; i < 3; i++) {
+	for (uint32_t i = 0; i < EXCHANGES; i++)
 		declare_exchange(client, chan, i);
-		do_bind(client, chan);
-		do_bind(client, chan);
-	}
+	for (uint32_t i = 0; i < 3; i++)
+		bind_names(client, chan,
+			   (struct bind_names){shared_name(client->world), exchange_names[i], "k0"});
 }
 
 /* ------------------------------------------------------------------ consuming */
@@ -227,12 +279,20 @@ static void do_consume(struct client *client, struct chan *chan)
 	struct world *world = client->world;
 	uint32_t number = 1 + below(world, CONSUMERS_MAX);
 	char text[32];
-	const char *queue = any_name(client, text, sizeof(text));
+	const char *queue = some_queue(client, text, sizeof(text));
+	struct consumer_record *consumer;
 
 	if (chan->last_declare && chance(world, 150))
 		queue = "";
-	if (number_is_free(chan, number))
-		(void)client_consume(client, chan, number, queue, chance(world, 300), below(world, 20));
+	if (!number_is_free(chan, number))
+		return;
+	consumer = world_alloc(world, sizeof(*consumer));
+	consumer->number = number;
+	consumer->no_ack = chance(world, 300);
+	consumer->exclusive = chance(world, 60);
+	consumer->credit_messages = below(world, 20);
+	consumer->credit_bytes = consumer->credit_messages == 0 ? 0 : 1 + below(world, 200000);
+	client_consume(client, chan, consumer, queue);
 }
 
 static struct consumer_record *pick_consumer(struct world *world, struct chan *chan)
@@ -274,7 +334,7 @@ static void do_get(struct client *client, struct chan *chan)
 	struct amqc_method method = {.id = AMQC_BASIC_GET};
 	char text[32];
 
-	method.basic_get.queue = span_str(any_name(client, text, sizeof(text)));
+	method.basic_get.queue = span_str(some_queue(client, text, sizeof(text)));
 	method.basic_get.no_ack = chance(client->world, 300);
 	(void)client_call(client, chan, &method, NULL);
 }
@@ -345,9 +405,9 @@ static const struct {
 	unsigned int weight;
 	op_fn fn;
 } operations[] = {
-    {280, do_publish}, {30, do_burst},	 {100, do_declare}, {30, do_exchange}, {40, do_bind},
-    {100, do_consume}, {35, do_cancel},	 {60, do_credit},   {80, do_get},      {20, do_get_credit},
-    {20, do_qos},      {180, do_settle}, {25, do_close},
+    {268, do_publish},	 {30, do_burst},    {100, do_declare}, {30, do_exchange}, {40, do_bind},
+    {12, do_unbind},	 {100, do_consume}, {35, do_cancel},   {60, do_credit},	  {80, do_get},
+    {20, do_get_credit}, {20, do_qos},	    {180, do_settle},  {25, do_close},
 };
 
 void ops_one(struct client *client)
@@ -369,6 +429,19 @@ void ops_one(struct client *client)
 		}
 		draw -= operations[i].weight;
 	}
+}
+
+void ops_exit(struct client *client)
+{
+	struct world *world = client->world;
+	bool publishing = false;
+
+	if (chance(world, 300) && !client->life->ended)
+		do_burst(client, pick_chan(client));
+	for (const struct chan *chan = client->life->chans; chan; chan = chan->next)
+		publishing = publishing || chan->open_messages > 0;
+	happened(world, publishing ? FAULT_EXIT_PUBLISHING : FAULT_EXIT);
+	client_end(client);
 }
 
 /* ------------------------------------------------------------------ breaches */

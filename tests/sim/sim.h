@@ -28,12 +28,14 @@
 #include "daemon/amqp/reply.h"
 #include "daemon/mux/mux.h"
 #include "tests/broker/broker.h"
+#include "tests/sim/cover.h"
 #include "tests/unit/random.h"
 
 #define CLIENTS_MAX 4u
-#define CHANNELS_MAX 4u	   /* numbers that a client uses in the storm */
-#define QUEUES_MAX 512u	   /* names ever used in a run */
-#define BINDINGS_MAX 512u  /* bind requests ever made */
+#define CHANNELS_MAX 4u	  /* numbers that a client uses in the storm */
+#define QUEUES_MAX 512u	  /* names ever used in a run */
+#define BINDINGS_MAX 512u /* bind requests ever made */
+#define EXCHANGES 4u
 #define LANES_MAX 32u	   /* channel_max of the broker is lower */
 #define PUBLISH_HEADER 40u /* what a publish costs beside its body, as if there were a header */
 #define BODY_MAX 102400u
@@ -43,14 +45,22 @@
 /* A queue's name, and what is known of its life. */
 struct queue {
 	char name[80];
-	bool shared; /* durable, everybody's; others come and go with sessions and connections */
-	bool wiped;  /* it was purged or deleted, at some time */
+	bool shared;	  /* durable, everybody's; others come and go with sessions and connections */
+	bool wiped;	  /* it was purged or deleted, at some time */
+	uint64_t deleted; /* the last event that may have deleted it */
 };
 
+struct exchange {
+	const char *name;
+	uint64_t deleted; /* as of a queue */
+};
+
+/* A bind request, or the unbind of one. */
 struct binding {
-	char exchange[16];
+	struct exchange *exchange;
 	char key[80];
-	const struct queue *queue;
+	struct queue *queue;
+	uint64_t unbound; /* the last event that may have undone it */
 };
 
 enum decision {
@@ -126,7 +136,10 @@ struct call {
 	const char *name;     /* queue; a declare without name learns it from the reply */
 	struct call *name_of; /* the declare whose queue is meant by an empty name */
 	struct consumer_record *consumer;
-	bool no_ack;
+	struct binding *binding;
+	struct exchange *exchange; /* of a declare */
+	uint64_t event;		   /* when it was asked */
+	bool no_ack, passive, exclusive;
 	bool ended, answered; /* ended in whatever way; by its reply */
 };
 
@@ -136,10 +149,12 @@ struct consumer_record {
 	uint32_t number;
 	struct call *consume;
 	bool no_ack;
+	bool exclusive;
 	bool ended; /* cancelled by either side, or refused, as mux said */
 	uint64_t credit_messages, credit_bytes;
 	uint64_t used_messages, used_bytes;
 	uint64_t seen; /* read by the client */
+	uint8_t look;  /* the state that look.c saw last */
 };
 
 /* One generation of a channel. */
@@ -162,6 +177,7 @@ struct chan {
 	bool failed;	  /* mux said so */
 	bool failed_seen; /* and the client has read it */
 	bool pure;	  /* nothing was done on it that could fail: only publishes to the default exchange */
+	uint8_t look;	  /* the state that look.c saw last */
 };
 
 /* What waits in the socket for the client to read it. */
@@ -189,6 +205,7 @@ struct life {
 	struct call *calls;
 	struct chan *chans;
 	uint32_t calls_open;
+	bool own; /* it has declared a queue of its own */
 	uint32_t next_call;
 	uint64_t granted_messages, granted_bytes; /* as mux said */
 	uint64_t known_messages, known_bytes;	  /* as the client has read */
@@ -202,8 +219,8 @@ struct life {
 struct client {
 	struct world *world;
 	unsigned int index;
-	struct life *life; /* the latest; its session may be over */
-	unsigned int exclusive_count;
+	struct life *life;	/* the latest; its session may be over */
+	struct mono deaf_until; /* it does not read */
 };
 
 /* ------------------------------------------------------------------ link and wire */
@@ -230,9 +247,11 @@ struct link {
 	bool dialling;
 	size_t endpoint;
 	struct mono dial_done;
-	struct mono frozen_until; /* nothing moves */
-	bool close_expected;	  /* the broker was told to close */
-	bool dead;		  /* the broker has restarted: nothing comes any more */
+	struct mono down_until[2]; /* the endpoints: no dial succeeds */
+	struct mono frozen_until;  /* nothing moves */
+	struct mono heard;	   /* when mux got something last */
+	bool close_expected;	   /* the broker was told to close */
+	bool dead;		   /* the broker has restarted: nothing comes any more */
 	struct zombie zombies[ZOMBIES_MAX];
 };
 
@@ -291,21 +310,34 @@ struct wire {
 /* What a seed is up to: chances are of 1000 each turn. */
 struct plan {
 	unsigned int turns;
-	unsigned int cut, freeze, dial_fails, kill, breach, block, restart, close_all, wipe;
+	unsigned int cut, stall, freeze, dial_fails, kill, breach, block, restart, close_all, wipe;
+	unsigned int endpoint, throttle, outside, deaf;
 	unsigned int delay_msec;  /* the most that bytes take */
 	unsigned int chunk;	  /* the most that arrive at a time */
 	unsigned int body_max;	  /* bytes */
 	unsigned int slow_reader; /* of 1000: a client does not read in this turn */
 	unsigned int inexpressible;
-	bool prepared; /* queues and exchanges are there from the beginning */
-	bool manual_confirms;
+	bool prepared;	/* queues and exchanges are there from the beginning */
+	bool shuffle;	/* frames of different channels come in another order */
 	bool few_lanes; /* fewer than channels: some wait until others go */
 	bool short_deadlines;
-	bool second_endpoint; /* with a wrong password */
-	bool abrupt_end;      /* mux_free() in the middle of things */
+	bool wrong_password; /* at the second endpoint */
+	uint16_t heartbeat_sec;
+	bool abrupt_end; /* mux_free() in the middle of things */
 };
 
 struct arena_block;
+
+/* How much there was of a run. */
+struct run_size {
+	uint32_t sessions, operations, faults;
+};
+
+/* States as look.c saw them last. */
+struct look {
+	uint8_t upstream;
+	uint8_t lanes[LANES_MAX + 1];
+};
 
 struct world {
 	uint64_t seed;
@@ -324,8 +356,9 @@ struct world {
 	struct mux *mux;
 	struct upstream *upstream;
 	struct broker *broker;
-	bool blocked;
-	bool closing; /* the upstream is being closed in order */
+	bool blocked, long_alarm;
+	bool throttled; /* the broker holds back confirms */
+	bool closing;	/* the upstream is being closed in order */
 	struct link link;
 	struct wire wire;
 	struct client clients[CLIENTS_MAX];
@@ -335,20 +368,34 @@ struct world {
 	size_t message_count, message_capacity;
 	struct queue queues[QUEUES_MAX];
 	size_t queue_count;
+	struct exchange exchanges[EXCHANGES];
 	struct binding bindings[BINDINGS_MAX];
 	size_t binding_count;
 	uint64_t restarted; /* the event of the broker's last restart */
+	bool passing;	    /* somebody has declared the queues that are not durable */
 	bool auditing;	    /* all sessions are gone but one that looks what is left */
+	struct cover *cover;
+	struct run_size size;
+	struct look look;
 };
 
 /* world.c: true if every invariant held. */
-bool world_run(uint64_t seed, bool verbose);
+bool world_run(uint64_t seed, bool verbose, struct cover *cover, struct run_size *ret_size);
+/* Counts something that happened; of a fault also that there was one more. */
+void happened(struct world *world, enum cover_event event);
 void *world_alloc(struct world *world, size_t size);
 /* Doubles an array of pointers in the arena if it is full. */
 void *world_grow(struct world *world, void *array, size_t count, size_t *capacity);
 bool chance(struct world *world, unsigned int of_1000);
 uint32_t below(struct world *world, uint32_t bound);
 void world_turn(struct world *world);
+
+/* faults.c */
+void faults_plan(struct world *world);
+void faults_turn(struct world *world);
+void faults_broker(struct world *world);
+/* The calm begins. */
+void faults_end(struct world *world);
 
 /* check.c */
 void violate(struct world *world, const char *invariant, const char *format, ...)
@@ -364,12 +411,18 @@ struct copy *copy_of(struct world *world, struct message *message, const struct 
 bool copy_is_blurred(const struct copy *copy);
 /* Whether it says that it was sent again. */
 bool is_marked(const struct amqc_properties *properties);
-struct queue *queue_named(struct world *world, struct span name);
 /* Fills with what the body of a message must be. */
 void body_fill(const struct message *message, uint8_t *body);
 /* The message that the properties name, if exchange, key and body are its own; or a violation and NULL. */
 struct message *message_of(struct world *world, const struct amqc_properties *properties, struct span body);
 struct message *message_named(struct world *world, const struct amqc_properties *properties);
+
+/* topology.c */
+void topology_begin(struct world *world);
+struct queue *queue_named(struct world *world, struct span name);
+struct exchange *exchange_named(struct world *world, struct span name);
+/* Of a bind request; of an unbind: marks those that it undoes, and returns NULL. */
+struct binding *binding_new(struct world *world, const struct amqc_method *method);
 
 /* link.c */
 void link_init(struct world *world);
@@ -382,6 +435,8 @@ bool link_is_quiet(const struct world *world);
 void link_cut(struct world *world, const char *why);
 void link_freeze(struct world *world, uint64_t usec);
 struct mono link_deadline(const struct world *world);
+/* The broker learns of connections that are gone: those that are due, or all. */
+void link_bury(struct world *world, bool all);
 extern const struct upstream_ops link_ops;
 
 /* wire.c */
@@ -397,9 +452,14 @@ void wire_copy_text(char *out, size_t size, struct span text);
 /* How many of the bytes that arrived end the frame that has begun; all, if it does not end in them. */
 size_t wire_rest(const struct world *world, struct span arrived);
 
+/* look.c */
+void look_turn(struct world *world);
+void look_upstream(struct world *world, enum upstream_state state);
+
 /* client.c */
 void client_begin(struct client *client);
 void client_end(struct client *client);
+void client_deafen(struct client *client);
 void client_read(struct client *client, bool everything);
 bool client_is_idle(const struct client *client);
 struct chan *client_open(struct client *client, uint32_t number);
@@ -409,14 +469,17 @@ void client_publish(struct client *client, struct chan *chan, struct message *me
 struct message *client_message(struct client *client, struct chan *chan);
 void client_settle(struct client *client, struct chan *chan, enum settle_kind kind, uint64_t first,
 		   uint64_t last);
-struct consumer_record *client_consume(struct client *client, struct chan *chan, uint32_t number,
-				       const char *queue, bool no_ack, uint64_t credit);
+/* number, no_ack, exclusive and the first credit are those of the record. */
+void client_consume(struct client *client, struct chan *chan, struct consumer_record *consumer,
+		    const char *queue);
 
 /* ops.c */
 /* Declares what everybody uses. */
 void ops_prepare(struct client *client);
 void ops_one(struct client *client);
 void ops_breach(struct client *client);
+/* Ends the session, sometimes with last words. */
+void ops_exit(struct client *client);
 
 /* events.c; the first ones for handover.c */
 struct event *events_append(struct life *life);

@@ -48,6 +48,10 @@ static void down_confirm(struct world *world, struct wire_lane *lane, uint64_t t
 		violate(world, "the broker confirms what was sent", "tag %llu", (unsigned long long)tag);
 		return;
 	}
+	if (multiple && tag > from + 1)
+		happened(world, WIRE_CONFIRM_RANGE);
+	else if (from > lane->sent_first)
+		happened(world, WIRE_CONFIRM_OUT_OF_ORDER);
 	for (size_t i = from; i < tag; i++) {
 		struct message *message = lane->sent[i];
 
@@ -117,6 +121,20 @@ static void down_close(struct wire_lane *lane)
 	memcpy(lane->key, before.key, sizeof(lane->key));
 }
 
+static void count_close(struct world *world, const struct wire_lane *lane, uint16_t code)
+{
+	if (lane->closing)
+		happened(world, WIRE_CLOSES_CROSS);
+	if (code == AMQC_RESOURCE_LOCKED)
+		happened(world, WIRE_LOCKED);
+	else if (code == AMQC_ACCESS_REFUSED)
+		happened(world, WIRE_EXCLUSIVE_USE);
+	else if (code == AMQC_NOT_FOUND)
+		happened(world, WIRE_NO_QUEUE);
+	else if (code == AMQC_PRECONDITION_FAILED)
+		happened(world, WIRE_INEQUIVALENT);
+}
+
 static void down_method(struct world *world, struct wire_lane *lane, const struct amqc_method *method)
 {
 	switch (method->id) {
@@ -125,6 +143,7 @@ static void down_method(struct world *world, struct wire_lane *lane, const struc
 		      (size_t)(lane - world->wire.lanes), method->channel_close.reply_code,
 		      (int)method->channel_close.reply_text.len,
 		      (const char *)method->channel_close.reply_text.data);
+		count_close(world, lane, method->channel_close.reply_code);
 		down_close(lane);
 		world->lanes_closed++;
 		break;
@@ -136,6 +155,9 @@ static void down_method(struct world *world, struct wire_lane *lane, const struc
 		break;
 	case AMQC_BASIC_NACK:
 		down_confirm(world, lane, method->basic_nack.delivery_tag, method->basic_nack.multiple, true);
+		break;
+	case AMQC_BASIC_CANCEL:
+		happened(world, WIRE_CANCEL_NOTIFY);
 		break;
 	case AMQC_BASIC_GET_EMPTY:
 		(void)next_get(lane);
@@ -160,6 +182,8 @@ static void down_delivered(struct world *world, struct wire_lane *lane, struct m
 	if (copy->dropped && copy->epoch == world->epoch && !copy->uncertain && !copy_is_blurred(copy))
 		violate(world, "what was discarded does not come again", "m%u in %s", message->index,
 			copy->queue->name);
+	if (lane->content_redelivered)
+		happened(world, WIRE_REDELIVERED);
 	delivered->copy = copy;
 	delivered->settled = lane->content_no_ack;
 	copy->handout = NULL;
@@ -180,6 +204,20 @@ static void down_delivered(struct world *world, struct wire_lane *lane, struct m
 			(unsigned long long)lane->content_tag);
 }
 
+/* Another one that waits for its confirm could not be told from it. */
+static bool is_one_of_several(const struct wire_lane *lane, const struct message *message)
+{
+	for (size_t i = lane->sent_first; i < lane->sent_count; i++) {
+		const struct message *other = lane->sent[i];
+
+		if (other != message && other->mandatory && !other->wire_acked && message->size <= 4 &&
+		    other->size == message->size && strcmp(other->key, message->key) == 0 &&
+		    strcmp(other->exchange, message->exchange) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void down_header(struct world *world, struct wire_lane *lane, struct span payload)
 {
 	struct amqc_content_header header;
@@ -192,6 +230,9 @@ static void down_header(struct world *world, struct wire_lane *lane, struct span
 		return;
 	if (lane->content == AMQC_BASIC_RETURN) {
 		trace(world, "        wire: m%u returned", message->index);
+		happened(world, WIRE_RETURN);
+		if (is_one_of_several(lane, message))
+			happened(world, WIRE_RETURN_ALIKE);
 		message->wire_returned = true;
 	} else if (lane->content_queue) {
 		down_delivered(world, lane, message, is_marked(&header.properties));

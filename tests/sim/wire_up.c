@@ -152,9 +152,12 @@ static void up_method(struct world *world, struct wire_lane *lane, const struct 
 		up_get(world, lane, &method->basic_get);
 		break;
 	case AMQC_BASIC_ACK:
+		if (method->basic_ack.multiple)
+			happened(world, WIRE_ACK_RANGE);
 		settle(world, lane, method->basic_ack.delivery_tag, method->basic_ack.multiple, SETTLE_ACK);
 		break;
 	case AMQC_BASIC_NACK:
+		happened(world, WIRE_NACK);
 		settle(world, lane, method->basic_nack.delivery_tag, method->basic_nack.multiple,
 		       method->basic_nack.requeue ? SETTLE_REQUEUE : SETTLE_DISCARD);
 		break;
@@ -220,6 +223,10 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 	trace(world, "        wire: m%u sent%s%s", message->index, message->times_sent ? " again" : "",
 	      is_marked(&header.properties) ? ", marked" : "");
 	check_sending(world, lane, message, &header);
+	if (message->sent)
+		happened(world, WIRE_REPLAYED);
+	else if (message->epoch != world->epoch)
+		happened(world, WIRE_LATE);
 	message->times_sent++;
 	message->times_marked += is_marked(&header.properties);
 	/* What the broker said on an earlier connection may not have reached mux whole. */

@@ -62,6 +62,12 @@ bool chance(struct world *world, unsigned int of_1000)
 	return of_1000 > 0 && random_below(&world->random, 1000) < of_1000;
 }
 
+void happened(struct world *world, enum cover_event event)
+{
+	world->cover->events[event]++;
+	world->size.faults += event < FAULT_LAST;
+}
+
 static void mux_random(void *context, void *out, size_t count)
 {
 	struct world *world = context;
@@ -71,37 +77,22 @@ static void mux_random(void *context, void *out, size_t count)
 
 /* ------------------------------------------------------------------ the beginning */
 
-/* Sometimes a fault is left out altogether, so that others are seen alone. */
-static unsigned int maybe(struct world *world, unsigned int most)
-{
-	return chance(world, 500) ? 1 + below(world, most) : 0;
-}
-
 static void make_plan(struct world *world)
 {
 	struct plan *plan = &world->plan;
 
-	plan->turns = 60 + below(world, 500);
-	plan->cut = maybe(world, 15);
-	plan->freeze = maybe(world, 12);
-	plan->dial_fails = maybe(world, 500);
-	plan->kill = maybe(world, 20);
-	plan->breach = maybe(world, 8);
-	plan->block = maybe(world, 15);
-	plan->restart = maybe(world, 5);
-	plan->close_all = maybe(world, 5);
-	plan->wipe = chance(world, 300) ? 20 : 0;
+	plan->turns = 50 + below(world, 200);
+	faults_plan(world);
 	plan->delay_msec = chance(world, 300) ? 300 : 1 + below(world, 40);
 	plan->chunk = chance(world, 300) ? 1 + below(world, 200) : 1 + below(world, 65536);
 	plan->body_max = chance(world, 250) ? BODY_MAX : 1 + below(world, 6000);
-	plan->slow_reader = maybe(world, 900);
-	plan->inexpressible = chance(world, 100) ? 20 : 0;
-	plan->prepared = chance(world, 800);
+	plan->heartbeat_sec = (uint16_t)(1 + below(world, 10));
+	plan->prepared = chance(world, 930);
 	plan->few_lanes = chance(world, 300);
-	plan->manual_confirms = chance(world, 400);
+	plan->shuffle = chance(world, 500);
 	plan->short_deadlines = chance(world, 500);
-	plan->second_endpoint = chance(world, 250);
-	plan->abrupt_end = chance(world, 150);
+	plan->wrong_password = plan->endpoint > 0 && chance(world, 500);
+	plan->abrupt_end = chance(world, 100);
 }
 
 static void make_broker(struct world *world)
@@ -111,16 +102,17 @@ static void make_broker(struct world *world)
 
 	options.channel_max = (uint16_t)(world->plan.few_lanes ? 5 + below(world, 8) : LANES_MAX);
 	options.frame_max = frame_max[below(world, 3)];
-	options.heartbeat_sec = (uint16_t)(2 + below(world, 10));
+	options.heartbeat_sec = world->plan.heartbeat_sec;
 	options.seed = world->seed;
-	options.manual_confirms = world->plan.manual_confirms;
+	options.deliveries = below(world, 4);
 	world->broker = broker_new(&options);
 }
 
 static void make_mux(struct world *world)
 {
-	const struct upstream_endpoint endpoints[] = {{"good:1", "/", "guest", "guest"},
-						      {"bad:2", "/", "guest", "wrong"}};
+	const struct upstream_endpoint endpoints[] = {
+	    {"one:1", "/", "guest", "guest"},
+	    {"two:2", "/", "guest", world->plan.wrong_password ? "wrong" : "guest"}};
 	struct mux_options options = {.limits = {.total_memory = 64u << 20,
 						 .session_memory = 8u << 20,
 						 .message_max = BODY_MAX,
@@ -134,7 +126,7 @@ static void make_mux(struct world *world)
 	struct upstream_options upstream = {
 	    .name = "default",
 	    .endpoints = endpoints,
-	    .endpoint_count = world->plan.second_endpoint ? 2 : 1,
+	    .endpoint_count = world->plan.endpoint > 0 ? 2 : 1,
 	    .sasl = "PLAIN",
 	    .heartbeat_sec = 20,
 	    .connect_timeout_usec = 5 * USEC_PER_SEC,
@@ -164,10 +156,11 @@ static void begin(struct world *world)
 	world->calm_since = MONO_NEVER;
 	make_plan(world);
 	link_init(world);
+	topology_begin(world);
 	wire_begin(world);
 	make_broker(world);
 	make_mux(world);
-	world->client_count = 1 + below(world, CLIENTS_MAX);
+	world->client_count = 2 + below(world, CLIENTS_MAX - 1);
 	for (unsigned int i = 0; i < world->client_count; i++)
 		world->clients[i] = (struct client){.world = world, .index = i};
 }
@@ -194,56 +187,6 @@ static void advance(struct world *world)
 	mux_set_now(world->mux, world->now);
 }
 
-static void release_confirms(struct world *world)
-{
-	size_t held = broker_held_confirms(world->broker);
-	uint32_t some;
-
-	if (held == 0 || (!world->calm && !chance(world, 300)))
-		return;
-	some = world->calm ? (uint32_t)held : 1 + below(world, (uint32_t)held);
-	if (world->calm || chance(world, 600))
-		broker_release_confirms(world->broker, some, world->now);
-	else if (chance(world, 200))
-		broker_refuse_confirms(world->broker, some, world->now);
-	else
-		broker_release_one_confirm(world->broker, some - 1, chance(world, 100), world->now);
-}
-
-static void block_or_unblock(struct world *world)
-{
-	if (world->blocked && (world->calm || chance(world, 100))) {
-		trace(world, "the broker's alarm ends");
-		broker_unblock(world->broker, world->now);
-		world->blocked = false;
-	} else if (!world->blocked && !world->calm && chance(world, world->plan.block)) {
-		trace(world, "the broker has an alarm");
-		broker_block(world->broker, "low on memory", world->now);
-		world->blocked = true;
-	}
-}
-
-static void faults(struct world *world)
-{
-	if (chance(world, world->plan.cut))
-		link_cut(world, "cut");
-	if (chance(world, world->plan.freeze))
-		link_freeze(world, below(world, 200) * (chance(world, 300) ? 200000 : 5000));
-	if (chance(world, world->plan.restart)) {
-		trace(world, "the broker restarts");
-		world->link.close_expected = true;
-		world->link.dead = true;
-		world->restarted = ++world->events;
-		broker_restart(world->broker, world->now);
-	}
-	if (world->link.conn && chance(world, world->plan.close_all)) {
-		trace(world, "an operator closes all connections");
-		world->link.close_expected = true;
-		broker_close_all(world->broker, AMQC_CONNECTION_FORCED, "CONNECTION_FORCED - closed",
-				 world->now);
-	}
-}
-
 static void client_turn(struct client *client)
 {
 	struct world *world = client->world;
@@ -256,17 +199,22 @@ static void client_turn(struct client *client)
 			ops_prepare(client);
 		return;
 	}
-	if (!client->life->ended && !chance(world, world->plan.slow_reader))
+	if (chance(world, world->plan.deaf))
+		client_deafen(client);
+	if (!client->life->ended && !chance(world, world->plan.slow_reader) &&
+	    !mono_before(world->now, client->deaf_until))
 		client_read(client, false);
 	for (; operations > 0 && !client->life->ended && !world->failed; operations--) {
 		ops_one(client);
 		if (chance(world, world->plan.kill)) {
-			client_end(client);
+			ops_exit(client);
 			return;
 		}
 	}
-	if (!client->life->ended && chance(world, world->plan.breach))
+	if (!client->life->ended && chance(world, world->plan.breach)) {
+		happened(world, FAULT_BREACH);
 		ops_breach(client);
+	}
 	if (client->life->ended && chance(world, 500))
 		client_end(client);
 }
@@ -281,11 +229,11 @@ void world_turn(struct world *world)
 	if (!mono_before(world->now, broker_deadline(world->broker)))
 		broker_tick(world->broker, world->now);
 	link_move(world);
-	release_confirms(world);
-	block_or_unblock(world);
+	faults_broker(world);
 	mux_turn(world->mux);
 	link_take(world);
 	check_turn(world);
+	look_turn(world);
 	world->events++;
 	upstream_get_info(world->upstream, &info);
 	if (!world->calm || info.state != UPSTREAM_UP || mono_before(world->now, world->link.frozen_until))
@@ -301,7 +249,7 @@ static void storm(struct world *world, unsigned int turns)
 	for (unsigned int turn = 0; turn < turns && !world->failed; turn++) {
 		advance(world);
 		if (!world->calm)
-			faults(world);
+			faults_turn(world);
 		for (unsigned int i = 0; i < world->client_count && !world->failed; i++)
 			client_turn(&world->clients[i]);
 		world_turn(world);
@@ -354,11 +302,7 @@ static void calm(struct world *world)
 {
 	trace(world, "---- calm");
 	world->calm = true;
-	world->link.frozen_until = world->now;
-	world->plan.inexpressible = 0;
-	world->plan.kill = 0;
-	world->plan.breach = 0;
-	broker_set_manual_confirms(world->broker, false);
+	faults_end(world);
 	for (unsigned int i = 0; i < world->client_count; i++) {
 		struct life *life = world->clients[i].life;
 
@@ -413,11 +357,15 @@ static void audit(struct world *world)
 	client_begin(client);
 	for (uint32_t number = 1; number <= CHANNELS_MAX && !world->failed; number++) {
 		struct chan *chan = client_open(client, number);
+		struct consumer_record *consumer;
 		char name[8];
 
 		snprintf(name, sizeof(name), "q%u", number - 1);
 		(void)client_call(client, chan, &qos, NULL);
-		(void)client_consume(client, chan, 1, name, false, UINT64_MAX / 2);
+		consumer = world_alloc(world, sizeof(*consumer));
+		consumer->number = 1;
+		consumer->credit_messages = consumer->credit_bytes = UINT64_MAX / 2;
+		client_consume(client, chan, consumer, name);
 	}
 	settle(world, "in the audit");
 	if (!world->failed)
@@ -454,7 +402,7 @@ static void end(struct world *world)
 	}
 }
 
-bool world_run(uint64_t seed, bool verbose)
+bool world_run(uint64_t seed, bool verbose, struct cover *cover, struct run_size *ret_size)
 {
 	struct world *world = calloc(1, sizeof(*world));
 	bool passed;
@@ -463,6 +411,7 @@ bool world_run(uint64_t seed, bool verbose)
 		abort();
 	world->seed = seed;
 	world->verbose = verbose;
+	world->cover = cover;
 	begin(world);
 	storm(world, world->plan.turns);
 	if (!world->plan.abrupt_end && !world->failed) {
@@ -476,6 +425,7 @@ bool world_run(uint64_t seed, bool verbose)
 	}
 	end(world);
 	passed = !world->failed;
+	*ret_size = world->size;
 	free(world);
 	return passed;
 }

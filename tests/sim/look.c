@@ -1,0 +1,115 @@
+/*
+ * Looks into mux, and counts the states it is in (cover.h). Nothing is checked
+ * here: invariants know only what clients and the broker see.
+ */
+#include "daemon/mux/state.h"
+#include "tests/sim/sim.h"
+
+static unsigned int lane_state(const struct lane *lane)
+{
+	if (!lane)
+		return 0;
+	if (lane->state == LANE_CLOSING)
+		return lane->close_ok_due ? 6 : 5;
+	if (!lane->channel)
+		return 1;
+	if (lane->sending)
+		return 3;
+	return list_empty(&lane->node) ? 2 : 4;
+}
+
+static void look_at_lanes(struct world *world)
+{
+	const struct upstream *upstream = world->upstream;
+
+	for (size_t number = 1; number <= LANES_MAX; number++) {
+		const struct lane *lane =
+		    upstream->lanes && number <= upstream->lane_max ? upstream->lanes[number] : NULL;
+
+		cover_state(world->cover, MACHINE_LANE, &world->look.lanes[number], lane_state(lane));
+	}
+}
+
+static unsigned int consumer_state(const struct consumer *consumer)
+{
+	if (!consumer)
+		return 0;
+	if (consumer->gone)
+		return 6;
+	if (consumer->cancel_asked)
+		return 5;
+	if (consumer->shrinking != SHRINK_NOT)
+		return consumer->shrinking == SHRINK_CANCELLING ? 3 : 4;
+	return consumer->started ? 2 : 1;
+}
+
+static void look_at_consumers(struct world *world, struct chan *chan, const struct channel *channel)
+{
+	for (struct consumer_record *record = chan->consumers; record; record = record->next) {
+		const struct consumer *consumer = NULL, *each;
+
+		if (record->ended && record->look == 0)
+			continue;
+		if (channel) {
+			list_foreach (each, &channel->consumers, node) {
+				if (each->number == record->number)
+					consumer = each;
+			}
+		}
+		cover_state(world->cover, MACHINE_CONSUMER, &record->look, consumer_state(consumer));
+	}
+}
+
+static unsigned int channel_state(const struct channel *channel)
+{
+	if (!channel)
+		return 0;
+	if (channel->state != CHANNEL_OPEN)
+		return channel->state == CHANNEL_LEAVING ? 5 : 6;
+	if (channel->lane)
+		return list_empty(&channel->lane->node) ? 3 : 4;
+	return list_empty(&channel->lane_node) ? 1 : 2;
+}
+
+static const struct channel *find_channel(const struct session *session, const struct chan *chan)
+{
+	const struct channel *channel;
+
+	if (!session)
+		return NULL;
+	channel =
+	    chan->id.number < session->channel_slots ? session->channels[chan->id.number].channel : NULL;
+	if (channel && channel->id.generation == chan->id.generation)
+		return channel;
+	list_foreach (channel, &session->leaving, node) {
+		if (channel->id.number == chan->id.number && channel->id.generation == chan->id.generation)
+			return channel;
+	}
+	return NULL;
+}
+
+static void look_at_channels(struct world *world, struct life *life)
+{
+	for (struct chan *chan = life->chans; chan; chan = chan->next) {
+		const struct channel *channel = find_channel(life->session, chan);
+
+		if (!channel && chan->look == 0)
+			continue;
+		cover_state(world->cover, MACHINE_CHANNEL, &chan->look, channel_state(channel));
+		look_at_consumers(world, chan, channel);
+	}
+}
+
+void look_turn(struct world *world)
+{
+	look_at_lanes(world);
+	for (unsigned int i = 0; i < world->client_count; i++) {
+		if (world->clients[i].life)
+			look_at_channels(world, world->clients[i].life);
+	}
+}
+
+void look_upstream(struct world *world, enum upstream_state state)
+{
+	cover_state(world->cover, MACHINE_UPSTREAM, &world->look.upstream, (unsigned int)state);
+}
