@@ -12,6 +12,7 @@
 
 /* How late a deadline may be: a turn. */
 #define LATE_USEC 1000u
+#define SILENCE_LATE_USEC 50000u
 
 void violate(struct world *world, const char *invariant, const char *format, ...)
 {
@@ -147,9 +148,11 @@ static void check_calls(struct world *world, const struct life *life)
 	}
 }
 
-static void check_publishes(struct world *world, const struct chan *chan)
+static void check_publishes(struct world *world, struct chan *chan)
 {
-	for (size_t i = 0; i < chan->message_count && chan->open_messages > 0; i++) {
+	while (chan->first_open < chan->message_count && chan->messages[chan->first_open]->ended)
+		chan->first_open++;
+	for (size_t i = chan->first_open; i < chan->message_count; i++) {
 		const struct message *message = chan->messages[i];
 
 		if (!message->ended && mono_add_usec(message->deadline, LATE_USEC).usec < world->now.usec)
@@ -159,8 +162,31 @@ static void check_publishes(struct world *world, const struct chan *chan)
 	}
 }
 
+/* A silent broker is given up after two intervals, whatever else there is to do. */
+static void check_silence(struct world *world)
+{
+	const struct link *link = &world->link;
+	uint64_t most_usec = 2 * world->plan.heartbeat_sec * USEC_PER_SEC + SILENCE_LATE_USEC;
+
+	if (link->conn && world->wire.running && !world->closing &&
+	    mono_before(mono_add_usec(link->heard, most_usec), world->now))
+		violate(world, "a silent broker is given up after two heartbeat intervals",
+			"%llu us since it was heard",
+			(unsigned long long)mono_since_usec(world->now, link->heard));
+}
+
+/* Unknown is what a deadline, or an error of the channel, leaves behind. */
+static void check_unknown(struct world *world, const struct chan *chan)
+{
+	if (chan->early_unknown && !chan->failed && !chan->close_sent)
+		violate(world, "a publish is unknown at its deadline, or when its channel ends",
+			"session %u, channel %u.%u goes on", chan->life->serial, chan->id.number,
+			chan->id.generation);
+}
+
 void check_turn(struct world *world)
 {
+	check_silence(world);
 	for (unsigned int i = 0; i < world->client_count; i++) {
 		const struct life *life = world->clients[i].life;
 
@@ -168,9 +194,10 @@ void check_turn(struct world *world)
 			continue;
 		if (life->calls_open > 0)
 			check_calls(world, life);
-		for (const struct chan *chan = life->chans; chan; chan = chan->next) {
+		for (struct chan *chan = life->chans; chan; chan = chan->next) {
 			if (chan->open_messages > 0)
 				check_publishes(world, chan);
+			check_unknown(world, chan);
 		}
 	}
 }

@@ -179,6 +179,9 @@ static void note_call(struct world *world, struct call *call, const struct amqc_
 		if (method->queue_declare.queue.len > 0)
 			call->name = queue_named(world, method->queue_declare.queue)->name;
 		break;
+	case AMQC_BASIC_QOS:
+		call->chan->prefetch = method->basic_qos.prefetch_count;
+		break;
 	case AMQC_QUEUE_DELETE:
 		queue_named(world, method->queue_delete.queue)->deleted = call->event;
 		break;
@@ -241,6 +244,7 @@ void client_consume(struct client *client, struct chan *chan, struct consumer_re
 	struct call *call = call_new(client, chan, method.id);
 
 	consumer->consume = call;
+	consumer->prefetch = chan->prefetch ? chan->prefetch : world->prefetch;
 	consumer->next = chan->consumers;
 	chan->consumers = consumer;
 	chan->pure = false;

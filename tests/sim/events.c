@@ -208,6 +208,8 @@ static void on_outcome(void *context, struct mux_channel_id channel, enum outcom
 			violate(world, "a publish has one outcome", "m%u: %d, then %d", message->index,
 				(int)message->kind, (int)kind);
 		check_kind(world, message, kind);
+		if (kind == OUTCOME_UNKNOWN && mono_before(world->now, message->deadline))
+			chan->early_unknown = true;
 		if (kind == OUTCOME_UNKNOWN && message->number == last)
 			check_prompt(world, world->calm_since, fault, "publish");
 		happened(world, (enum cover_event)(OUTCOME_SEEN_CONFIRMED + (int)kind));

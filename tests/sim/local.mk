@@ -1,4 +1,4 @@
-# The simulation: 1,000 seeds in make check; more by hand, tests/sim/sim -n RUNS -s FIRST_SEED.
+# The simulation: some seeds in make check; more by hand, tests/sim/sim -n RUNS -s FIRST_SEED.
 check_PROGRAMS += tests/sim/sim
 TESTS += tests/sim/sim
 EXTRA_DIST += tests/unit/random.h
@@ -8,3 +8,13 @@ tests_sim_sim_SOURCES = \
 	tests/sim/wire_down.c tests/sim/check.c tests/sim/look.c tests/sim/topology.c tests/sim/faults.c tests/sim/cover.c tests/sim/cover.h
 tests_sim_sim_LDADD = \
 	daemon/mux/libmux.a tests/broker/libbroker.a daemon/amqp/libamqp.a daemon/base/libbase.a proto/libproto.la
+
+# The same with $(MUTANT)/mutant.c instead of the file that has its functions, for tests/sim/mutants.
+sim-mutant: tests/sim/sim
+	$(COMPILE) -Wno-error -c -o $(MUTANT)/mutant.o $(MUTANT)/mutant.c
+	$(LIBTOOL) --tag=CC --mode=link $(CCLD) $(AM_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $(MUTANT)/sim \
+		$(tests_sim_sim_OBJECTS) $(MUTANT)/mutant.o $(tests_sim_sim_LDADD) $(LIBS)
+.PHONY: sim-mutant
+
+dist_noinst_SCRIPTS += tests/sim/mutants
+EXTRA_DIST += tests/sim/mutations

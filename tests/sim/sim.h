@@ -92,14 +92,15 @@ struct copy {
 	struct handout *handout; /* of the last delivery on the wire; NULL: not handed over yet */
 	struct wire_lane *lane;	 /* where that was */
 	uint64_t lane_tag;
-	uint64_t epoch;	    /* of that delivery; 0: never delivered */
-	uint64_t delivered; /* the event of that */
-	bool out;	    /* delivered on the wire, not settled there */
-	bool acked;	    /* told on the wire, in that epoch */
-	bool uncertain;	    /* settled on the wire, but perhaps too late: the broker closed the lane */
-	bool dropped;	    /* discarded on the wire, or given without acks: it cannot come back */
-	bool redelivered;   /* what the wire said */
-	bool audited;	    /* seen in the end */
+	const struct wire_consumer *consumer; /* who got it there */
+	uint64_t epoch;			      /* of that delivery; 0: never delivered */
+	uint64_t delivered;		      /* the event of that */
+	bool out;			      /* delivered on the wire, not settled there */
+	bool acked;			      /* told on the wire, in that epoch */
+	bool uncertain;	  /* settled on the wire, but perhaps too late: the broker closed the lane */
+	bool dropped;	  /* discarded on the wire, or given without acks: it cannot come back */
+	bool redelivered; /* what the wire said */
+	bool audited;	  /* seen in the end */
 };
 
 struct message {
@@ -150,7 +151,8 @@ struct consumer_record {
 	struct call *consume;
 	bool no_ack;
 	bool exclusive;
-	bool ended; /* cancelled by either side, or refused, as mux said */
+	uint32_t prefetch; /* as its client may expect */
+	bool ended;	   /* cancelled by either side, or refused, as mux said */
 	uint64_t credit_messages, credit_bytes;
 	uint64_t used_messages, used_bytes;
 	uint64_t seen; /* read by the client */
@@ -165,8 +167,11 @@ struct chan {
 	struct message **messages; /* by number - 1 */
 	size_t message_count, message_capacity;
 	size_t open_messages; /* without an outcome */
+	size_t first_open;    /* place of the first of them, or before it */
+	bool early_unknown;   /* some ended unknown before their deadline: the channel must end */
 	struct handout *handouts, **handouts_end;
 	struct consumer_record *consumers;
+	uint32_t prefetch; /* of the consumers to come; 0: mux's default */
 	struct call *last_declare;
 	uint64_t last_tag;
 	uint64_t opened_epoch, opened_closes; /* epoch and lanes_closed when it was opened */
@@ -259,6 +264,8 @@ struct wire_consumer {
 	struct wire_consumer *next;
 	char tag[80];
 	struct queue *queue;
+	uint16_t prefetch; /* of the lane when it began */
+	bool cancelled;	   /* by mux or by the broker */
 };
 
 struct wire_get {
@@ -269,7 +276,8 @@ struct wire_get {
 
 struct delivered {
 	struct copy *copy;
-	bool settled; /* on the wire, or it needs no ack */
+	struct wire_consumer *consumer; /* NULL: it was got */
+	bool settled;			/* on the wire, or it needs no ack */
 };
 
 /* A lane as the bytes show it. */
@@ -288,9 +296,11 @@ struct wire_lane {
 	size_t delivered_count, delivered_capacity;
 	size_t delivered_first; /* all before are settled */
 	struct wire_consumer *consumers;
+	uint16_t prefetch; /* basic.qos */
 	struct wire_get *gets, **gets_end;
 	/* announced by the broker, its header not seen */
 	enum amqc_method_id content;
+	struct wire_consumer *content_consumer;
 	uint64_t content_tag;
 	struct queue *content_queue;
 	bool content_redelivered, content_no_ack;
@@ -317,9 +327,10 @@ struct plan {
 	unsigned int body_max;	  /* bytes */
 	unsigned int slow_reader; /* of 1000: a client does not read in this turn */
 	unsigned int inexpressible;
-	bool prepared;	/* queues and exchanges are there from the beginning */
-	bool shuffle;	/* frames of different channels come in another order */
-	bool few_lanes; /* fewer than channels: some wait until others go */
+	bool prepared;	   /* queues and exchanges are there from the beginning */
+	bool shuffle;	   /* frames of different channels come in another order */
+	bool few_lanes;	   /* fewer than channels: some wait until others go */
+	bool small_memory; /* of a session */
 	bool short_deadlines;
 	bool wrong_password; /* at the second endpoint */
 	uint16_t heartbeat_sec;
@@ -375,6 +386,7 @@ struct world {
 	bool passing;	    /* somebody has declared the queues that are not durable */
 	bool auditing;	    /* all sessions are gone but one that looks what is left */
 	struct cover *cover;
+	uint32_t prefetch; /* mux's default */
 	struct run_size size;
 	struct look look;
 };
@@ -448,6 +460,8 @@ void wire_down(struct world *world, struct span bytes);
 void wire_up_frame(struct world *world, const struct amqc_frame *frame);
 void wire_down_frame(struct world *world, const struct amqc_frame *frame);
 void wire_lane_reset(struct wire_lane *lane);
+struct wire_consumer *wire_consumer(const struct wire_lane *lane, struct span tag);
+void wire_cancel(struct wire_lane *lane, struct span tag);
 void wire_copy_text(char *out, size_t size, struct span text);
 /* How many of the bytes that arrived end the frame that has begun; all, if it does not end in them. */
 size_t wire_rest(const struct world *world, struct span arrived);

@@ -30,6 +30,26 @@ void wire_lane_reset(struct wire_lane *lane)
 	lane->gets_end = &lane->gets;
 }
 
+/* The latest of that tag. */
+struct wire_consumer *wire_consumer(const struct wire_lane *lane, struct span tag)
+{
+	struct wire_consumer *consumer;
+
+	for (consumer = lane->consumers; consumer; consumer = consumer->next) {
+		if (span_equal_str(tag, consumer->tag))
+			return consumer;
+	}
+	return NULL;
+}
+
+void wire_cancel(struct wire_lane *lane, struct span tag)
+{
+	struct wire_consumer *consumer = wire_consumer(lane, tag);
+
+	if (consumer)
+		consumer->cancelled = true;
+}
+
 void wire_begin(struct world *world)
 {
 	struct wire *wire = &world->wire;

@@ -19,15 +19,6 @@ static void lane_doubt(struct wire_lane *lane)
 	}
 }
 
-static struct queue *consumed(const struct wire_lane *lane, struct span tag)
-{
-	for (const struct wire_consumer *consumer = lane->consumers; consumer; consumer = consumer->next) {
-		if (span_equal_str(tag, consumer->tag))
-			return consumer->queue;
-	}
-	return NULL;
-}
-
 static struct wire_get *next_get(struct wire_lane *lane)
 {
 	struct wire_get *get = lane->gets;
@@ -72,12 +63,14 @@ static void down_content(struct world *world, struct wire_lane *lane, const stru
 
 	lane->content = method->id;
 	if (method->id == AMQC_BASIC_DELIVER) {
-		lane->content_queue = consumed(lane, method->basic_deliver.consumer_tag);
+		lane->content_consumer = wire_consumer(lane, method->basic_deliver.consumer_tag);
+		lane->content_queue = lane->content_consumer ? lane->content_consumer->queue : NULL;
 		lane->content_no_ack = false;
 		lane->content_tag = method->basic_deliver.delivery_tag;
 		lane->content_redelivered = method->basic_deliver.redelivered;
 	} else if (method->id == AMQC_BASIC_GET_OK) {
 		get = next_get(lane);
+		lane->content_consumer = NULL;
 		lane->content_queue = get ? get->queue : NULL;
 		lane->content_no_ack = get && get->no_ack;
 		lane->content_tag = method->basic_get_ok.delivery_tag;
@@ -158,6 +151,7 @@ static void down_method(struct world *world, struct wire_lane *lane, const struc
 		break;
 	case AMQC_BASIC_CANCEL:
 		happened(world, WIRE_CANCEL_NOTIFY);
+		wire_cancel(lane, method->basic_cancel.consumer_tag);
 		break;
 	case AMQC_BASIC_GET_EMPTY:
 		(void)next_get(lane);
@@ -185,6 +179,8 @@ static void down_delivered(struct world *world, struct wire_lane *lane, struct m
 	if (lane->content_redelivered)
 		happened(world, WIRE_REDELIVERED);
 	delivered->copy = copy;
+	delivered->consumer = lane->content_consumer;
+	copy->consumer = lane->content_consumer;
 	delivered->settled = lane->content_no_ack;
 	copy->handout = NULL;
 	copy->uncertain = false;

@@ -48,6 +48,17 @@ static void settle_copy(struct world *world, struct copy *copy, enum settle_kind
 	copy->dropped = kind == SETTLE_DISCARD;
 }
 
+/* What its consumer cannot have goes back once: it must not be sent the same again at once. */
+static void check_requeue(struct world *world, const struct delivered *delivered)
+{
+	const struct handout *handout = delivered->copy->handout;
+
+	if (!handout && delivered->consumer && !delivered->consumer->cancelled &&
+	    !copy_is_blurred(delivered->copy))
+		violate(world, "a consumer is cancelled before what it cannot take goes back",
+			"m%u of consumer %s", delivered->copy->message->index, delivered->consumer->tag);
+}
+
 static void settle(struct world *world, struct wire_lane *lane, uint64_t tag, bool multiple,
 		   enum settle_kind kind)
 {
@@ -62,6 +73,8 @@ static void settle(struct world *world, struct wire_lane *lane, uint64_t tag, bo
 	for (size_t i = from; i < tag; i++) {
 		if (lane->delivered[i]->settled)
 			continue;
+		if (kind == SETTLE_REQUEUE)
+			check_requeue(world, lane->delivered[i]);
 		settle_copy(world, lane->delivered[i]->copy, kind);
 		lane->delivered[i]->settled = true;
 	}
@@ -91,6 +104,7 @@ static void up_consume(struct world *world, struct wire_lane *lane, struct span 
 
 	wire_copy_text(consumer->tag, sizeof(consumer->tag), tag);
 	consumer->queue = queue_named(world, queue);
+	consumer->prefetch = lane->prefetch;
 	consumer->next = lane->consumers;
 	lane->consumers = consumer;
 }
@@ -147,6 +161,12 @@ static void up_method(struct world *world, struct wire_lane *lane, const struct 
 		break;
 	case AMQC_BASIC_CONSUME:
 		up_consume(world, lane, method->basic_consume.consumer_tag, method->basic_consume.queue);
+		break;
+	case AMQC_BASIC_QOS:
+		lane->prefetch = method->basic_qos.prefetch_count;
+		break;
+	case AMQC_BASIC_CANCEL:
+		wire_cancel(lane, method->basic_cancel.consumer_tag);
 		break;
 	case AMQC_BASIC_GET:
 		up_get(world, lane, &method->basic_get);

@@ -86,6 +86,8 @@ static void make_plan(struct world *world)
 	plan->delay_msec = chance(world, 300) ? 300 : 1 + below(world, 40);
 	plan->chunk = chance(world, 300) ? 1 + below(world, 200) : 1 + below(world, 65536);
 	plan->body_max = chance(world, 250) ? BODY_MAX : 1 + below(world, 6000);
+	plan->small_memory = chance(world, 200);
+	world->prefetch = 1 + below(world, 64);
 	plan->heartbeat_sec = (uint16_t)(1 + below(world, 10));
 	plan->prepared = chance(world, 930);
 	plan->few_lanes = chance(world, 300);
@@ -118,7 +120,7 @@ static void make_mux(struct world *world)
 						 .message_max = BODY_MAX,
 						 .sessions = 16,
 						 .channels_per_session = 16,
-						 .prefetch = 1 + below(world, 64),
+						 .prefetch = world->prefetch,
 						 .request_timeout_usec = 20 * USEC_PER_SEC,
 						 .publish_timeout_usec = 40 * USEC_PER_SEC},
 				      .random = mux_random,
@@ -138,7 +140,8 @@ static void make_mux(struct world *world)
 	    .queue_prefix = "muxd.gen-",
 	};
 
-	if (chance(world, 200))
+	/* Small enough that consumers must shrink. */
+	if (world->plan.small_memory)
 		options.limits.session_memory = 300000;
 	if (mux_new(&options, &world->mux) < 0)
 		abort();
