@@ -230,6 +230,7 @@ static void check_chan(struct world *world, const struct chan *chan)
 
 void check_calm(struct world *world)
 {
+	topology_check_all(world);
 	for (unsigned int i = 0; i < world->client_count; i++) {
 		const struct life *life = world->clients[i].life;
 

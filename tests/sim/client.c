@@ -44,6 +44,7 @@ void client_end(struct client *client)
 	if (!session)
 		return;
 	trace(client->world, "c%u ends session %u", client->index, life->serial);
+	topology_shrank(client->world);
 	life->session = NULL; /* no callback may come any more */
 	session_end(session);
 }
@@ -175,25 +176,29 @@ static void note_call(struct world *world, struct call *call, const struct amqc_
 	case AMQC_QUEUE_DECLARE:
 		call->chan->last_declare = call;
 		call->passive = method->queue_declare.passive;
-		call->exclusive = method->queue_declare.exclusive;
-		if (method->queue_declare.queue.len > 0)
-			call->name = queue_named(world, method->queue_declare.queue)->name;
+		call->auto_delete = method->queue_declare.auto_delete;
+		if (method->queue_declare.queue.len > 0) {
+			call->queue = queue_named(world, method->queue_declare.queue);
+			call->name = call->queue->name;
+		}
 		break;
 	case AMQC_BASIC_QOS:
 		call->chan->prefetch = method->basic_qos.prefetch_count;
 		break;
 	case AMQC_QUEUE_DELETE:
-		queue_named(world, method->queue_delete.queue)->deleted = call->event;
+		call->queue = queue_named(world, method->queue_delete.queue);
 		break;
 	case AMQC_QUEUE_BIND:
-	case AMQC_QUEUE_UNBIND:
 		call->binding = binding_new(world, method);
+		break;
+	case AMQC_QUEUE_UNBIND:
+		topology_unbound(world, &method->queue_unbind);
 		break;
 	case AMQC_EXCHANGE_DECLARE:
 		call->exchange = exchange_named(world, method->exchange_declare.exchange);
 		break;
 	case AMQC_EXCHANGE_DELETE:
-		exchange_named(world, method->exchange_delete.exchange)->deleted = call->event;
+		call->exchange = exchange_named(world, method->exchange_delete.exchange);
 		break;
 	case AMQC_BASIC_GET:
 		call->no_ack = method->basic_get.no_ack;
@@ -213,12 +218,17 @@ struct call *client_call(struct client *client, struct chan *chan, struct amqc_m
 	struct life *life = client->life;
 	struct call *call = call_new(client, chan, method->id);
 	struct mux_request own = {0};
+	char text[32] = "";
+
+	/* All methods about queues begin with the name. */
+	if (AMQC_CLASS_ID(method->id) == AMQC_CLASS_ID(AMQC_QUEUE_DECLARE) || method->id == AMQC_BASIC_GET)
+		wire_copy_text(text, sizeof(text), method->queue_declare.queue);
 
 	if (!request)
 		request = &own;
 	client->world->size.operations++;
-	trace(client->world, "s%u asks #%u %s on %u.%u", life->serial, call->id, amqc_method_name(method->id),
-	      chan->id.number, chan->id.generation);
+	trace(client->world, "s%u asks #%u %s %s on %u.%u", life->serial, call->id,
+	      amqc_method_name(method->id), text, chan->id.number, chan->id.generation);
 	if (method->id == AMQC_CHANNEL_CLOSE) {
 		chan->close_sent = true;
 		session_close_channel(life->session, call->id, chan->id.number);
@@ -229,7 +239,10 @@ struct call *client_call(struct client *client, struct chan *chan, struct amqc_m
 	request->channel = chan->id.number;
 	request->method = method;
 	request->timeout_usec = pick_timeout(client->world, 20 * USEC_PER_SEC, &call->latest);
+	if (method->id == AMQC_BASIC_CANCEL)
+		call->consumer = events_consumer(chan, request->consumer);
 	note_call(client->world, call, method);
+	topology_asked(client->world, call);
 	session_request(life->session, request);
 	return call;
 }

@@ -24,6 +24,9 @@ static const struct {
     [MACHINE_UPSTREAM] = {"upstream",
 			  {"connecting", "up", "backoff", "blocked", "failed"},
 			  {{0, 1}, {0, 2}, {0, 4}, {1, 2}, {1, 3}, {2, 0}, {3, 1}, {3, 2}, {4, 1}, {4, 2}}},
+    [MACHINE_RECOVERY] = {"recovery",
+			  {"none", "topology", "consumers"},
+			  {{0, 1}, {0, 2}, {1, 0}, {1, 2}, {2, 0}}},
     [MACHINE_LANE] = {"lane",
 		      {"free", "warm", "leased", "sending", "idle", "closing", "close-ok due"},
 		      {{0, 1},
@@ -64,7 +67,8 @@ static const struct {
 			  {5, 0},
 			  {6, 0}}},
     [MACHINE_CONSUMER] = {"consumer",
-			  {"none", "asked", "started", "shrinking", "draining", "cancel asked", "gone"},
+			  {"none", "asked", "started", "shrinking", "draining", "cancel asked", "gone",
+			   "restoring"},
 			  {{0, 1},
 			   {0, 2},
 			   {1, 0},
@@ -79,7 +83,11 @@ static const struct {
 			   {4, 5},
 			   {5, 0},
 			   {5, 2},
-			   {6, 0}}},
+			   {6, 0},
+			   {2, 7},
+			   {3, 7},
+			   {7, 0},
+			   {7, 2}}},
 };
 
 static void count(uint32_t *slots, uint32_t slot_count, uint32_t value)

@@ -56,6 +56,8 @@
 	X(WIRE_REDELIVERED, "redelivery")                                     \
 	X(WIRE_CANCEL_NOTIFY, "consumer cancelled by the broker")             \
 	X(WIRE_CLOSES_CROSS, "closes of a lane cross")                        \
+	X(WIRE_MADE_AGAIN, "recovery with something to bring back")           \
+	X(WIRE_PARKED, "recovery has to wait for something")                  \
 	X(WIRE_LOCKED, "405, queue locked")                                   \
 	X(WIRE_EXCLUSIVE_USE, "403, exclusive consumer")                      \
 	X(WIRE_NO_QUEUE, "404")                                               \
@@ -66,7 +68,8 @@
 	X(CLIENT_REFUSED_CHANNEL, "request refused with its channel")       \
 	X(CLIENT_TIMED_OUT, "request timed out")                            \
 	X(CLIENT_CHANNEL_FAILED, "channel ended by an error of the broker") \
-	X(CLIENT_CHANNEL_LOST, "channel ended with the connection")         \
+	X(CLIENT_IN_DOUBT, "request whose outcome is unknown")              \
+	X(CLIENT_INTERRUPTED, "consumer interrupted")                       \
 	X(CLIENT_CANCELLED, "consumer ended")                               \
 	X(CLIENT_STALE_ACK, "ack of an earlier connection")                 \
 	X(CLIENT_WAITED, "asked for more credit")
@@ -82,6 +85,7 @@ enum cover_event {
 
 enum cover_machine {
 	MACHINE_UPSTREAM,
+	MACHINE_RECOVERY,
 	MACHINE_LANE,
 	MACHINE_CHANNEL,
 	MACHINE_CONSUMER,

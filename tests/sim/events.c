@@ -98,8 +98,10 @@ static void on_reply(void *context, uint32_t request, struct mux_channel_id chan
 	if (reply->id == AMQC_QUEUE_DECLARE_OK) {
 		if (call->name && !span_equal_str(reply->queue_declare_ok.queue, call->name))
 			violate(world, "declare-ok has the name", "request %u", request);
-		call->name = queue_named(world, reply->queue_declare_ok.queue)->name;
+		call->queue = queue_named(world, reply->queue_declare_ok.queue);
+		call->name = call->queue->name;
 	}
+	topology_answered(world, call);
 	if (call->method == AMQC_CHANNEL_CLOSE && call->chan)
 		call->chan->close_done = true;
 	if (call->method == AMQC_BASIC_CANCEL && call->consumer)
@@ -126,11 +128,15 @@ static void on_refuse(void *context, uint32_t request, struct mux_channel_id cha
 	if (!call)
 		return;
 	trace(world, "s%u hears #%u refused: %u %s", life->serial, request, fault->code, fault->text);
+	if (fault->code == AMQC_CONNECTION_FORCED)
+		happened(world, CLIENT_IN_DOUBT);
 	happened(world, fault->code == 408	 ? CLIENT_TIMED_OUT
 			: scope == SCOPE_REQUEST ? CLIENT_REFUSED
 						 : CLIENT_REFUSED_CHANNEL);
 	if (call->consumer && call->method == AMQC_BASIC_CONSUME)
 		call->consumer->ended = true;
+	topology_answered(world, call);
+	topology_refused(world, fault);
 	if (scope == SCOPE_SESSION || fault->code == 0)
 		violate(world, "an error has a scope and a code", "request %u", request);
 	if (call->method == AMQC_CHANNEL_CLOSE)
@@ -232,7 +238,11 @@ static void on_channel_ended(void *context, struct mux_channel_id channel, const
 		return;
 	trace(world, "s%u hears end of %u.%u: %u %s", life->serial, channel.number, channel.generation,
 	      fault->code, fault->text);
-	happened(world, fault->code == 320 ? CLIENT_CHANNEL_LOST : CLIENT_CHANNEL_FAILED);
+	happened(world, CLIENT_CHANNEL_FAILED);
+	topology_refused(world, fault);
+	if (fault->code == AMQC_CONNECTION_FORCED)
+		violate(world, "a channel outlives its connection", "session %u, channel %u.%u: %s",
+			life->serial, channel.number, channel.generation, fault->text);
 	if (chan->failed || chan->close_sent)
 		violate(world, "a channel ends once", "session %u, channel %u.%u", life->serial,
 			channel.number, channel.generation);
@@ -293,6 +303,7 @@ static void on_consumer_interrupted(void *context, struct mux_channel_id channel
 	struct chan *chan = events_chan(life, channel);
 
 	trace(world, "s%u hears that consumer %u is interrupted", life->serial, number);
+	happened(world, CLIENT_INTERRUPTED);
 	if (chan && !events_consumer(chan, number))
 		violate(world, "an interruption names its consumer", "consumer %u", number);
 }

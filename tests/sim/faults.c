@@ -139,6 +139,7 @@ static void from_outside(struct world *world)
 			return;
 		queue_named(world, span_str(name))->wiped = true;
 		queue_named(world, span_str(name))->deleted = ++world->events;
+		topology_shrank(world);
 		happened(world, FAULT_OUTSIDE_DELETE);
 	}
 	trace(world, "somebody deletes %s at the broker", name);

@@ -36,6 +36,8 @@ static unsigned int consumer_state(const struct consumer *consumer)
 		return 0;
 	if (consumer->gone)
 		return 6;
+	if (consumer->restoring)
+		return 7;
 	if (consumer->cancel_asked)
 		return 5;
 	if (consumer->shrinking != SHRINK_NOT)
@@ -100,8 +102,35 @@ static void look_at_channels(struct world *world, struct life *life)
 	}
 }
 
+bool look_is_shrinking(const struct consumer_record *consumer)
+{
+	return consumer->look == 3 || consumer->look == 4;
+}
+
+bool look_is_recovering(const struct world *world)
+{
+	const struct recovery *recovery = &world->upstream->recovery;
+
+	return recovery->phase != RECOVERY_NONE || !list_empty(&recovery->parked) ||
+	       !list_empty(&recovery->channels_parked) || !list_empty(&recovery->channels_asked) ||
+	       !list_empty(&recovery->channels_due);
+}
+
+static void look_at_recovery(struct world *world)
+{
+	const struct recovery *recovery = &world->upstream->recovery;
+
+	if (recovery->phase == RECOVERY_NONE && world->look.recovery != 0 &&
+	    recovery->made + recovery->subscribed > 0)
+		happened(world, WIRE_MADE_AGAIN);
+	if (!list_empty(&recovery->parked) || !list_empty(&recovery->channels_parked))
+		happened(world, WIRE_PARKED);
+	cover_state(world->cover, MACHINE_RECOVERY, &world->look.recovery, (unsigned int)recovery->phase);
+}
+
 void look_turn(struct world *world)
 {
+	look_at_recovery(world);
 	look_at_lanes(world);
 	for (unsigned int i = 0; i < world->client_count; i++) {
 		if (world->clients[i].life)

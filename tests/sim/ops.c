@@ -154,8 +154,8 @@ static void do_declare(struct client *client, struct chan *chan)
 		declare->queue = SPAN_LITERAL("wanted");
 		declare->exclusive = true;
 	} else if (kind < 99) {
-		declare->exclusive = chance(world, 500);
-		declare->auto_delete = true;
+		declare->exclusive = chance(world, 700);
+		declare->auto_delete = !declare->exclusive || chance(world, 400);
 	} else {
 		declare->queue = span_str(odd_name(client, text, sizeof(text)));
 		declare->passive = true;
@@ -302,7 +302,8 @@ static struct consumer_record *pick_consumer(struct world *world, struct chan *c
 
 	while (consumer && consumer->next && skip-- > 0)
 		consumer = consumer->next;
-	return consumer;
+	/* Mux would take the latest of that number. */
+	return consumer ? events_consumer(chan, consumer->number) : NULL;
 }
 
 static void do_cancel(struct client *client, struct chan *chan)
@@ -310,11 +311,8 @@ static void do_cancel(struct client *client, struct chan *chan)
 	struct consumer_record *consumer = pick_consumer(client->world, chan);
 	struct amqc_method method = {.id = AMQC_BASIC_CANCEL};
 	struct mux_request request = {.consumer = consumer ? consumer->number : 9};
-	struct call *call = client_call(client, chan, &method, &request);
 
-	/* Answered at once: there was none. */
-	if (!call->ended)
-		call->consumer = consumer;
+	(void)client_call(client, chan, &method, &request);
 }
 
 static void do_credit(struct client *client, struct chan *chan)

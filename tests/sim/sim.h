@@ -45,13 +45,17 @@
 /* A queue's name, and what is known of its life. */
 struct queue {
 	char name[80];
-	bool shared;	  /* durable, everybody's; others come and go with sessions and connections */
-	bool wiped;	  /* it was purged or deleted, at some time */
-	uint64_t deleted; /* the last event that may have deleted it */
+	bool shared;	     /* durable, everybody's; others come and go with sessions and connections */
+	bool wiped;	     /* it was purged or deleted, at some time */
+	uint64_t deleted;    /* the last event that may have deleted it */
+	uint64_t deleted_ok; /* of a delete that was answered, when nobody declared it */
+	uint64_t declared;   /* when the last declare ended; NEVER_ENDS: perhaps it has not */
 };
+#define NEVER_ENDS UINT64_MAX
 
 struct exchange {
 	const char *name;
+	bool durable;
 	uint64_t deleted; /* as of a queue */
 };
 
@@ -137,10 +141,12 @@ struct call {
 	const char *name;     /* queue; a declare without name learns it from the reply */
 	struct call *name_of; /* the declare whose queue is meant by an empty name */
 	struct consumer_record *consumer;
+	struct queue *queue;	   /* of declare, delete and bind; a declare without name learns it */
+	struct exchange *exchange; /* of declare and delete */
 	struct binding *binding;
-	struct exchange *exchange; /* of a declare */
-	uint64_t event;		   /* when it was asked */
-	bool no_ack, passive, exclusive;
+	uint64_t event; /* when it was asked */
+	bool no_ack, passive, auto_delete;
+	bool in_doubt;	      /* it may be done in the end, or not */
 	bool ended, answered; /* ended in whatever way; by its reply */
 };
 
@@ -346,7 +352,7 @@ struct run_size {
 
 /* States as look.c saw them last. */
 struct look {
-	uint8_t upstream;
+	uint8_t upstream, recovery;
 	uint8_t lanes[LANES_MAX + 1];
 };
 
@@ -433,8 +439,20 @@ struct message *message_named(struct world *world, const struct amqc_properties 
 void topology_begin(struct world *world);
 struct queue *queue_named(struct world *world, struct span name);
 struct exchange *exchange_named(struct world *world, struct span name);
-/* Of a bind request; of an unbind: marks those that it undoes, and returns NULL. */
+/* Of a bind request. */
 struct binding *binding_new(struct world *world, const struct amqc_method *method);
+/* What clients may expect to have, the broker has. */
+void topology_check(struct world *world, const char *when);
+/* And has no more; consumers too. */
+void topology_check_all(struct world *world);
+/* A request begins or ends. */
+void topology_asked(struct world *world, struct call *call);
+void topology_answered(struct world *world, struct call *call);
+/* An error of the broker ended a channel. */
+void topology_refused(struct world *world, const struct fault *fault);
+void topology_shrank(struct world *world);
+/* An unbind is asked for, or sent. */
+void topology_unbound(struct world *world, const struct amqc_queue_unbind *unbind);
 
 /* link.c */
 void link_init(struct world *world);
@@ -469,6 +487,9 @@ size_t wire_rest(const struct world *world, struct span arrived);
 /* look.c */
 void look_turn(struct world *world);
 void look_upstream(struct world *world, enum upstream_state state);
+/* Something is still to be brought back on this connection. */
+bool look_is_recovering(const struct world *world);
+bool look_is_shrinking(const struct consumer_record *consumer);
 
 /* client.c */
 void client_begin(struct client *client);

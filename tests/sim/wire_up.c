@@ -123,11 +123,12 @@ static void up_get(struct world *world, struct wire_lane *lane, const struct amq
 static void trace_request(struct world *world, const struct wire_lane *lane, const struct amqc_method *method)
 {
 	const struct span *name = &method->queue_declare.queue;
+	bool passive = method->id == AMQC_QUEUE_DECLARE && method->queue_declare.passive;
 
-	if (method->id == AMQC_QUEUE_DECLARE || method->id == AMQC_BASIC_CONSUME ||
-	    method->id == AMQC_BASIC_GET || method->id == AMQC_QUEUE_DELETE)
-		trace(world, "        wire: %s of %.*s on lane %zu", amqc_method_name(method->id),
-		      (int)name->len, name->len ? (const char *)name->data : "",
+	if (AMQC_CLASS_ID(method->id) == AMQC_CLASS_ID(AMQC_QUEUE_DECLARE) ||
+	    method->id == AMQC_BASIC_CONSUME || method->id == AMQC_BASIC_GET)
+		trace(world, "        wire: %s of %.*s%s on lane %zu", amqc_method_name(method->id),
+		      (int)name->len, name->len ? (const char *)name->data : "", passive ? ", passive" : "",
 		      (size_t)(lane - world->wire.lanes));
 }
 
@@ -181,11 +182,16 @@ static void up_method(struct world *world, struct wire_lane *lane, const struct 
 		settle(world, lane, method->basic_nack.delivery_tag, method->basic_nack.multiple,
 		       method->basic_nack.requeue ? SETTLE_REQUEUE : SETTLE_DISCARD);
 		break;
+	case AMQC_QUEUE_UNBIND:
+		topology_unbound(world, &method->queue_unbind);
+		break;
 	case AMQC_QUEUE_PURGE:
 		queue_named(world, method->queue_purge.queue)->wiped = true;
 		break;
 	case AMQC_QUEUE_DELETE:
 		queue_named(world, method->queue_delete.queue)->wiped = true;
+		queue_named(world, method->queue_delete.queue)->deleted = ++world->events;
+		topology_shrank(world);
 		break;
 	default:
 		break;

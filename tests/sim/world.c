@@ -239,7 +239,7 @@ void world_turn(struct world *world)
 	look_turn(world);
 	world->events++;
 	upstream_get_info(world->upstream, &info);
-	if (!world->calm || info.state != UPSTREAM_UP || mono_before(world->now, world->link.frozen_until))
+	if (!world->calm || info.state != UPSTREAM_UP || look_is_recovering(world))
 		world->calm_since = MONO_NEVER;
 	else if (mono_is_never(world->calm_since))
 		world->calm_since = world->now;
@@ -262,7 +262,7 @@ static void storm(struct world *world, unsigned int turns)
 static bool everybody_is_idle(struct world *world)
 {
 	bool idle = link_is_quiet(world) && !mono_is_never(world->calm_since) &&
-		    broker_held_confirms(world->broker) == 0;
+		    broker_held_confirms(world->broker) == 0 && !look_is_recovering(world);
 
 	for (unsigned int i = 0; i < world->client_count; i++) {
 		struct client *client = &world->clients[i];
