@@ -105,6 +105,15 @@ void link_bury(struct world *world, bool all)
 	}
 }
 
+bool link_has_zombies(const struct world *world)
+{
+	for (size_t i = 0; i < ZOMBIES_MAX; i++) {
+		if (world->link.zombies[i].conn)
+			return true;
+	}
+	return false;
+}
+
 /* ------------------------------------------------------------------ what mux asks */
 
 static void op_dial(void *context, size_t index)

@@ -315,6 +315,7 @@ struct wire_lane {
 struct wire {
 	struct buf up, down;  /* bytes that do not make a frame yet */
 	bool running;	      /* open-ok was seen */
+	bool published;	      /* something was, since then */
 	bool blocked;	      /* so said the broker, and mux was told */
 	size_t blocked_slack; /* bytes of mux's output from before that */
 	bool header_seen;
@@ -367,6 +368,7 @@ struct world {
 	bool calm;
 	struct mono calm_since; /* since when the upstream is up without faults */
 	uint64_t events;	/* counts what happens, for order */
+	struct mono came_up;	/* when the last connection did */
 	uint64_t epoch;
 	uint64_t lanes_closed; /* by the broker */
 	struct arena_block *blocks;
@@ -467,6 +469,7 @@ void link_freeze(struct world *world, uint64_t usec);
 struct mono link_deadline(const struct world *world);
 /* The broker learns of connections that are gone: those that are due, or all. */
 void link_bury(struct world *world, bool all);
+bool link_has_zombies(const struct world *world);
 extern const struct upstream_ops link_ops;
 
 /* wire.c */

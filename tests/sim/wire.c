@@ -57,6 +57,7 @@ void wire_begin(struct world *world)
 	for (size_t i = 0; i <= LANES_MAX; i++)
 		wire_lane_reset(&wire->lanes[i]);
 	wire->running = false;
+	wire->published = false;
 	wire->blocked = false;
 	wire->header_seen = false;
 	buf_truncate(&wire->up, 0);

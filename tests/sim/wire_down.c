@@ -241,6 +241,7 @@ static void down_connection(struct world *world, const struct amqc_method *metho
 	if (method->id == AMQC_CONNECTION_OPEN_OK) {
 		world->wire.running = true;
 		world->epoch++;
+		world->came_up = world->now;
 	}
 	if (method->id == AMQC_CONNECTION_BLOCKED || method->id == AMQC_CONNECTION_UNBLOCKED) {
 		world->wire.blocked = method->id == AMQC_CONNECTION_BLOCKED;

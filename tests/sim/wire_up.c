@@ -232,6 +232,22 @@ static void up_body(struct wire_lane *lane, struct span payload)
 	lane->body_of = NULL;
 }
 
+/*
+ * The first publish of a connection: exchanges, queues and bindings are back,
+ * or wait for the broker to notice that the connection before is gone.
+ */
+static void check_first(struct world *world)
+{
+	uint64_t patience_usec = 3 * world->plan.heartbeat_sec * USEC_PER_SEC;
+
+	if (world->wire.published)
+		return;
+	world->wire.published = true;
+	if (!link_has_zombies(world) && world->epoch > 1 &&
+	    mono_since_usec(world->now, world->came_up) < patience_usec)
+		topology_check(world, "before the first publish");
+}
+
 /* The header of a publish: now it is known which. */
 static void up_header(struct world *world, struct wire_lane *lane, struct span payload)
 {
@@ -248,6 +264,7 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 		return;
 	trace(world, "        wire: m%u sent%s%s", message->index, message->times_sent ? " again" : "",
 	      is_marked(&header.properties) ? ", marked" : "");
+	check_first(world);
 	check_sending(world, lane, message, &header);
 	if (message->sent)
 		happened(world, WIRE_REPLAYED);
