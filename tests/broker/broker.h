@@ -142,6 +142,12 @@ bool broker_queue_counts(struct broker *broker, const char *vhost, struct span q
 bool broker_delete_queue(struct broker *broker, const char *vhost, struct span queue, struct mono now);
 bool broker_delete_exchange(struct broker *broker, const char *vhost, struct span exchange, struct mono now);
 
+/*
+ * Closes a channel because a message was not acknowledged in time (RabbitMQ's
+ * consumer_timeout). False: it has none.
+ */
+bool broker_time_out_delivery(struct broker_conn *conn, uint16_t number, struct mono now);
+
 /* What there is. */
 bool broker_has_exchange(struct broker *broker, const char *vhost, struct span exchange);
 bool broker_has_binding(struct broker *broker, const char *vhost, struct span exchange, struct span queue,

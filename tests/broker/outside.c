@@ -35,6 +35,23 @@ bool broker_delete_exchange(struct broker *broker, const char *vhost_name, struc
 	return true;
 }
 
+bool broker_time_out_delivery(struct broker_conn *conn, uint16_t number, struct mono now)
+{
+	struct channel *channel = number < conn->channel_capacity ? conn->channels[number] : NULL;
+
+	conn->broker->now = now;
+	if (conn->state != CONN_RUNNING || !channel || channel->closing || channel->unacked.count == 0)
+		return false;
+	conn->current_method = 0;
+	(void)bk_channel_fail(
+	    channel, AMQC_PRECONDITION_FAILED,
+	    "delivery acknowledgement on channel %u timed out. Timeout value used: 1800000 "
+	    "ms. This timeout value can be configured, see consumers doc guide to learn more",
+	    number);
+	bk_broker_settle(conn->broker);
+	return true;
+}
+
 bool broker_has_exchange(struct broker *broker, const char *vhost_name, struct span name)
 {
 	struct vhost *vhost = vhost_named(broker, vhost_name);

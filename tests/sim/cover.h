@@ -33,6 +33,7 @@
 	X(FAULT_REFUSED, "broker refuses publishes")                          \
 	X(FAULT_OUTSIDE_DELETE, "queue deleted from outside")                 \
 	X(FAULT_OUTSIDE_UNBIND, "exchange deleted from outside")              \
+	X(FAULT_ACK_TIMEOUT, "broker closes a channel for want of an ack")    \
 	X(FAULT_EXIT, "client exits")                                         \
 	X(FAULT_EXIT_PUBLISHING, "client exits, publishes under way")         \
 	X(FAULT_BREACH, "client breaches the protocol")                       \

@@ -228,6 +228,31 @@ static void on_outcome(void *context, struct mux_channel_id channel, enum outcom
 
 /* ------------------------------------------------------------------ ends */
 
+/* It had one of the messages of the lane that the broker closed, or may be about to have one. */
+static bool is_to_blame(const struct world *world, const struct chan *chan)
+{
+	const struct wire *wire = &world->wire;
+
+	if (chan->consumers)
+		return true;
+	for (size_t i = 0; i < wire->blamed_count; i++) {
+		const struct handout *handout = wire->blamed[i]->copy->handout;
+
+		if (!handout || handout->chan == chan)
+			return true;
+	}
+	return false;
+}
+
+/* An error that no request caused belongs to who had something unacknowledged. */
+static void check_late(struct world *world, const struct chan *chan, const struct fault *fault)
+{
+	if (strstr(fault->text, "delivery acknowledgement") && !is_to_blame(world, chan))
+		violate(world, "an error reaches the channel that is to blame",
+			"session %u, channel %u.%u had no message there: %s", chan->life->serial,
+			chan->id.number, chan->id.generation, fault->text);
+}
+
 static void on_channel_ended(void *context, struct mux_channel_id channel, const struct fault *fault)
 {
 	struct life *life = context;
@@ -240,6 +265,7 @@ static void on_channel_ended(void *context, struct mux_channel_id channel, const
 	      fault->code, fault->text);
 	happened(world, CLIENT_CHANNEL_FAILED);
 	topology_refused(world, fault);
+	check_late(world, chan, fault);
 	if (fault->code == AMQC_CONNECTION_FORCED)
 		violate(world, "a channel outlives its connection", "session %u, channel %u.%u: %s",
 			life->serial, channel.number, channel.generation, fault->text);

@@ -26,6 +26,7 @@ void faults_plan(struct world *world)
 	plan->endpoint = chance(world, 250) ? 5 : 0;
 	plan->throttle = maybe(world, 20);
 	plan->outside = chance(world, 300) ? 20 : 0;
+	plan->ack_timeout = chance(world, 200) ? 1 + below(world, 100) : 0;
 	plan->deaf = maybe(world, 10);
 	plan->wipe = chance(world, 300) ? 20 : 0;
 	plan->slow_reader = maybe(world, 900);
@@ -120,6 +121,28 @@ static void block_or_unblock(struct world *world)
 	}
 }
 
+static void time_out_delivery(struct world *world, uint16_t number)
+{
+	if (broker_time_out_delivery(world->link.conn, number, world->now))
+		happened(world, FAULT_ACK_TIMEOUT);
+}
+
+/* Above all when the ack is on its way, and the lane has been left by who had the message. */
+static void time_out_deliveries(struct world *world)
+{
+	if (!world->link.conn || world->link.dead)
+		return;
+	for (uint16_t i = 1; i <= LANES_MAX && world->plan.ack_timeout > 0; i++) {
+		const struct wire_lane *lane = &world->wire.lanes[i];
+
+		if (lane->delivered_count > 0 && lane->delivered_first == lane->delivered_count &&
+		    look_is_resting(world, i) && chance(world, 500))
+			time_out_delivery(world, i);
+	}
+	if (chance(world, world->plan.ack_timeout))
+		time_out_delivery(world, (uint16_t)(1 + below(world, LANES_MAX)));
+}
+
 /* ------------------------------------------------------------------ others at the broker */
 
 static void from_outside(struct world *world)
@@ -172,6 +195,7 @@ void faults_turn(struct world *world)
 		endpoint_down(world);
 	if (chance(world, plan->throttle))
 		throttle(world);
+	time_out_deliveries(world);
 	if (chance(world, plan->outside))
 		from_outside(world);
 }

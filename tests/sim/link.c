@@ -100,13 +100,17 @@ void link_bury(struct world *world, bool all)
 	for (size_t i = 0; i < ZOMBIES_MAX; i++) {
 		struct zombie *zombie = &world->link.zombies[i];
 
-		if (zombie->conn && (all || !mono_before(world->now, zombie->until)))
-			zombie->conn = broker_conn_free(zombie->conn, world->now);
+		if (!zombie->conn || (!all && mono_before(world->now, zombie->until)))
+			continue;
+		zombie->conn = broker_conn_free(zombie->conn, world->now);
+		world->link.buried = world->now;
 	}
 }
 
-bool link_has_zombies(const struct world *world)
+bool link_had_zombies(const struct world *world, struct mono since)
 {
+	if (!mono_before(world->link.buried, since))
+		return true;
 	for (size_t i = 0; i < ZOMBIES_MAX; i++) {
 		if (world->link.zombies[i].conn)
 			return true;

@@ -11,6 +11,8 @@ static unsigned int lane_state(const struct lane *lane)
 		return 0;
 	if (lane->state == LANE_CLOSING)
 		return lane->close_ok_due ? 6 : 5;
+	if (lane->state == LANE_FENCED)
+		return 7;
 	if (!lane->channel)
 		return 1;
 	if (lane->sending)
@@ -105,6 +107,19 @@ static void look_at_channels(struct world *world, struct life *life)
 bool look_is_shrinking(const struct consumer_record *consumer)
 {
 	return consumer->look == 3 || consumer->look == 4;
+}
+
+bool look_waits_for_lane(const struct world *world)
+{
+	const struct recovery *recovery = &world->upstream->recovery;
+
+	return recovery->phase == RECOVERY_NONE &&
+	       (!list_empty(&recovery->due) || !list_empty(&recovery->asked));
+}
+
+bool look_is_resting(const struct world *world, uint16_t lane)
+{
+	return world->look.lanes[lane] == 1 || world->look.lanes[lane] == 7;
 }
 
 bool look_is_recovering(const struct world *world)

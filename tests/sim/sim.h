@@ -260,6 +260,7 @@ struct link {
 	struct mono dial_done;
 	struct mono down_until[2]; /* the endpoints: no dial succeeds */
 	struct mono frozen_until;  /* nothing moves */
+	struct mono buried;	   /* when the broker learned last that one is gone */
 	struct mono heard;	   /* when mux got something last */
 	bool close_expected;	   /* the broker was told to close */
 	bool dead;		   /* the broker has restarted: nothing comes any more */
@@ -319,6 +320,9 @@ struct wire {
 	bool blocked;	      /* so said the broker, and mux was told */
 	size_t blocked_slack; /* bytes of mux's output from before that */
 	bool header_seen;
+	/* What was delivered on the lane that the broker closed last. */
+	struct delivered *const *blamed;
+	size_t blamed_count;
 	struct wire_lane lanes[LANES_MAX + 1];
 };
 
@@ -328,7 +332,7 @@ struct wire {
 struct plan {
 	unsigned int turns;
 	unsigned int cut, stall, freeze, dial_fails, kill, breach, block, restart, close_all, wipe;
-	unsigned int endpoint, throttle, outside, deaf;
+	unsigned int endpoint, throttle, outside, deaf, ack_timeout;
 	unsigned int delay_msec;  /* the most that bytes take */
 	unsigned int chunk;	  /* the most that arrive at a time */
 	unsigned int body_max;	  /* bytes */
@@ -469,7 +473,7 @@ void link_freeze(struct world *world, uint64_t usec);
 struct mono link_deadline(const struct world *world);
 /* The broker learns of connections that are gone: those that are due, or all. */
 void link_bury(struct world *world, bool all);
-bool link_has_zombies(const struct world *world);
+bool link_had_zombies(const struct world *world, struct mono since);
 extern const struct upstream_ops link_ops;
 
 /* wire.c */
@@ -492,6 +496,10 @@ void look_turn(struct world *world);
 void look_upstream(struct world *world, enum upstream_state state);
 /* Something is still to be brought back on this connection. */
 bool look_is_recovering(const struct world *world);
+/* What is to be brought back has no lane yet. */
+bool look_waits_for_lane(const struct world *world);
+/* Nobody leases the lane, and it is open. */
+bool look_is_resting(const struct world *world, uint16_t lane);
 bool look_is_shrinking(const struct consumer_record *consumer);
 
 /* client.c */

@@ -136,6 +136,8 @@ static void down_method(struct world *world, struct wire_lane *lane, const struc
 		      (size_t)(lane - world->wire.lanes), method->channel_close.reply_code,
 		      (int)method->channel_close.reply_text.len,
 		      (const char *)method->channel_close.reply_text.data);
+		world->wire.blamed = lane->delivered;
+		world->wire.blamed_count = lane->delivered_count;
 		count_close(world, lane, method->channel_close.reply_code);
 		down_close(lane);
 		world->lanes_closed++;

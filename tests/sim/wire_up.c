@@ -243,7 +243,7 @@ static void check_first(struct world *world)
 	if (world->wire.published)
 		return;
 	world->wire.published = true;
-	if (!link_has_zombies(world) && world->epoch > 1 &&
+	if (!link_had_zombies(world, world->came_up) && world->epoch > 1 &&
 	    mono_since_usec(world->now, world->came_up) < patience_usec)
 		topology_check(world, "before the first publish");
 }
