@@ -258,6 +258,7 @@ void client_consume(struct client *client, struct chan *chan, struct consumer_re
 
 	consumer->consume = call;
 	consumer->prefetch = chan->prefetch ? chan->prefetch : world->prefetch;
+	consumer->prefetch_asked = chan->prefetch != 0;
 	consumer->next = chan->consumers;
 	chan->consumers = consumer;
 	chan->pure = false;

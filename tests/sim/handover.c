@@ -187,14 +187,15 @@ static void check_consumer(struct world *world, const struct consumer_record *co
 			consumer->number, queue ? queue->name : "?", message->index);
 }
 
-/* The broker was told its prefetch; a smaller one only where memory is short. */
+/* The broker was told its prefetch; a smaller one only where memory is short, or it asked for none. */
 static void check_prefetch(struct world *world, const struct consumer_record *consumer,
 			   const struct copy *copy)
 {
 	uint32_t prefetch = copy->consumer ? copy->consumer->prefetch : 0;
 
 	if (copy_is_blurred(copy) || prefetch == consumer->prefetch ||
-	    (prefetch > 0 && prefetch < consumer->prefetch && world->plan.small_memory))
+	    (prefetch > 0 && prefetch < consumer->prefetch &&
+	     (world->plan.small_memory || !consumer->prefetch_asked)))
 		return;
 	violate(world, "a consumer has its prefetch", "consumer %u, m%u: %u instead of %u", consumer->number,
 		copy->message->index, prefetch, consumer->prefetch);

@@ -157,8 +157,9 @@ struct consumer_record {
 	struct call *consume;
 	bool no_ack;
 	bool exclusive;
-	uint32_t prefetch; /* as its client may expect */
-	bool ended;	   /* cancelled by either side, or refused, as mux said */
+	uint32_t prefetch; /* as its client may expect; the most, if it did not ask for it */
+	bool prefetch_asked;
+	bool ended; /* cancelled by either side, or refused, as mux said */
 	uint64_t credit_messages, credit_bytes;
 	uint64_t used_messages, used_bytes;
 	uint64_t seen; /* read by the client */
