@@ -17,4 +17,6 @@ sim-mutant: tests/sim/sim
 .PHONY: sim-mutant
 
 dist_noinst_SCRIPTS += tests/sim/mutants
+dist_check_SCRIPTS += tests/sim/planted
+TESTS += tests/sim/planted
 EXTRA_DIST += tests/sim/mutations

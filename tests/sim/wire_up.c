@@ -132,6 +132,25 @@ static void trace_request(struct world *world, const struct wire_lane *lane, con
 		      (size_t)(lane - world->wire.lanes));
 }
 
+static void up_queue_method(struct world *world, const struct amqc_method *method)
+{
+	switch (method->id) {
+	case AMQC_QUEUE_UNBIND:
+		topology_unbound(world, &method->queue_unbind);
+		break;
+	case AMQC_QUEUE_PURGE:
+		queue_named(world, method->queue_purge.queue)->wiped = true;
+		break;
+	case AMQC_QUEUE_DELETE:
+		queue_named(world, method->queue_delete.queue)->wiped = true;
+		queue_named(world, method->queue_delete.queue)->deleted = ++world->events;
+		topology_shrank(world);
+		break;
+	default:
+		break;
+	}
+}
+
 static void up_method(struct world *world, struct wire_lane *lane, const struct amqc_method *method)
 {
 	trace_request(world, lane, method);
@@ -182,19 +201,8 @@ static void up_method(struct world *world, struct wire_lane *lane, const struct 
 		settle(world, lane, method->basic_nack.delivery_tag, method->basic_nack.multiple,
 		       method->basic_nack.requeue ? SETTLE_REQUEUE : SETTLE_DISCARD);
 		break;
-	case AMQC_QUEUE_UNBIND:
-		topology_unbound(world, &method->queue_unbind);
-		break;
-	case AMQC_QUEUE_PURGE:
-		queue_named(world, method->queue_purge.queue)->wiped = true;
-		break;
-	case AMQC_QUEUE_DELETE:
-		queue_named(world, method->queue_delete.queue)->wiped = true;
-		queue_named(world, method->queue_delete.queue)->deleted = ++world->events;
-		topology_shrank(world);
-		break;
 	default:
-		break;
+		up_queue_method(world, method);
 	}
 }
 
