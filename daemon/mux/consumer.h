@@ -61,9 +61,3 @@ void consumer_keep(struct consumer *consumer);
 
 /* A whole basic.get-ok answers this request. */
 void consumer_got(struct request *request, struct channel *channel, const struct assemble *content);
-
-/* The socket took what an auto-ack consumer, or a returned publish, was waiting for. */
-void taken_run(struct session *session, uint64_t position);
-
-/* Remembers to do so at its position; at once if there is no memory to remember. */
-void taken_add(struct session *session, const struct taken *taken);

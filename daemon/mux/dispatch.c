@@ -13,6 +13,7 @@
 #include "daemon/mux/recovery.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/subscribe.h"
+#include "daemon/mux/taken.h"
 #include "daemon/mux/topology.h"
 
 /* The broker did what it may not; name is the method it did it with. */

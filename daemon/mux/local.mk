@@ -26,6 +26,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/request.c daemon/mux/request.h \
 	daemon/mux/session.c daemon/mux/session.h \
 	daemon/mux/subscribe.c daemon/mux/subscribe.h \
+	daemon/mux/taken.c daemon/mux/taken.h \
 	daemon/mux/topology.c daemon/mux/topology.h \
 	daemon/mux/upstream.c daemon/mux/upstream.h \
 	daemon/mux/vet.c daemon/mux/vet.h

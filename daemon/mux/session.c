@@ -17,6 +17,7 @@
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/taken.h"
 #include "daemon/mux/topology.h"
 
 #include <errno.h>

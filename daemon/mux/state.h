@@ -20,7 +20,8 @@
  *	replay    publishes that are sent again, or late
  *	publish   publishes, from acceptance to outcome
  *	credit    what a session may have under way
- *	backlog   what its socket has not taken
+ *	backlog   how much its socket has not taken
+ *	taken     what is done when it has
  *	lane      numbers, opening and closing, handing on
  *	limit     how many of them the broker lets us have
  *	vet       what the broker would close the connection for
