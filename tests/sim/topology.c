@@ -109,7 +109,9 @@ static bool is_claimed(const struct world *world, const struct queue *queue, uin
 		if (!is_live(life))
 			continue;
 		for (const struct call *call = life->calls; call; call = call->next) {
-			if (call->queue == queue && is_claim(call) && call->event < since)
+			/* Before its answer mux knows nothing of it, and it may come back behind the binding.
+			 */
+			if (call->queue == queue && is_claim(call) && call->answer < since)
 				return true;
 		}
 	}

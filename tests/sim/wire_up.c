@@ -251,6 +251,9 @@ static void check_first(struct world *world)
 	if (world->wire.published)
 		return;
 	world->wire.published = true;
+	/* It may be closing this one already: then its exclusive queues are gone again. */
+	if (world->link.close_expected || world->link.dead)
+		return;
 	if (!link_had_zombies(world, world->came_up) && world->epoch > 1 &&
 	    mono_since_usec(world->now, world->came_up) < patience_usec)
 		topology_check(world, "before the first publish");
