@@ -24,7 +24,7 @@ clear_alarm() {
 }
 
 says() { grep -q "^$1" "$scratch/load"; }
-tell() { echo "$1" >&"$load_in"; }
+tell_load() { echo "$1" >&"$load_in"; }
 muxctl_shows_blocked() {
   muxctl status >"$scratch/status"
   contains "$scratch/status" blocked && contains "$scratch/status" "low on memory"
@@ -42,7 +42,7 @@ start timeout 280 "$PYTHON" "$here/blocked.py" 4 2 2000 <"$scratch/load.in" >"$s
 load=$started
 wait_for 60 says running
 raise_alarm >/dev/null
-tell alarm
+tell_load alarm
 wait_for 60 says blocked
 check "muxctl status shows that the broker is blocked, and why" muxctl_shows_blocked
 check "what is under way stays bounded" window_is_small
@@ -50,10 +50,10 @@ sleep "$seconds"
 check "muxd has kept its connection meanwhile" status_is upstreams.0.epoch "$epoch"
 check "and is still blocked" upstream_is blocked
 clear_alarm >/dev/null
-tell over
+tell_load over
 check "the upstream is up again" wait_for 20 upstream_is up
 sleep 1
-tell end
+tell_load end
 reap "$load" 120
 checks grep -E '^(ok|FAILED|skipped| )|Error' "$scratch/load"
 check "publishers and consumers end in order" equal 0 "$exit_code"
