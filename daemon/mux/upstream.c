@@ -200,6 +200,11 @@ static void on_ended(void *context, enum conn_end end, const struct fault *fault
 	lanes_heed(upstream, fault);
 	upstream->last_fault = *fault;
 	upstream->last_fault.retryable = true;
+	/* An operator's close, or a shutdown: whatever method it names is not to blame. */
+	if (fault->code == AMQC_CONNECTION_FORCED) {
+		upstream->last_fault.class_id = 0;
+		upstream->last_fault.method_id = 0;
+	}
 	/* To channels it is a forced close, whatever the cause; the text says which. */
 	if (end == CONN_END_LOST)
 		upstream->last_fault.code = AMQC_CONNECTION_FORCED;

@@ -1163,6 +1163,21 @@ START_TEST(recovery__a_request_that_the_broker_closed_the_connection_for_is_not_
 }
 END_TEST
 
+START_TEST(recovery__an_operators_close_blames_nobody_whatever_method_it_names)
+{
+	struct rig_session *session;
+
+	begin();
+	session = ready();
+	rig_declare(session, 1, "q", false);
+	close_connection(AMQC_CONNECTION_FORCED, AMQC_QUEUE_DECLARE);
+	come_back();
+	ck_assert_str_eq(asked, "queue.declare q; ");
+	ck_assert_ptr_null(rig_last(session, RIG_REFUSED));
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(recovery__a_declaration_that_the_broker_closes_the_connection_for_is_not_made_again)
 {
 	struct rig_session *one, *two;
@@ -1285,6 +1300,7 @@ int main(void)
 		       recovery__a_request_that_the_broker_closed_the_connection_for_is_not_sent_again);
 	tcase_add_test(tcase,
 		       recovery__a_declaration_that_the_broker_closes_the_connection_for_is_not_made_again);
+	tcase_add_test(tcase, recovery__an_operators_close_blames_nobody_whatever_method_it_names);
 	tcase_add_test(tcase, delivery__tags_of_a_lost_connection_are_stale_and_no_mistake);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
