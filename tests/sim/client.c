@@ -344,15 +344,11 @@ static bool in_range(const struct handout *handout, uint64_t first, uint64_t las
 	return handout->tag != 0 && handout->tag >= first && (last == 0 || handout->tag <= last);
 }
 
-/* The connection of that epoch is gone. */
-static bool epoch_is_over(const struct world *world, uint64_t epoch)
-{
-	return epoch != world->epoch || !world->wire.running;
-}
-
 /* Whether mux must take it as a mistake (PROTOCOL.md, "Settling"). */
 static bool is_wrong(const struct chan *chan, uint64_t first, uint64_t last)
 {
+	const struct world *world = chan->life->client->world;
+
 	if (first == 0 && last == 0)
 		return false;
 	if (first > last)
@@ -360,7 +356,7 @@ static bool is_wrong(const struct chan *chan, uint64_t first, uint64_t last)
 	if (first != last)
 		return false;
 	for (const struct handout *handout = chan->handouts; handout; handout = handout->next) {
-		bool stale = handout->stale || epoch_is_over(chan->life->client->world, handout->epoch);
+		bool stale = handout->stale || handout->epoch != world->epoch || !world->wire.running;
 
 		/* Tags of a connection or lane that is gone mean nothing any more. */
 		if (stale && handout->tag >= first)
@@ -380,7 +376,8 @@ static bool may_be_stale(const struct chan *chan, uint64_t tag)
 		if (handout->tag == tag)
 			return false;
 	}
-	return epoch_is_over(world, chan->opened_epoch) || chan->opened_closes != world->lanes_closed;
+	return !world->wire.running || chan->opened_epoch != world->epoch ||
+	       chan->opened_closes != world->lanes_closed;
 }
 
 /* What is decided counts from when mux has heard it; not if it is a mistake, or the channel has failed. */

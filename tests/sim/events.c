@@ -91,7 +91,6 @@ static void on_reply(void *context, uint32_t request, struct mux_channel_id chan
 		return;
 	trace(world, "s%u hears #%u %s", life->serial, request, amqc_method_name(reply->id));
 	call->answered = true;
-	call->answer = world->events;
 	happened(world, CLIENT_ANSWERED);
 	if (!may_answer(call, reply->id))
 		violate(world, "a reply fits its request", "%s to %s", amqc_method_name(reply->id),

@@ -144,8 +144,8 @@ struct call {
 	struct queue *queue;	   /* of declare, delete and bind; a declare without name learns it */
 	struct exchange *exchange; /* of declare and delete */
 	struct binding *binding;
-	uint64_t event;	 /* when it was asked */
-	uint64_t answer; /* when its reply came */
+	uint64_t event; /* when it was asked */
+	uint64_t done;	/* when it was answered or refused */
 	bool no_ack, passive, auto_delete;
 	bool in_doubt;	      /* it may be done in the end, or not */
 	bool ended, answered; /* ended in whatever way; by its reply */

@@ -109,9 +109,7 @@ static bool is_claimed(const struct world *world, const struct queue *queue, uin
 		if (!is_live(life))
 			continue;
 		for (const struct call *call = life->calls; call; call = call->next) {
-			/* Before its answer mux knows nothing of it, and it may come back behind the binding.
-			 */
-			if (call->queue == queue && is_claim(call) && call->answer < since)
+			if (call->queue == queue && is_claim(call) && call->done < since)
 				return true;
 		}
 	}
@@ -284,6 +282,7 @@ void topology_answered(struct world *world, struct call *call)
 {
 	struct queue *queue = call->queue;
 
+	call->done = ++world->events;
 	if (call->method == AMQC_QUEUE_DECLARE && queue && !call->passive) {
 		call->in_doubt = !call->answered;
 		if (!is_being_declared(world, queue))
