@@ -1,6 +1,6 @@
 """Times attach, open, publish, confirm of one-shot sessions over a slow link.
 
-    roundtrip.py PORT VHOST IN-A-ROW BURST
+    roundtrip.py PORT VHOST IN-A-ROW BURST [strict]
 
 Each is a process of its own, which times itself from before its connect() on. What a round trip takes is measured
 at the same moment, by a process that has an AMQP connection and channel of its own open already, over the same link,
@@ -66,12 +66,13 @@ def go(processes):
     return [float(process.communicate(timeout=60)[0]) for process in processes]
 
 
-def judge(what, times, trips):
+def judge(what, times, trips, strict):
     more = statistics.median(times) - statistics.median(trips)
     print(f"{what}: " + ", ".join(f"{ms:.1f}" for ms in times) + " ms; a round trip: " +
           ", ".join(f"{ms:.1f}" for ms in trips) + f" ms; more: {more:.1f} ms")
     check(f"{what}: no second round trip", all(ROUND_TRIP_MS <= ms < 2 * ROUND_TRIP_MS for ms in times), times)
-    check(f"{what}: at most {MORE_MS} ms more than one, in the median", more <= MORE_MS, more)
+    if strict:  # says something on a quiet machine alone
+        check(f"{what}: at most {MORE_MS} ms more than one, in the median", more <= MORE_MS, more)
 
 
 if sys.argv[1] == "one-shot":
@@ -80,10 +81,11 @@ elif sys.argv[1] == "bare":
     bare(*sys.argv[2:])
 else:
     link, row, burst = sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4])
+    strict = sys.argv[5:] == ["strict"]
     shots, trips = begin(row, "one-shot"), begin(row, "bare", *link)
     pairs = [go([shot, trip]) for shot, trip in zip(shots, trips)]
-    judge("processes in a row", [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+    judge("processes in a row", [pair[0] for pair in pairs], [pair[1] for pair in pairs], strict)
     for sentence in "as many at once as lanes are warm", "and as many once more":
         times = go(begin(burst, "one-shot") + begin(burst, "bare", *link))
-        judge(sentence, times[:burst], times[burst:])
+        judge(sentence, times[:burst], times[burst:], strict)
     finish()
