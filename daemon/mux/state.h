@@ -1,7 +1,8 @@
 /*
  * The state of the multiplexer: every struct, and who owns it. The modules
- * beside this file each have the functions of one of them; a module calls only
- * those further down in this list:
+ * beside this file each have the functions of one of them. What is asked goes
+ * down this list; what goes up it is that something has ended, or may go on
+ * (a request's deadline, a delivery for which there is no memory):
  *
  *	mux       the whole, timers, the end of a turn, looking
  *	upstream  dialling, coming up, going down
