@@ -6,9 +6,9 @@
  *
  *	mux       the whole, timers, the end of a turn, looking
  *	upstream  dialling, coming up, going down
- *	recovery  what is brought back on a new connection, and in which order
  *	session   what front ends call; operations: its requests
  *	dispatch  frames from the broker, to the channel that leases the lane
+ *	recovery  what is brought back on a new connection, and in which order
  *	channel   opening, failing, leaving; waiting for a lane
  *	consumer  deliveries on their way to a session
  *	subscribe the broker's side of a consumer
@@ -18,6 +18,7 @@
  *	kinds     what kind of queue a name stands for
  *	request   a method that is answered once
  *	flow      which lane writes next, and how much
+ *	hold      what must wait though it could be sent
  *	replay    publishes that are sent again, or late
  *	publish   publishes, from acceptance to outcome
  *	credit    what a session may have under way
