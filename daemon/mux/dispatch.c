@@ -107,13 +107,40 @@ static void on_cancel_ok(struct request *request)
 	consumer_free(consumer);
 }
 
-/* The first request that was sent, if reply may be its answer; otherwise the connection ends. */
+/* consume-ok and cancel-ok name the consumer; without a name it is the first one. */
+static bool fits_tag(const struct request *request, const struct amqc_method *reply)
+{
+	struct amqc_method asked;
+	struct span tag;
+
+	if (reply->id == AMQC_BASIC_CONSUME_OK)
+		tag = reply->basic_consume_ok.consumer_tag;
+	else if (reply->id == AMQC_BASIC_CANCEL_OK)
+		tag = reply->basic_cancel_ok.consumer_tag;
+	else
+		return true;
+	if (tag.len == 0 || !request_decode(request, &asked))
+		return true;
+	return span_equal(tag, reply->id == AMQC_BASIC_CONSUME_OK ? asked.basic_consume.consumer_tag
+								  : asked.basic_cancel.consumer_tag);
+}
+
+/*
+ * The request that reply answers: the first one that was sent, otherwise the
+ * connection ends. But RabbitMQ's channel has basic.consume and basic.cancel
+ * answered by way of its own mailbox, so that the answers to what was sent
+ * behind them can come before theirs.
+ */
 static struct request *take_awaiting(struct lane *lane, const struct amqc_method *reply)
 {
-	struct request *request = list_first(&lane->awaiting, struct request, op.node);
+	struct request *request;
 
-	if (request && request_is_answered_by(request, reply->id))
-		return request;
+	list_foreach (request, &lane->awaiting, op.node) {
+		if (request_is_answered_by(request, reply->id) && fits_tag(request, reply))
+			return request;
+		if (request->method != AMQC_BASIC_CONSUME && request->method != AMQC_BASIC_CANCEL)
+			break;
+	}
 	broken(lane, "nobody asked for it", amqc_method_name(reply->id));
 	return NULL;
 }

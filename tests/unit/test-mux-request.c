@@ -348,6 +348,46 @@ START_TEST(request__closing_a_channel_is_answered_behind_what_came_before)
 }
 END_TEST
 
+/* As RabbitMQ may: the queue's process answers a consume or cancel, the channel's what comes behind it. */
+START_TEST(reply__to_what_follows_a_consume_or_cancel_may_come_first)
+{
+	struct rig_session *session;
+	struct amqc_method declared = {.id = AMQC_QUEUE_DECLARE_OK}, ok = {.id = AMQC_BASIC_CONSUME_OK};
+	struct amqc_method cancelled = {.id = AMQC_BASIC_CANCEL_OK};
+	uint32_t first, second;
+	uint16_t lane;
+
+	rig_up(&rig);
+	session = rig_session(&rig);
+	session_open_channel(session->session, 1, 1);
+	first = rig_consume(session, 1, 1, "a", "one", 10);
+	second = rig_consume(session, 1, 2, "b", "two", 10);
+	(void)rig_declare(session, 1, "q", false);
+	rig_turn(&rig);
+	lane = rig_open_lane(&rig);
+	declared.queue_declare_ok.queue = SPAN_LITERAL("q");
+	rig_say_id(&rig, lane, AMQC_BASIC_QOS_OK);
+	rig_say(&rig, lane, &declared);
+	ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_QUEUE_DECLARE_OK);
+	ok.basic_consume_ok.consumer_tag = SPAN_LITERAL("two");
+	rig_say(&rig, lane, &ok);
+	ck_assert_uint_eq(rig_event_of(session, RIG_REPLY)->request, second);
+	ok.basic_consume_ok.consumer_tag = SPAN_LITERAL("one");
+	rig_say(&rig, lane, &ok);
+	ck_assert_uint_eq(rig_event_of(session, RIG_REPLY)->request, first);
+	first = rig_cancel(session, 1, 1, 0);
+	(void)rig_declare(session, 1, "q", false);
+	rig_turn(&rig);
+	rig_say(&rig, lane, &declared);
+	ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_QUEUE_DECLARE_OK);
+	cancelled.basic_cancel_ok.consumer_tag = SPAN_LITERAL("one");
+	rig_say(&rig, lane, &cancelled);
+	ck_assert_uint_eq(rig_event_of(session, RIG_REPLY)->request, first);
+	ck_assert_uint_eq(rig.hang_ups, 0);
+	rig_free(&rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux-request");
@@ -368,6 +408,7 @@ int main(void)
 	tcase_add_test(tcase, request__what_would_close_the_connection_is_refused_and_not_sent);
 	tcase_add_test(tcase, request__what_is_not_allowed_fails_the_channel);
 	tcase_add_test(tcase, request__closing_a_channel_is_answered_behind_what_came_before);
+	tcase_add_test(tcase, reply__to_what_follows_a_consume_or_cancel_may_come_first);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
