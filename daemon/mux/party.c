@@ -76,8 +76,8 @@ void party_hold(struct lane *lane)
 	lane->is_ready = false;
 	if (!list_empty(&party->held_node))
 		return;
-	/* Who has not had its part goes on with it, or a small message would count as much as a large one. */
-	if (party->deficit > 0)
+	/* Who has begun its part goes on with it, or a small message would count as much as a large one. */
+	if (party->deficit > 0 && lane->served)
 		list_prepend(line, &party->held_node);
 	else
 		list_append(line, &party->held_node);
