@@ -208,43 +208,22 @@ static bool confirms_grow(struct confirms *confirms)
 	return true;
 }
 
-static void count_sent(struct lane *lane, const struct publish *publish)
-{
-	uint64_t bytes = publish_wire_bytes(publish);
-
-	lane->upstream->unconfirmed_messages++;
-	lane->upstream->unconfirmed_bytes += bytes;
-	lane->party->unconfirmed_messages++;
-	lane->party->unconfirmed_bytes += bytes;
-}
-
-/* The window has room again. */
-static void count_ended(struct lane *lane, const struct publish *publish)
-{
-	uint64_t bytes = publish_wire_bytes(publish);
-
-	lane->upstream->unconfirmed_messages--;
-	lane->upstream->unconfirmed_bytes -= bytes;
-	lane->upstream->confirmed_bytes += bytes;
-	lane->upstream->window_freed = true;
-	lane->party->unconfirmed_messages--;
-	lane->party->unconfirmed_bytes -= bytes;
-}
-
 bool confirms_push(struct lane *lane, struct publish *publish)
 {
 	struct confirms *confirms = &lane->confirms;
+	struct upstream *upstream = lane->upstream;
 
 	if ((!confirms->ring || confirms->next - confirms->first > confirms->mask) &&
 	    !confirms_grow(confirms))
 		return false;
 	confirms->ring[confirms->next & confirms->mask] = publish;
 	confirms->next++;
-	count_sent(lane, publish);
+	upstream->unconfirmed_messages++;
+	upstream->unconfirmed_bytes += publish->body_len;
 	return true;
 }
 
-/* Empties a slot. */
+/* Empties a slot: the window has room again. */
 static void slot_clear(struct lane *lane, uint64_t tag)
 {
 	struct publish **slot = &lane->confirms.ring[tag & lane->confirms.mask];
@@ -252,7 +231,9 @@ static void slot_clear(struct lane *lane, uint64_t tag)
 	struct upstream *upstream = lane->upstream;
 
 	*slot = NULL;
-	count_ended(lane, publish);
+	upstream->unconfirmed_messages--;
+	upstream->unconfirmed_bytes -= publish->body_len;
+	upstream->window_freed = true;
 	if (lane->sending == publish)
 		publish->dropped = true;
 	else
@@ -285,7 +266,8 @@ struct publish *confirms_take(struct lane *lane, uint64_t tag)
 	if (lane->sending == publish)
 		lane->sending = NULL;
 	lane->confirms.ring[tag & lane->confirms.mask] = NULL;
-	count_ended(lane, publish);
+	lane->upstream->unconfirmed_messages--;
+	lane->upstream->unconfirmed_bytes -= publish->body_len;
 	return publish;
 }
 

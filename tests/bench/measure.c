@@ -18,7 +18,7 @@ void bench_die(const char *format, ...)
 	va_list args;
 
 	(void)fflush(stdout);
-	fprintf(stderr, "%s: ", program_invocation_short_name);
+	fputs("muxbench: ", stderr);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
