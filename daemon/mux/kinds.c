@@ -3,6 +3,7 @@
 #include "daemon/amqp/reply.h"
 #include "daemon/amqp/table.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/request.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,9 +97,7 @@ void kinds_done(struct upstream *upstream, const struct request *request)
 	struct known_queue *known;
 
 	if ((request->method != AMQC_QUEUE_DECLARE && request->method != AMQC_QUEUE_DELETE) ||
-	    amqc_method_decode(
-		span_make(request->frame + AMQC_FRAME_OVERHEAD - 1, request->frame_len - AMQC_FRAME_OVERHEAD),
-		&method) != AMQC_OK)
+	    !request_decode(request, &method))
 		return;
 	if (method.id == AMQC_QUEUE_DELETE) {
 		known = find(upstream, method.queue_delete.queue);

@@ -37,10 +37,9 @@ uint16_t subscribe_prefetch(const struct consumer *consumer, struct span queue, 
 static struct span queue_of(const struct consumer *consumer)
 {
 	struct amqc_method consume;
-	struct span payload = span_skip(buf_span(&consumer->consume), 7);
 
-	payload.len -= 1; /* the frame's end */
-	return amqc_method_decode(payload, &consume) == AMQC_OK ? consume.basic_consume.queue : SPAN_NULL;
+	return request_decode_frame(buf_span(&consumer->consume), &consume) ? consume.basic_consume.queue
+									    : SPAN_NULL;
 }
 
 void subscribe_note_overflow(const struct consumer *consumer, uint64_t bytes)
@@ -78,12 +77,9 @@ void subscribe_forget(struct consumer *consumer)
 
 void subscribe_started(struct consumer *consumer)
 {
-	struct amqc_method consume;
-
 	consumer->started = true;
-	if (!consumer->queue && request_decode_frame(buf_span(&consumer->consume), &consume))
-		consumer->queue =
-		    topology_consumer_begins(consumer->channel->upstream, consume.basic_consume.queue);
+	if (!consumer->queue)
+		consumer->queue = topology_consumer_begins(consumer->channel->upstream, queue_of(consumer));
 }
 
 bool subscribe_is_asked(const struct consumer *consumer)
