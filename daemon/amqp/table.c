@@ -2,6 +2,8 @@
 
 #include "daemon/amqp/wire.h"
 
+#include <stdlib.h>
+
 /* What a letter on the wire means. */
 enum kind {
 	KIND_UNKNOWN,
@@ -196,6 +198,53 @@ bool amqc_table_find(struct span table, const char *name, struct amqc_field *ret
 		return true;
 	}
 	return false;
+}
+
+struct placed_field {
+	struct span name;
+	struct span bytes; /* all of it, the name too; where they begin tells the place it had */
+};
+
+static int compare_fields(const void *one, const void *other)
+{
+	const struct placed_field *a = one, *b = other;
+	size_t common = a->name.len < b->name.len ? a->name.len : b->name.len;
+	int order = common > 0 ? memcmp(a->name.data, b->name.data, common) : 0;
+
+	if (order != 0)
+		return order;
+	if (a->name.len != b->name.len)
+		return a->name.len < b->name.len ? -1 : 1;
+	return a->bytes.data < b->bytes.data ? -1 : 1;
+}
+
+bool amqc_table_append_sorted(struct buf *out, struct span table)
+{
+	struct placed_field *fields;
+	struct amqc_field field;
+	struct span rest = table;
+	size_t count = 0;
+
+	enum amqc_result result;
+
+	while ((result = amqc_table_next(&rest, &field)) == AMQC_OK)
+		count++;
+	fields = calloc(count + 1, sizeof(*fields));
+	if (!fields || result != AMQC_INCOMPLETE) {
+		free(fields);
+		return false;
+	}
+	for (size_t i = 0; i < count; i++) {
+		rest = table;
+		(void)amqc_table_next(&table, &field);
+		fields[i].name = field.name;
+		fields[i].bytes = span_first(rest, rest.len - table.len);
+	}
+	qsort(fields, count, sizeof(*fields), compare_fields);
+	for (size_t i = 0; i < count; i++)
+		buf_append_span(out, fields[i].bytes);
+	free(fields);
+	return true;
 }
 
 size_t amqc_table_begin(struct buf *out)

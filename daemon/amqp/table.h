@@ -49,6 +49,14 @@ enum amqc_result amqc_array_next(struct span *rest, struct amqc_field *ret);
 bool amqc_table_find(struct span table, const char *name, struct amqc_field *ret);
 
 /*
+ * Appends the table's fields in the order of their names' bytes, those of one
+ * name in the order they had: tables that the broker takes for the same binding
+ * (it sorts the outermost level so) come out the same. False: no memory, or a
+ * table that was not checked.
+ */
+bool amqc_table_append_sorted(struct buf *out, struct span table);
+
+/*
  * Writing. A table or array is begun, filled and ended; begin returns the mark
  * for end, which fills in the length. amqc_table_begin() writes no name and no
  * type: it is for a method's argument or the headers property. For a nested

@@ -253,18 +253,71 @@ static bool hold(struct thing *thing, struct session *session, struct mux_channe
 	return true;
 }
 
-static void note(struct upstream *upstream, struct session *session, struct mux_channel_id channel,
-		 const struct outline *outline, struct span frame)
+/*
+ * The frame under which a binding is known, from its bind or unbind: the one
+ * names it as the other did, but the order of its arguments may differ. False:
+ * no memory.
+ */
+static bool binding_frame(struct buf *ret, const struct amqc_method *method)
+{
+	struct amqc_method bind = {.id = AMQC_QUEUE_BIND};
+	struct buf arguments = BUF_INIT;
+	struct span *table = &bind.queue_bind.arguments;
+	bool ok;
+
+	switch (method->id) {
+	case AMQC_QUEUE_UNBIND:
+		bind.queue_bind.queue = method->queue_unbind.queue;
+		bind.queue_bind.exchange = method->queue_unbind.exchange;
+		bind.queue_bind.routing_key = method->queue_unbind.routing_key;
+		bind.queue_bind.arguments = method->queue_unbind.arguments;
+		break;
+	case AMQC_EXCHANGE_UNBIND:
+		bind.id = AMQC_EXCHANGE_BIND;
+		bind.exchange_bind.destination = method->exchange_unbind.destination;
+		bind.exchange_bind.source = method->exchange_unbind.source;
+		bind.exchange_bind.routing_key = method->exchange_unbind.routing_key;
+		bind.exchange_bind.arguments = method->exchange_unbind.arguments;
+		break;
+	default:
+		bind = *method;
+	}
+	if (bind.id == AMQC_EXCHANGE_BIND)
+		table = &bind.exchange_bind.arguments;
+	ok = amqc_table_append_sorted(&arguments, *table) && !buf_failed(&arguments);
+	*table = buf_span(&arguments);
+	ok = ok && amqc_method_append(ret, 0, &bind) == AMQC_OK && !buf_failed(ret);
+	buf_deinit(&arguments);
+	return ok;
+}
+
+static bool note_frame(struct upstream *upstream, struct session *session, struct mux_channel_id channel,
+		       const struct outline *outline, struct span frame)
 {
 	struct map_node *node = map_find(&upstream->topology.things, frame);
 	struct thing *thing =
 	    node ? container_of(node, struct thing, map_node) : thing_new(upstream, outline, frame);
 
 	if (thing && hold(thing, session, channel))
-		return;
+		return true;
 	if (thing && list_empty(&thing->holders))
 		topology_forget(thing);
-	log_error("no memory to remember a declaration: it will be missing after a reconnect");
+	return false;
+}
+
+static void note(struct upstream *upstream, struct session *session, struct mux_channel_id channel,
+		 const struct outline *outline, struct span frame, const struct amqc_method *method)
+{
+	struct buf sorted = BUF_INIT;
+	bool ok = true;
+
+	if (outline->kind == THING_QUEUE_BINDING || outline->kind == THING_EXCHANGE_BINDING) {
+		ok = binding_frame(&sorted, method);
+		frame = buf_span(&sorted);
+	}
+	if (!ok || !note_frame(upstream, session, channel, outline, frame))
+		log_error("no memory to remember a declaration: it will be missing after a reconnect");
+	buf_deinit(&sorted);
 }
 
 /* ------------------------------------------------------------------ forgetting */
@@ -347,31 +400,13 @@ static void entity_gone(struct upstream *upstream, enum entity_kind kind, struct
 	run_wake(&wake);
 }
 
-/* Unbinding names the same binding as binding did: it is looked for under that frame. */
-static void unbound(struct upstream *upstream, struct amqc_method method)
+static void unbound(struct upstream *upstream, const struct amqc_method *method)
 {
 	struct wake wake = {.upstream = upstream};
 	struct buf frame = BUF_INIT;
 	struct map_node *node = NULL;
 
-	if (method.id == AMQC_QUEUE_UNBIND) {
-		struct amqc_queue_unbind unbind = method.queue_unbind;
-
-		method = (struct amqc_method){.id = AMQC_QUEUE_BIND};
-		method.queue_bind.queue = unbind.queue;
-		method.queue_bind.exchange = unbind.exchange;
-		method.queue_bind.routing_key = unbind.routing_key;
-		method.queue_bind.arguments = unbind.arguments;
-	} else {
-		struct amqc_exchange_unbind unbind = method.exchange_unbind;
-
-		method = (struct amqc_method){.id = AMQC_EXCHANGE_BIND};
-		method.exchange_bind.destination = unbind.destination;
-		method.exchange_bind.source = unbind.source;
-		method.exchange_bind.routing_key = unbind.routing_key;
-		method.exchange_bind.arguments = unbind.arguments;
-	}
-	if (amqc_method_append(&frame, 0, &method) == AMQC_OK && !buf_failed(&frame))
+	if (binding_frame(&frame, method))
 		node = map_find(&upstream->topology.things, buf_span(&frame));
 	buf_deinit(&frame);
 	if (!node)
@@ -394,7 +429,7 @@ static void take_away(struct upstream *upstream, const struct amqc_method *metho
 	else if (method->id == AMQC_EXCHANGE_DELETE)
 		entity_gone(upstream, ENTITY_EXCHANGE, method->exchange_delete.exchange);
 	else if (method->id == AMQC_QUEUE_UNBIND || method->id == AMQC_EXCHANGE_UNBIND)
-		unbound(upstream, *method);
+		unbound(upstream, method);
 }
 
 void topology_done(struct upstream *upstream, struct session *session, struct mux_channel_id channel,
@@ -409,7 +444,7 @@ void topology_done(struct upstream *upstream, struct session *session, struct mu
 	    !outline_of(&method, &outline))
 		take_away(upstream, &method);
 	else if (session)
-		note(upstream, session, channel, &outline, frame);
+		note(upstream, session, channel, &outline, frame, &method);
 }
 
 void topology_in_doubt(struct upstream *upstream, struct span frame)

@@ -428,6 +428,32 @@ START_TEST(table__find_gives_the_first_of_a_name)
 }
 END_TEST
 
+START_TEST(table__sorted_is_by_name_and_keeps_the_order_within_one)
+{
+	struct buf out = BUF_INIT, sorted = BUF_INIT, expected = BUF_INIT;
+
+	amqc_field_append_bool(&out, "b", true);
+	amqc_field_append_str(&out, "aa", SPAN_LITERAL("1"));
+	amqc_field_append_bool(&out, "b", false);
+	amqc_field_append_bool(&out, "a", true);
+	amqc_field_append_bool(&out, "", true);
+	amqc_field_append_bool(&expected, "", true);
+	amqc_field_append_bool(&expected, "a", true);
+	amqc_field_append_str(&expected, "aa", SPAN_LITERAL("1"));
+	amqc_field_append_bool(&expected, "b", true);
+	amqc_field_append_bool(&expected, "b", false);
+	ck_assert(amqc_table_append_sorted(&sorted, buf_span(&out)));
+	ck_assert(span_equal(buf_span(&sorted), buf_span(&expected)));
+	buf_consume(&sorted, buf_len(&sorted));
+	ck_assert(amqc_table_append_sorted(&sorted, SPAN_NULL));
+	ck_assert_uint_eq(buf_len(&sorted), 0);
+	ck_assert(!amqc_table_append_sorted(&sorted, span_first(buf_span(&out), buf_len(&out) - 1)));
+	buf_deinit(&out);
+	buf_deinit(&sorted);
+	buf_deinit(&expected);
+}
+END_TEST
+
 START_TEST(table__length_is_filled_in_when_it_ends)
 {
 	struct buf out = BUF_INIT;
@@ -468,6 +494,7 @@ int main(void)
 	tcase_add_test(tests, table__depth_counts_levels_and_not_siblings);
 	tcase_add_test(tests, table__hundred_thousand_levels_do_no_harm);
 	tcase_add_test(tests, table__find_gives_the_first_of_a_name);
+	tcase_add_test(tests, table__sorted_is_by_name_and_keeps_the_order_within_one);
 	tcase_add_test(tests, table__length_is_filled_in_when_it_ends);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -321,6 +321,37 @@ START_TEST(recovery__what_was_declared_passively_unbound_or_by_a_session_that_en
 }
 END_TEST
 
+START_TEST(recovery__unbinding_with_the_arguments_in_another_order_is_the_same_binding)
+{
+	struct amqc_method bind = {.id = AMQC_QUEUE_BIND}, unbind = {.id = AMQC_QUEUE_UNBIND};
+	struct buf one_order = BUF_INIT, other_order = BUF_INIT;
+	struct rig_session *session;
+
+	amqc_field_append_str(&one_order, "x-match", SPAN_LITERAL("all"));
+	amqc_field_append_bool(&one_order, "a", true);
+	amqc_field_append_bool(&other_order, "a", true);
+	amqc_field_append_str(&other_order, "x-match", SPAN_LITERAL("all"));
+	begin();
+	session = ready();
+	rig_declare(session, 1, "q", false);
+	bind.queue_bind.queue = unbind.queue_unbind.queue = SPAN_LITERAL("q");
+	bind.queue_bind.exchange = unbind.queue_unbind.exchange = SPAN_LITERAL("amq.headers");
+	bind.queue_bind.arguments = buf_span(&one_order);
+	unbind.queue_unbind.arguments = buf_span(&other_order);
+	request(session, 1, &bind);
+	rig_serve(&rig);
+	lose_and_come_back();
+	ck_assert_str_eq(asked, "queue.declare q; queue.bind q; ");
+	request(session, 1, &unbind);
+	rig_serve(&rig);
+	lose_and_come_back();
+	ck_assert_str_eq(asked, "queue.declare q; ");
+	rig_free(&rig);
+	buf_deinit(&one_order);
+	buf_deinit(&other_order);
+}
+END_TEST
+
 START_TEST(recovery__what_two_sessions_declared_is_made_once_and_stays_until_both_ended)
 {
 	struct rig_session *one, *two;
@@ -1252,6 +1283,7 @@ int main(void)
 	tcase_add_test(
 	    tcase,
 	    recovery__what_was_declared_passively_unbound_or_by_a_session_that_ended_is_not_brought_back);
+	tcase_add_test(tcase, recovery__unbinding_with_the_arguments_in_another_order_is_the_same_binding);
 	tcase_add_test(tcase, recovery__what_two_sessions_declared_is_made_once_and_stays_until_both_ended);
 	tcase_add_test(tcase, recovery__an_auto_delete_exchange_that_went_with_its_queue_is_made_again);
 	tcase_add_test(tcase, recovery__what_the_broker_deleted_by_itself_is_not_made_again);
