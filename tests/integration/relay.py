@@ -45,13 +45,15 @@ def answer(client, mode):
         if mode in ANSWERS:
             client.recv(8)
             client.sendall(ANSWERS[mode])
-        if mode != "close":
+        try:
+            if mode == "close":
+                client.shutdown(socket.SHUT_WR)
+            # what is not read would make the kernel send a reset instead of an end
             client.settimeout(60)
-            try:
-                while client.recv(1 << 16):
-                    pass
-            except OSError:
+            while client.recv(1 << 16):
                 pass
+        except OSError:
+            pass
 
 
 def main():
