@@ -41,15 +41,30 @@ def is_change(frame):
     return frame is not None and frame.HasField("upstream_changed")
 
 
+def ended(frame):
+    """How many publishes have had their outcome by that frame."""
+    if frame is None or not frame.HasField("outcome"):
+        return 0
+    return sum(numbers.last - numbers.first + 1 for numbers in frame.outcome.numbers)
+
+
+def publish_for(session, seconds):
+    """And waits for all outcomes: then nothing but the way to the broker bounds what comes next."""
+    end, settled = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        settled += ended(publish_what_may(session))
+    while settled < session.spent_messages:
+        settled += ended(session.wait(ended)[0])
+
+
 what, pid, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 with Session() as session:
     session.hello()
     session.open(1)
     session.ask(channel=1, queue_declare=pb.QueueDeclare(queue=b"dial"))
-    end = time.monotonic() + 1.5  # so that heartbeats flow
-    while what == "full" and time.monotonic() < end:
-        publish_what_may(session)
-    if what == "idle":
+    if what == "full":  # long enough for heartbeats to flow
+        publish_for(session, 1.5)
+    else:
         time.sleep(1.5)
     os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
