@@ -70,6 +70,7 @@ static void translate_plain(const struct conf_upstream *from, struct upstream_op
 	to->warm_lanes = (uint32_t)from->warm_lanes;
 	to->unconfirmed_messages = (uint32_t)from->unconfirmed_messages;
 	to->unconfirmed_bytes = from->unconfirmed_bytes;
+	to->adaptive_window = from->adaptive_window;
 	to->queue_prefix = from->generated_queue_prefix;
 }
 

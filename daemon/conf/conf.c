@@ -121,6 +121,7 @@ int conf_upstream_init(struct conf_upstream *upstream, const char *name, unsigne
 	    .warm_lanes = 4,
 	    .unconfirmed_messages = 4096,
 	    .unconfirmed_bytes = 64 * MIB,
+	    .adaptive_window = true,
 	    .generated_queue_prefix = strdup("muxd.gen-"),
 	    .tls_ca = strdup(""),
 	    .tls_cert = strdup(""),

@@ -68,6 +68,7 @@ struct conf_upstream {
 	uint64_t warm_lanes;
 	uint64_t unconfirmed_messages;
 	uint64_t unconfirmed_bytes;
+	bool adaptive_window;
 	char *generated_queue_prefix;
 	char *tls_ca;
 	char *tls_cert;

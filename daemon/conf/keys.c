@@ -91,6 +91,7 @@ const struct key keys_upstream[] = {
     RANGE("warm-lanes", warm_lanes, NUMBER, "0", "2047"),
     RANGE("unconfirmed-messages", unconfirmed_messages, NUMBER, "1", "1000000"),
     RANGE("unconfirmed-bytes", unconfirmed_bytes, BYTES, "64K", "1024G"),
+    PLAIN("adaptive-window", adaptive_window, BOOL),
     STRING("generated-queue-prefix", generated_queue_prefix, problem_of_prefix),
     STRING("tls-ca", tls_ca, problem_of_path),
     STRING("tls-cert", tls_cert, problem_of_path),

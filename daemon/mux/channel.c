@@ -5,6 +5,7 @@
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/lane.h"
+#include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/replay.h"
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 
 #define ACK_WAIT_USEC 2000u
+#define OUTCOME_WAIT_USEC 500u
 #define PUBLISH_TIMED_OUT 408u /* as REQUEST_TIMED_OUT */
 
 static void channel_timer_fired(struct timer *timer, struct mono now);
@@ -401,6 +403,8 @@ void channel_abandon(struct channel *channel)
 	if (channel->session)
 		channel->session->unacked -= channel->unacked;
 	forget_session(channel);
+	if (channel->lane)
+		party_take(&channel->upstream->common, channel->lane);
 	charge_force(&channel->charge, &channel->upstream->mux->orphaned, channel->unsettled_bytes);
 	list_unlink(&channel->node);
 	list_append(&channel->upstream->orphans, &channel->node);
@@ -466,6 +470,7 @@ static void channel_timer_fired(struct timer *timer, struct mono now)
 
 	if (timerq_set(&channel->upstream->mux->timers, timer, next) < 0)
 		log_error("no memory for a publish's deadline");
+	outcome_flush(channel); /* what waits for company may have had the same deadline */
 	queue_shrank(channel);
 	channel_touch(channel);
 }
@@ -521,19 +526,41 @@ void channel_free(struct channel *channel)
 	free(channel);
 }
 
+static bool wait_for_company(struct channel *channel, uint64_t usec)
+{
+	struct mux *mux = channel->upstream->mux;
+	struct mono when = mono_add_usec(mux->now, usec);
+
+	if (list_empty(&channel->unhurried_node))
+		list_append(&mux->unhurried, &channel->unhurried_node);
+	if (timer_is_set(&mux->ack_timer) && !mono_before(when, mux->ack_timer.when))
+		return true;
+	return timerq_set(&mux->timers, &mux->ack_timer, when) >= 0;
+}
+
+/*
+ * A process that floods is not woken for every few of its confirms, each time
+ * to send a few more publishes: that would take the CPU from those who wait for
+ * a single answer. But one that has not much under way would come to a stop.
+ */
+static void tell_outcomes(struct channel *channel)
+{
+	const struct session *session = channel->session;
+
+	if (channel->run_first != 0 && channel->run_kind == OUTCOME_CONFIRMED &&
+	    channel->state == CHANNEL_OPEN && session &&
+	    pace_is_dense(&session->pace, channel->upstream->mux->now) &&
+	    channel->run_last - channel->run_first < channel->unsettled / 2 &&
+	    wait_for_company(channel, OUTCOME_WAIT_USEC))
+		return;
+	outcome_flush(channel);
+}
+
 /* An ack alone is a write of its own: it waits a little for something else to go with. */
 static void flush_acks(struct channel *channel)
 {
-	struct mux *mux = channel->upstream->mux;
-
-	if (channel->deliveries.acked == 0 || !delivery_may_wait(channel)) {
-		delivery_flush(channel);
-		return;
-	}
-	if (list_empty(&channel->unhurried_node))
-		list_append(&mux->unhurried, &channel->unhurried_node);
-	if (!timer_is_set(&mux->ack_timer) &&
-	    timerq_set(&mux->timers, &mux->ack_timer, mono_add_usec(mux->now, ACK_WAIT_USEC)) < 0)
+	if (channel->deliveries.acked == 0 || !delivery_may_wait(channel) ||
+	    !wait_for_company(channel, ACK_WAIT_USEC))
 		delivery_flush(channel);
 }
 
@@ -544,13 +571,14 @@ void channel_flush_unhurried(struct timer *timer, struct mono now)
 
 	while ((channel = list_first(&mux->unhurried, struct channel, unhurried_node))) {
 		list_unlink(&channel->unhurried_node);
+		outcome_flush(channel);
 		delivery_flush(channel);
 	}
 }
 
 void channel_turn(struct channel *channel)
 {
-	outcome_flush(channel);
+	tell_outcomes(channel);
 	flush_acks(channel);
 	if (channel->state == CHANNEL_LEAVING) {
 		answer_close(channel);

@@ -6,6 +6,7 @@
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
+#include "daemon/mux/flow.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
@@ -159,6 +160,8 @@ static void on_reply(struct lane *lane, const struct amqc_method *reply)
 		topology_done(lane->upstream, request->op.channel->session, request->channel_id,
 			      span_make(request->frame, request->frame_len));
 	kinds_done(lane->upstream, request);
+	if (reply->id == AMQC_CHANNEL_FLOW_OK)
+		flow_answered(lane->upstream);
 	if (reply->id == AMQC_BASIC_CONSUME_OK)
 		on_consume_ok(lane, request, reply);
 	else if (reply->id == AMQC_BASIC_CANCEL_OK)

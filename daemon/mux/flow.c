@@ -8,31 +8,60 @@
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/hold.h"
 #include "daemon/mux/lane.h"
+#include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/subscribe.h"
 
-#define SLICE_BYTES 16384u   /* what a lane may send in its turn; also the largest body frame */
-#define OUTPUT_MARK 65536u   /* bytes put ahead of the socket */
-#define GETS_PER_SESSION 16u /* under way at once: each may bring a message of any size */
+#define SLICE_BYTES PARTY_QUANTUM_BYTES /* the largest body frame */
+#define OUTPUT_MARK 16384u		/* bytes put ahead of the socket */
+#define GETS_PER_SESSION 16u		/* under way at once: each may bring a message of any size */
 
 void flow_release(struct upstream *upstream)
 {
-	struct lane *lane, *tmp;
+	party_release(upstream, true);
+}
 
-	/* First those that had nothing of the window last time, or the first one would have it all. */
-	for (int served = 0; served <= 1; served++) {
-		list_foreach_safe (lane, tmp, &upstream->held, send_node) {
-			if (lane->served > served)
-				continue;
-			list_unlink(&lane->send_node);
-			list_append(&upstream->ready, &lane->send_node);
-			lane->is_ready = true;
-			lane->served = false;
-		}
+/* One that nobody leases, and that waits for nothing. */
+static struct lane *quiet_lane(const struct upstream *upstream)
+{
+	struct lane *lane;
+
+	list_foreach (lane, &upstream->warm, node) {
+		if (list_empty(&lane->awaiting))
+			return lane;
 	}
+	return NULL;
+}
+
+/*
+ * The question is a channel.flow that says what is the case anyway, on a lane
+ * that nobody leases: no queue of one channel delays the answer. Without such a
+ * lane the window stays as it is.
+ */
+void flow_ask(struct upstream *upstream)
+{
+	struct amqc_method method = {.id = AMQC_CHANNEL_FLOW};
+	struct lane *lane;
+
+	if (!window_turn(&upstream->window, upstream->mux->now, upstream->unconfirmed_bytes))
+		return;
+	lane = quiet_lane(upstream);
+	if (!lane)
+		return;
+	method.channel_flow.active = true;
+	if (!request_send_own(lane, &method))
+		return;
+	window_asked(&upstream->window, upstream->mux->now);
+	lane_ready(lane);
+}
+
+void flow_answered(struct upstream *upstream)
+{
+	if (window_answered(&upstream->window, upstream->mux->now, upstream->confirmed_bytes))
+		upstream->window_freed = true;
 }
 
 /* Copies encoded frames that have channel 0 in them, method and header, each with the lane's number. */
@@ -62,13 +91,6 @@ static bool send_control(struct lane *lane)
 	return false;
 }
 
-static bool window_is_full(const struct upstream *upstream)
-{
-	return upstream->unconfirmed_messages >= upstream->options.unconfirmed_messages ||
-	       (upstream->unconfirmed_messages > 0 &&
-		upstream->unconfirmed_bytes >= upstream->options.unconfirmed_bytes);
-}
-
 static bool get_must_wait(struct session *session)
 {
 	if (!session || (session->get_credit > session->get_used && session->gets < GETS_PER_SESSION &&
@@ -78,15 +100,23 @@ static bool get_must_wait(struct session *session)
 	return true;
 }
 
+static bool publish_must_wait(struct lane *lane)
+{
+	const struct upstream *upstream = lane->upstream;
+
+	return upstream->state == UPSTREAM_BLOCKED ||
+	       lane->confirms.next - lane->confirms.first >= window_lane_messages(&upstream->window) ||
+	       !party_may_publish(lane->party);
+}
+
 static bool must_wait(struct lane *lane, struct op *op)
 {
-	struct upstream *upstream = lane->upstream;
 	const struct request *request;
 
 	if (hold_lane(lane, op))
 		return true;
 	if (op->kind == OP_PUBLISH)
-		return upstream->state == UPSTREAM_BLOCKED || window_is_full(upstream);
+		return publish_must_wait(lane);
 	request = container_of(op, struct request, op);
 	return request->method == AMQC_BASIC_GET && get_must_wait(request->session);
 }
@@ -193,20 +223,11 @@ static void send_body(struct lane *lane)
 		publish_sent(lane);
 }
 
-static void set_aside(struct lane *lane, struct list *where, bool ready)
+/* A lane's turn: up to so many bytes, or a little more. */
+static void send_slice(struct lane *lane, size_t budget)
 {
-	list_unlink(&lane->send_node);
-	if (where)
-		list_append(where, &lane->send_node);
-	lane->is_ready = ready;
-}
-
-/* A lane's turn: up to a slice of bytes. */
-static void send_slice(struct lane *lane)
-{
-	struct upstream *upstream = lane->upstream;
-	struct buf *out = &upstream->conn.out;
-	size_t until = buf_len(out) + SLICE_BYTES;
+	struct buf *out = &lane->upstream->conn.out;
+	size_t until = buf_len(out) + budget;
 
 	while (buf_len(out) < until && !buf_failed(out)) {
 		struct op *op;
@@ -221,33 +242,42 @@ static void send_slice(struct lane *lane)
 			return;
 		op = lane->channel ? list_first(&lane->channel->queue, struct op, node) : NULL;
 		if (!op) {
-			set_aside(lane, NULL, false);
+			party_rest(lane);
 			return;
 		}
 		if (must_wait(lane, op)) {
-			set_aside(lane, &upstream->held, false);
+			party_hold(lane);
 			return;
 		}
 		if (op->kind == OP_PUBLISH)
 			begin_publish(lane, container_of(op, struct publish, op));
 		else if (!send_request(lane, container_of(op, struct request, op))) {
-			set_aside(lane, &upstream->held, false);
+			party_hold(lane);
 			return;
 		}
 	}
 	/* It may have more: behind the others. */
-	set_aside(lane, &upstream->ready, true);
+	party_rest(lane);
+	party_ready(lane);
 }
 
 void flow_pump(struct upstream *upstream)
 {
 	struct conn *conn = &upstream->conn;
 	size_t before = buf_len(&conn->out);
+	struct lane *lane;
+	size_t budget;
 
 	if (!conn_is_open(conn))
 		return;
-	while (buf_len(&conn->out) < OUTPUT_MARK && !list_empty(&upstream->ready) && !buf_failed(&conn->out))
-		send_slice(list_first(&upstream->ready, struct lane, send_node));
+	while (buf_len(&conn->out) < OUTPUT_MARK && !buf_failed(&conn->out) &&
+	       (lane = party_next(upstream, &budget))) {
+		struct party *party = lane->party;
+		size_t mark = buf_len(&conn->out);
+
+		send_slice(lane, budget);
+		party_spend(party, buf_len(&conn->out) - mark);
+	}
 	if (buf_len(&conn->out) > before)
 		conn_wrote(conn, upstream->mux->now);
 }

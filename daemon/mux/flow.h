@@ -1,10 +1,10 @@
 /*
- * Which lane writes next, and how much: deficit round robin over the lanes by
- * bytes, in slices, so that a large message of one channel does not stand in
- * the way of another's small one. Few bytes are put into the output ahead of
- * the socket, because what lies there can no longer be overtaken.
+ * What is written next: slices, in the order of party.h, so that a large
+ * message of one channel does not stand in the way of another's small one. Few
+ * bytes are put into the output ahead of the socket, because what lies there can
+ * no longer be overtaken.
  *
- * A publish goes out when the upstream's window of unconfirmed ones has room
+ * A publish goes out when its party may have another one unconfirmed
  * and the broker does not block; the channel's order is kept, so what was asked
  * for behind it waits with it. Acks and other control frames do not wait.
  */
@@ -14,6 +14,11 @@
 
 /* Fills the connection's output up to its mark. */
 void flow_pump(struct upstream *upstream);
+
+/* Asks the broker how long the way to it takes, if that is due: see window.h. */
+void flow_ask(struct upstream *upstream);
+/* The answer. */
+void flow_answered(struct upstream *upstream);
 
 /* What made lanes wait may have changed: the window, blocked, a session's credit for gets. */
 void flow_release(struct upstream *upstream);

@@ -1,6 +1,7 @@
 #include "daemon/mux/lane.h"
 
 #include "daemon/base/log.h"
+#include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/request.h"
 
@@ -71,6 +72,17 @@ int lanes_begin(struct upstream *upstream, uint16_t channel_max)
 	return 0;
 }
 
+static void drop_awaiting(struct lane *lane)
+{
+	while (!list_empty(&lane->awaiting)) {
+		struct request *request = container_of(lane->awaiting.next, struct request, op.node);
+
+		if (request->method == AMQC_CHANNEL_FLOW)
+			window_ask_again(&lane->upstream->window);
+		request_drop(request);
+	}
+}
+
 static void lane_free(struct lane *lane)
 {
 	struct upstream *upstream = lane->upstream;
@@ -80,8 +92,7 @@ static void lane_free(struct lane *lane)
 	upstream->lanes[lane->number] = NULL;
 	upstream->lanes_open--;
 	upstream->lanes_answered -= lane->answered;
-	while (!list_empty(&lane->awaiting))
-		request_drop(container_of(lane->awaiting.next, struct request, op.node));
+	drop_awaiting(lane);
 	assemble_deinit(&lane->in);
 	buf_deinit(&lane->control);
 	publish_sent(lane);
@@ -157,6 +168,7 @@ static struct lane *lane_new(struct upstream *upstream, bool needed)
 	if (!lane)
 		return NULL;
 	lane->upstream = upstream;
+	lane->party = &upstream->common;
 	lane->number = number;
 	lane->state = LANE_OPEN;
 	list_init(&lane->node);
@@ -218,6 +230,8 @@ bool lane_lease(struct upstream *upstream, struct channel *channel)
 	list_unlink(&lane->node);
 	lane->channel = channel;
 	channel->lane = lane;
+	if (channel->session)
+		party_take(&channel->session->party, lane);
 	upstream->lanes_leased++;
 	return true;
 }
@@ -228,6 +242,7 @@ void lane_detach(struct lane *lane)
 	assert(lane->channel && lane->channel->lane == lane);
 	lane->channel->lane = NULL;
 	lane->channel = NULL;
+	party_take(&lane->upstream->common, lane);
 	lane->upstream->lanes_leased--;
 	list_unlink(&lane->node);
 	lane->state = LANE_CLOSING;
@@ -261,7 +276,8 @@ static bool is_as_good_as_new(const struct lane *lane)
 	const struct request *request;
 
 	list_foreach (request, &lane->awaiting, op.node) {
-		if (request->method != AMQC_CHANNEL_OPEN && request->method != AMQC_CONFIRM_SELECT)
+		if (request->method != AMQC_CHANNEL_OPEN && request->method != AMQC_CONFIRM_SELECT &&
+		    request->method != AMQC_CHANNEL_FLOW)
 			return false;
 	}
 	return !lane->consumed && lane->confirms.first == lane->confirms.next && !lane->sending &&
@@ -369,11 +385,7 @@ void lane_release(struct lane *lane)
 
 void lane_ready(struct lane *lane)
 {
-	if (lane->is_ready)
-		return;
-	list_unlink(&lane->send_node);
-	list_append(&lane->upstream->ready, &lane->send_node);
-	lane->is_ready = true;
+	party_ready(lane);
 }
 
 void lane_control(struct lane *lane, const struct amqc_method *method)

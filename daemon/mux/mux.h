@@ -88,8 +88,9 @@ struct upstream_options {
 	uint64_t reconnect_min_usec;
 	uint64_t reconnect_max_usec;
 	uint32_t warm_lanes;
-	uint32_t unconfirmed_messages; /* the window of all sessions together */
+	uint32_t unconfirmed_messages; /* the window of all sessions together, at most */
 	uint64_t unconfirmed_bytes;
+	bool adaptive_window;	  /* it follows the broker's delay; else it is always the most */
 	const char *queue_prefix; /* of the names made for server-named queues */
 };
 

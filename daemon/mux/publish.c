@@ -208,22 +208,43 @@ static bool confirms_grow(struct confirms *confirms)
 	return true;
 }
 
+static void count_sent(struct lane *lane, const struct publish *publish)
+{
+	uint64_t bytes = publish_wire_bytes(publish);
+
+	lane->upstream->unconfirmed_messages++;
+	lane->upstream->unconfirmed_bytes += bytes;
+	lane->party->unconfirmed_messages++;
+	lane->party->unconfirmed_bytes += bytes;
+}
+
+/* The window has room again. */
+static void count_ended(struct lane *lane, const struct publish *publish)
+{
+	uint64_t bytes = publish_wire_bytes(publish);
+
+	lane->upstream->unconfirmed_messages--;
+	lane->upstream->unconfirmed_bytes -= bytes;
+	lane->upstream->confirmed_bytes += bytes;
+	lane->upstream->window_freed = true;
+	lane->party->unconfirmed_messages--;
+	lane->party->unconfirmed_bytes -= bytes;
+}
+
 bool confirms_push(struct lane *lane, struct publish *publish)
 {
 	struct confirms *confirms = &lane->confirms;
-	struct upstream *upstream = lane->upstream;
 
 	if ((!confirms->ring || confirms->next - confirms->first > confirms->mask) &&
 	    !confirms_grow(confirms))
 		return false;
 	confirms->ring[confirms->next & confirms->mask] = publish;
 	confirms->next++;
-	upstream->unconfirmed_messages++;
-	upstream->unconfirmed_bytes += publish->body_len;
+	count_sent(lane, publish);
 	return true;
 }
 
-/* Empties a slot: the window has room again. */
+/* Empties a slot. */
 static void slot_clear(struct lane *lane, uint64_t tag)
 {
 	struct publish **slot = &lane->confirms.ring[tag & lane->confirms.mask];
@@ -231,9 +252,7 @@ static void slot_clear(struct lane *lane, uint64_t tag)
 	struct upstream *upstream = lane->upstream;
 
 	*slot = NULL;
-	upstream->unconfirmed_messages--;
-	upstream->unconfirmed_bytes -= publish->body_len;
-	upstream->window_freed = true;
+	count_ended(lane, publish);
 	if (lane->sending == publish)
 		publish->dropped = true;
 	else
@@ -266,8 +285,7 @@ struct publish *confirms_take(struct lane *lane, uint64_t tag)
 	if (lane->sending == publish)
 		lane->sending = NULL;
 	lane->confirms.ring[tag & lane->confirms.mask] = NULL;
-	lane->upstream->unconfirmed_messages--;
-	lane->upstream->unconfirmed_bytes -= publish->body_len;
+	count_ended(lane, publish);
 	return publish;
 }
 

@@ -14,6 +14,7 @@
 #include "daemon/mux/credit.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/flow.h"
+#include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
@@ -72,6 +73,7 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 	list_init(&session->holdings);
 	credit_init(session);
 	backlog_init(session);
+	party_init(&session->party, session->upstream);
 	session->id = ++mux->last_session;
 	list_append(&mux->sessions, &session->node);
 	mux->session_count++;
@@ -94,6 +96,7 @@ void session_end(struct session *session)
 	topology_session_ends(session);
 	credit_deinit(session);
 	backlog_deinit(session);
+	party_deinit(&session->party);
 	list_unlink(&session->node);
 	mux->session_count--;
 	free(session->channels);

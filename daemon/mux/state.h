@@ -26,6 +26,8 @@
  *	taken     what is done when it has
  *	lane      numbers, opening and closing, handing on
  *	limit     how many of them the broker lets us have
+ *	party     who shares in an upstream: turns, and the unconfirmed
+ *	window    how much may be unconfirmed
  *	vet       what the broker would close the connection for
  *
  * Ownership is a tree: mux owns upstreams and sessions; a session owns its
@@ -48,6 +50,7 @@
 #include "daemon/mux/mux.h"
 #include "daemon/mux/pace.h"
 #include "daemon/mux/redial.h"
+#include "daemon/mux/window.h"
 
 #define PROGRAM_MAX 64u
 
@@ -63,7 +66,7 @@ struct mux {
 	uint32_t session_count;
 	uint64_t last_session;
 	struct list touched;	/* struct channel to be looked at when the turn ends */
-	struct list unhurried;	/* struct channel whose acks wait for company */
+	struct list unhurried;	/* struct channel whose acks or outcomes wait for company */
 	struct timer ack_timer; /* when they go all the same */
 	struct list credits;	/* struct session whose credit may have grown */
 	struct list wants;	/* struct session that asked for more than there was, in turn */
@@ -178,6 +181,19 @@ struct kinds {
 	struct list order;  /* the same, learned first at the front */
 };
 
+/* Who shares in an upstream: see party.h. */
+struct party {
+	struct upstream *upstream;
+	struct list turn_node; /* in upstream->fresh or active */
+	struct list held_node; /* in upstream->held */
+	struct list ready;     /* struct lane with something to send, in turn */
+	struct list held;      /* struct lane whose next publish or request must wait, in turn */
+	int64_t deficit;       /* bytes it may still send in its round; below 0: it owes them */
+	uint64_t renewed_at;   /* upstream->sent_bytes when its part was renewed */
+	uint64_t unconfirmed_messages;
+	uint64_t unconfirmed_bytes; /* as sent */
+};
+
 struct upstream {
 	struct list node; /* in mux->upstreams */
 	struct mux *mux;
@@ -201,21 +217,28 @@ struct upstream {
 	uint16_t lane_max;
 	uint16_t lane_last; /* where the search for a free number goes on */
 	uint32_t lanes_open, lanes_leased, lanes_warm, lanes_fenced;
-	uint32_t lanes_answered; /* of the open ones, those of which the broker said so */
-	struct limit limit;	 /* of open lanes */
-	bool lanes_denied;	 /* the broker would not open a single one */
-	uint32_t resting[2];	 /* numbers that count as open for a while, by age: see lane_release() */
-	struct timer lane_timer; /* when they do not any more, or one lane more may be tried */
-	struct list warm;	 /* struct lane that nobody leases */
-	struct list ready;	 /* struct lane with something to send, in turn */
-	struct list held;	 /* struct lane whose next publish must wait (window, blocked) */
-	struct list waiting;	 /* struct channel without a lane that needs one, in turn */
-	struct list idle;	 /* struct lane leased by a channel that would not miss it, longest first */
-	struct list orphans;	 /* struct channel whose session has ended */
+	uint32_t lanes_answered;  /* of the open ones, those of which the broker said so */
+	struct limit limit;	  /* of open lanes */
+	bool lanes_denied;	  /* the broker would not open a single one */
+	uint32_t resting[2];	  /* numbers that count as open for a while, by age: see lane_release() */
+	struct timer lane_timer;  /* when they do not any more, or one lane more may be tried */
+	struct list warm;	  /* struct lane that nobody leases */
+	struct list fresh;	  /* struct party that goes before the active ones */
+	struct list active;	  /* struct party with something to send, in turn */
+	struct list held;	  /* struct party with held lanes, in turn (window, blocked) */
+	uint32_t taking_turns;	  /* in fresh and active */
+	uint64_t sent_bytes;	  /* of all parties */
+	uint64_t confirmed_bytes; /* of publishes that ended, as unconfirmed_bytes counts */
+	struct party common;	  /* of lanes that no living session has */
+	struct list waiting;	  /* struct channel without a lane that needs one, in turn */
+	struct list idle;	  /* struct lane leased by a channel that would not miss it, longest first */
+	struct list orphans;	  /* struct channel whose session has ended */
 
+	struct window window;
 	uint64_t unconfirmed_messages; /* sent and not answered */
-	uint64_t unconfirmed_bytes;
-	bool window_freed; /* some of them ended, or a queue is back: who waits may go on */
+	uint64_t unconfirmed_bytes;    /* of them, as sent */
+	bool window_freed;	       /* some of them ended: who waits for the window may go on */
+	bool queue_freed;	       /* a queue is back: who waits for it may go on */
 
 	struct topology topology;
 	struct recovery recovery;
@@ -241,7 +264,8 @@ struct lane {
 	struct upstream *upstream;
 	struct channel *channel; /* the lessee; NULL: warm, fenced or closing */
 	struct list node;	 /* in warm or idle */
-	struct list send_node;	 /* in ready or held */
+	struct party *party;	 /* the lessee's session's, or upstream->common */
+	struct list send_node;	 /* in party->ready or held */
 	bool is_ready;		 /* which of the two */
 	enum lane_state state;
 	uint16_t number;
@@ -251,7 +275,7 @@ struct lane {
 	uint64_t delivered;	 /* delivery tags the broker has used up on it, when nobody leases it */
 	struct request *barrier; /* in awaiting, while it is fenced */
 	bool close_ok_due;	 /* the number is free when control has been sent */
-	bool served;		 /* it sent a publish since held lanes were released: others come first */
+	bool served;		 /* it sent a publish since it was held last: others come first */
 	struct publish
 	    *sending;	      /* its body is under way: nothing else may be sent on this number meanwhile */
 	struct list awaiting; /* struct request sent, in order */
@@ -472,6 +496,8 @@ struct session {
 	struct list owned;    /* struct owned_queue */
 	struct list holdings; /* struct holder */
 
+	struct party party;
+
 	struct account memory;
 	struct charge credit_charge;		    /* what the granted credit may still cost */
 	uint64_t window_bytes;			    /* credit that is kept open; grows with use */
@@ -516,6 +542,12 @@ struct owned_queue {
 	uint8_t name_len;
 	char name[255];
 };
+
+/* What a publish takes of the window and of the wire, but for a few bytes of each body frame. */
+static inline uint64_t publish_wire_bytes(const struct publish *publish)
+{
+	return publish->head_len + publish->body_len;
+}
 
 /* The channel is looked at when the turn ends: channel_turn(). */
 static inline void channel_touch(struct channel *channel)

@@ -65,7 +65,7 @@ void topology_set_presence(struct entity *queue, enum presence presence)
 	queue->upstream->recovery.absent -= queue->presence != PRESENT;
 	queue->presence = presence;
 	if (presence == PRESENT)
-		queue->upstream->window_freed = true; /* who waits for the queue may go on */
+		queue->upstream->queue_freed = true;
 }
 
 static void entity_release(struct entity *entity)

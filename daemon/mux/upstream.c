@@ -8,6 +8,7 @@
 #include "daemon/mux/flow.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
+#include "daemon/mux/party.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/recovery.h"
 #include "daemon/mux/topology.h"
@@ -158,6 +159,7 @@ static void on_opened(void *context)
 		return;
 	}
 	upstream->refusal = FAULT_NONE;
+	window_reset(&upstream->window);
 	upstream->epoch++;
 	log_notice("upstream \"%s\": connected to %s (%s), vhost \"%s\", epoch %llu", upstream->options.name,
 		   endpoint_of(upstream)->label, upstream->conn.handshake.broker,
@@ -356,12 +358,16 @@ void upstream_turn(struct upstream *upstream)
 	upstream_settle(upstream);
 	if (!conn_is_open(&upstream->conn))
 		return;
-	if (upstream->window_freed)
+	if (upstream->queue_freed)
 		flow_release(upstream);
+	else if (upstream->window_freed)
+		party_release(upstream, false);
+	upstream->queue_freed = false;
 	upstream->window_freed = false;
 	recovery_turn(upstream);
 	if (recovery_is_over(upstream))
 		serve_waiting(upstream);
+	flow_ask(upstream);
 	upstream_pump(upstream);
 }
 
@@ -454,8 +460,8 @@ int upstream_new(struct mux *mux, const struct upstream_options *options, const 
 		    options->endpoint_count);
 	timer_init(&upstream->timer, upstream_timer_fired);
 	conn_init(&upstream->conn, &mux->timers, &conn_ops, upstream);
-	list_init(&upstream->ready);
-	list_init(&upstream->held);
+	parties_init(upstream);
+	window_init(&upstream->window, options->unconfirmed_bytes, options->adaptive_window);
 	list_init(&upstream->waiting);
 	lanes_init(upstream);
 	list_init(&upstream->orphans);

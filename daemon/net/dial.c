@@ -24,7 +24,7 @@
 #define KEEPALIVE_COUNT 4
 #define USER_TIMEOUT_MSEC 45000
 /* Few unsent bytes in the kernel, so that what matters overtakes what is bulk. */
-#define UNSENT_BYTES_LOW (128 * 1024)
+#define UNSENT_BYTES_LOW (16 * 1024)
 
 #define REASON_BYTES_MAX 256u
 #define PLACE_BYTES_MAX (INET6_ADDRSTRLEN + 16u)

@@ -8,3 +8,14 @@ tests_bench_muxbench_SOURCES = \
 tests_bench_muxbench_CPPFLAGS = $(AM_CPPFLAGS) $(RABBITMQ_CFLAGS)
 tests_bench_muxbench_LDADD = client/libmuxclient.la $(RABBITMQ_LIBS)
 dist_noinst_SCRIPTS += tests/bench/run
+
+# What a flood costs its neighbours; run by tests/bench/fairness.
+if HAVE_RABBITMQ
+noinst_PROGRAMS += tests/bench/fairbench
+endif
+tests_bench_fairbench_SOURCES = \
+	tests/bench/fairbench.c tests/bench/fair.h tests/bench/bench.h tests/bench/measure.c \
+	tests/bench/fairwork.c tests/bench/fairmux.c tests/bench/fairdirect.c
+tests_bench_fairbench_CPPFLAGS = $(AM_CPPFLAGS) $(RABBITMQ_CFLAGS)
+tests_bench_fairbench_LDADD = client/libmuxclient.la $(RABBITMQ_LIBS)
+dist_noinst_SCRIPTS += tests/bench/fairness

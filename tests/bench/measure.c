@@ -18,7 +18,7 @@ void bench_die(const char *format, ...)
 	va_list args;
 
 	(void)fflush(stdout);
-	fputs("muxbench: ", stderr);
+	fprintf(stderr, "%s: ", program_invocation_short_name);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);

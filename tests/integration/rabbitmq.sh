@@ -5,6 +5,7 @@
 #
 # rabbitmq_start FOLDER   sets and exports RABBITMQ_FOLDER and RABBITMQ_PORT;
 #                         1, with a reason on stderr, if it cannot
+#                         RABBITMQ_TEST_ADDRESS: where it listens, if not on 127.0.0.1
 # rabbitmq_ctl ARG...     rabbitmqctl for the node of RABBITMQ_FOLDER
 # rabbitmq_stop           also after a start that failed
 
@@ -28,7 +29,10 @@ rabbitmq_write_settings() {
     dist=$(rabbitmq_free_port) || return 1
   mkdir -p "$RABBITMQ_FOLDER/log" "$RABBITMQ_FOLDER/mnesia"
   echo '[].' >"$RABBITMQ_FOLDER/plugins"
-  echo "disk_free_limit.absolute = 64MB" >"$RABBITMQ_FOLDER/rabbitmq.conf"
+  {
+    echo "disk_free_limit.absolute = 64MB"
+    [ -z "${RABBITMQ_TEST_ADDRESS-}" ] || echo "loopback_users = none"
+  } >"$RABBITMQ_FOLDER/rabbitmq.conf"
   cat >"$RABBITMQ_FOLDER/settings" <<EOS
 HOME=$RABBITMQ_FOLDER
 LC_ALL=C.UTF-8
@@ -38,7 +42,7 @@ RABBITMQ_CONF_ENV_FILE=/dev/null
 RABBITMQ_CONFIG_FILE=$RABBITMQ_FOLDER/rabbitmq.conf
 RABBITMQ_USE_LONGNAME=true
 RABBITMQ_NODENAME=muxd-test@127.0.0.1
-RABBITMQ_NODE_IP_ADDRESS=127.0.0.1
+RABBITMQ_NODE_IP_ADDRESS=${RABBITMQ_TEST_ADDRESS:-127.0.0.1}
 RABBITMQ_NODE_PORT=$RABBITMQ_PORT
 RABBITMQ_DIST_PORT=$dist
 RABBITMQ_MNESIA_BASE=$RABBITMQ_FOLDER/mnesia

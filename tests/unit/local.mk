@@ -189,10 +189,11 @@ tests_unit_test_mux_edges_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 
 # mux: its engines alone, and the whole with a scripted broker (mux-rig).
 MUX_ENGINE_TESTS = tests/unit/test-mux-redial tests/unit/test-mux-handshake tests/unit/test-mux-conn \
-	tests/unit/test-mux-assemble
+	tests/unit/test-mux-assemble tests/unit/test-mux-window
 MUX_RIG_TESTS = tests/unit/test-mux-lane tests/unit/test-mux-limit tests/unit/test-mux-publish \
 	tests/unit/test-mux-delivery tests/unit/test-mux-reader tests/unit/test-mux-request \
-	tests/unit/test-mux-session tests/unit/test-mux-upstream tests/unit/test-mux-recovery
+	tests/unit/test-mux-session tests/unit/test-mux-upstream tests/unit/test-mux-recovery \
+	tests/unit/test-mux-flow
 MUX_RIG = tests/unit/mux-rig.c tests/unit/mux-rig.h
 check_PROGRAMS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
 TESTS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
@@ -204,6 +205,11 @@ tests_unit_test_mux_conn_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_conn_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_assemble_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_assemble_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_window_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_window_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_flow_SOURCES = tests/unit/test-mux-flow.c $(MUX_RIG)
+tests_unit_test_mux_flow_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_flow_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_lane_SOURCES = tests/unit/test-mux-lane.c $(MUX_RIG)
 tests_unit_test_mux_lane_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_lane_LDADD = $(UNIT_MUX) $(CHECK_LIBS)

@@ -21,7 +21,7 @@ static struct client client_begin(void)
 {
 	struct client client = {.session = NULL};
 
-	world_begin(0, 0);
+	world_begin(0, 16384);
 	client.session = world_session();
 	session_open_channel(client.session, 1, 1);
 	session_credit_totals(client.session, &world.credit_messages, &world.credit_bytes);

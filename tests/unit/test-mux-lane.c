@@ -190,6 +190,7 @@ START_TEST(lane__confirms_of_the_next_lessee_count_on)
 	}
 	rig_ack(&rig, lane, 2, false);
 	rig_turn(&rig);
+	rig_pass(&rig, USEC_PER_MSEC); /* one confirm of many that are due waits a moment for company */
 	event = rig_event_of(session, RIG_OUTCOME);
 	ck_assert_uint_eq(event->channel.number, 2);
 	ck_assert_uint_eq(event->first, 1);

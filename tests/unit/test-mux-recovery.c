@@ -525,8 +525,11 @@ START_TEST(recovery__an_exclusive_queue_that_is_still_locked_delays_only_what_de
 	memset(asked, 0, sizeof(asked));
 	rig_pass(&rig, USEC_PER_SEC);
 	rig_serve_but(&rig, handled);
-	ck_assert_str_eq(asked, "queue.declare locked; queue.bind locked; basic.publish locked; "
-				"basic.consume locked; ");
+	/* Of two sessions, whose order is free. */
+	if (strcmp(asked, "queue.declare locked; queue.bind locked; basic.publish locked; "
+			  "basic.consume locked; ") != 0)
+		ck_assert_str_eq(asked, "queue.declare locked; queue.bind locked; basic.consume locked; "
+					"basic.publish locked; ");
 	ck_assert_ptr_null(rig_last(one, RIG_CHANNEL_ENDED));
 	rig_free(&rig);
 }

@@ -1,0 +1,182 @@
+/*
+ * fairbench's processes on librabbitmq: both ends of an RPC, each with a
+ * connection of its own; and the parent's connection for queues.
+ */
+#include "tests/bench/fair.h"
+
+#include <amqp.h>
+#include <amqp_framing.h>
+#include <amqp_tcp_socket.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#define CHANNEL 1
+#define RPC_BODY_BYTES 100u
+#define REST_SECONDS 0.001
+
+struct direct_admin {
+	amqp_connection_state_t conn;
+};
+
+static void must(int status, const char *what)
+{
+	if (status != AMQP_STATUS_OK)
+		bench_die("librabbitmq: %s: %s", what, amqp_error_string2(status));
+}
+
+static void must_reply(amqp_connection_state_t conn, const char *what)
+{
+	amqp_rpc_reply_t reply = amqp_get_rpc_reply(conn);
+
+	if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION)
+		must(reply.library_error, what);
+	if (reply.reply_type != AMQP_RESPONSE_NORMAL)
+		bench_die("librabbitmq: %s: the broker refuses (method %#x)", what, reply.reply.id);
+}
+
+static amqp_connection_state_t dial(const char *url)
+{
+	struct amqp_connection_info info;
+	amqp_connection_state_t conn = amqp_new_connection();
+	amqp_socket_t *socket = conn ? amqp_tcp_socket_new(conn) : NULL;
+	char *copy = strdup(url);
+	amqp_rpc_reply_t reply;
+
+	if (!socket || !copy)
+		bench_die("librabbitmq: no memory");
+	must(amqp_parse_url(copy, &info), url);
+	must(amqp_socket_open(socket, info.host, info.port), "cannot connect");
+	reply = amqp_login(conn, info.vhost, 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, info.user, info.password);
+	if (reply.reply_type != AMQP_RESPONSE_NORMAL)
+		bench_die("librabbitmq: cannot log in at %s:%d", info.host, info.port);
+	free(copy);
+	(void)amqp_channel_open(conn, CHANNEL);
+	must_reply(conn, "channel.open");
+	return conn;
+}
+
+/* ------------------------------------------------------------------ RPC */
+
+static amqp_connection_state_t begin_rpc(struct slot *slot, const struct rpc *spec, const char *queue)
+{
+	amqp_connection_state_t conn = dial(spec->address);
+
+	(void)amqp_basic_consume(conn, CHANNEL, amqp_cstring_bytes(queue), amqp_empty_bytes, 0, 1, 0,
+				 amqp_empty_table);
+	must_reply(conn, "basic.consume");
+	atomic_store(&slot->ready, true);
+	return conn;
+}
+
+/* False: none has come in time. */
+static bool read_message(amqp_connection_state_t conn)
+{
+	struct timeval patience = {BENCH_PATIENCE_SECONDS, 0};
+	amqp_envelope_t envelope;
+	amqp_rpc_reply_t reply;
+
+	amqp_maybe_release_buffers(conn);
+	reply = amqp_consume_message(conn, &envelope, &patience, 0);
+	if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION && reply.library_error == AMQP_STATUS_TIMEOUT)
+		return false;
+	if (reply.reply_type != AMQP_RESPONSE_NORMAL)
+		bench_die("librabbitmq: no message: %s", amqp_error_string2(reply.library_error));
+	amqp_destroy_envelope(&envelope);
+	return true;
+}
+
+static void send_message(amqp_connection_state_t conn, const char *queue)
+{
+	static const char body[RPC_BODY_BYTES];
+	amqp_bytes_t bytes = {sizeof(body), (void *)(uintptr_t)body};
+
+	must(
+	    amqp_basic_publish(conn, CHANNEL, amqp_empty_bytes, amqp_cstring_bytes(queue), 0, 0, NULL, bytes),
+	    "basic.publish");
+}
+
+void direct_rpc_server(struct slot *slot, const void *context)
+{
+	const struct rpc *spec = context;
+	amqp_connection_state_t conn = begin_rpc(slot, spec, spec->requests);
+
+	for (;;) {
+		if (read_message(conn))
+			send_message(conn, spec->replies);
+	}
+}
+
+void direct_rpc_caller(struct slot *slot, const void *context)
+{
+	const struct rpc *spec = context;
+	amqp_connection_state_t conn = begin_rpc(slot, spec, spec->replies);
+
+	for (;;) {
+		unsigned int at = atomic_load(&slot->sample_count);
+		double began = bench_usec();
+
+		if (!atomic_load(&slot->go)) {
+			atomic_store(&slot->resting, true);
+			fair_sleep(REST_SECONDS);
+			continue;
+		}
+		send_message(conn, spec->requests);
+		if (!read_message(conn))
+			bench_die("librabbitmq: no reply for %d s", BENCH_PATIENCE_SECONDS);
+		if (at < FAIR_SAMPLES_MAX) {
+			slot->samples[at] = bench_usec() - began;
+			atomic_store(&slot->sample_count, at + 1);
+		}
+	}
+}
+
+/* ------------------------------------------------------------------ queues */
+
+struct direct_admin *direct_admin_new(const char *url)
+{
+	struct direct_admin *admin = calloc(1, sizeof(*admin));
+
+	if (!admin)
+		bench_die("no memory");
+	admin->conn = dial(url);
+	return admin;
+}
+
+void direct_admin_free(struct direct_admin *admin)
+{
+	(void)amqp_connection_close(admin->conn, AMQP_REPLY_SUCCESS);
+	(void)amqp_destroy_connection(admin->conn);
+	free(admin);
+}
+
+void direct_admin_declare(struct direct_admin *admin, const char *queue, enum queue_kind kind,
+			  unsigned int length_max)
+{
+	amqp_table_entry_t entries[2];
+	amqp_table_t table = {0, entries};
+
+	if (kind == QUEUE_QUORUM)
+		entries[table.num_entries++] = (amqp_table_entry_t){
+		    .key = amqp_cstring_bytes("x-queue-type"),
+		    .value = {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_cstring_bytes("quorum")}};
+	if (length_max > 0)
+		entries[table.num_entries++] = (amqp_table_entry_t){
+		    .key = amqp_cstring_bytes("x-max-length"),
+		    .value = {.kind = AMQP_FIELD_KIND_I32, .value.i32 = (int32_t)length_max}};
+	(void)amqp_queue_declare(admin->conn, CHANNEL, amqp_cstring_bytes(queue), 0, kind != QUEUE_TRANSIENT,
+				 0, 0, table);
+	must_reply(admin->conn, "queue.declare");
+}
+
+void direct_admin_purge(struct direct_admin *admin, const char *queue)
+{
+	(void)amqp_queue_purge(admin->conn, CHANNEL, amqp_cstring_bytes(queue));
+	must_reply(admin->conn, "queue.purge");
+}
+
+void direct_admin_delete(struct direct_admin *admin, const char *queue)
+{
+	(void)amqp_queue_delete(admin->conn, CHANNEL, amqp_cstring_bytes(queue), 0, 0);
+	must_reply(admin->conn, "queue.delete");
+}
