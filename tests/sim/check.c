@@ -279,7 +279,8 @@ void check_no_sessions(struct world *world)
 static bool is_kept(const struct world *world, const struct message *message, const struct queue *queue,
 		    uint64_t since)
 {
-	return queue->shared && !queue->wiped && (message->persistent || world->restarted < since);
+	return queue->shared && !queue->wiped && !message->expires &&
+	       (message->persistent || world->restarted < since);
 }
 
 static void check_copy(struct world *world, const struct copy *copy)
@@ -311,7 +312,8 @@ static void check_last_words(struct world *world, const struct message *message)
 	const struct chan *chan = message->chan;
 
 	if (message->ended || message->sent || chan->life->session || !chan->pure || chan->failed ||
-	    message->epoch != world->epoch || mono_before(message->deadline, world->now))
+	    message->epoch != world->epoch || mono_before(message->deadline, world->now) ||
+	    expiry_is_over(message, world->now))
 		return;
 	violate(world, "what a session published before its end is sent", "m%u, session %u, channel %u.%u",
 		message->index, chan->life->serial, chan->id.number, chan->id.generation);

@@ -307,15 +307,17 @@ static void publish_note(struct client *client, struct chan *chan, struct messag
 	message->number = chan->message_count;
 	message->accepted = ++world->events;
 	message->epoch = world->epoch;
+	message->born = world->now;
 	message->cost = PUBLISH_HEADER + message->size;
 	life->spent_messages++;
 	life->spent_bytes += message->cost;
 	if (message->exchange[0] != '\0')
 		chan->pure = false;
 	world->size.operations++;
-	trace(world, "s%u publishes %u.%u number %llu: m%u, %u bytes to \"%s\" \"%s\"%s", life->serial,
+	trace(world, "s%u publishes %u.%u number %llu: m%u, %u bytes to \"%s\" \"%s\"%s%s", life->serial,
 	      chan->id.number, chan->id.generation, (unsigned long long)message->number, message->index,
-	      message->size, message->exchange, message->key, message->mandatory ? ", mandatory" : "");
+	      message->size, message->exchange, message->key, message->mandatory ? ", mandatory" : "",
+	      message->expires ? ", expires" : "");
 }
 
 void client_publish(struct client *client, struct chan *chan, struct message *message)
@@ -324,11 +326,17 @@ void client_publish(struct client *client, struct chan *chan, struct message *me
 					     .delivery_mode = message->persistent ? 2 : 1};
 	uint8_t *body = malloc(message->size + 1);
 	struct mux_publish publish = {.channel = chan->id.number, .properties = &properties};
-	char id[16];
+	char id[16], expiration[16];
 
 	publish_note(client, chan, message);
 	body_fill(message, body);
 	properties.message_id = span_make(id, (size_t)snprintf(id, sizeof(id), "%u", message->index));
+	if (message->expires) {
+		properties.present |= AMQC_PROP_EXPIRATION;
+		properties.expiration =
+		    span_make(expiration, (size_t)snprintf(expiration, sizeof(expiration), "%u",
+							   message->expiration_msec));
+	}
 	publish.timeout_usec = pick_timeout(client->world, 40 * USEC_PER_SEC, &message->deadline);
 	publish.cost_bytes = message->cost;
 	publish.exchange = span_str(message->exchange);

@@ -48,6 +48,7 @@
 #define COVER_WIRE_EVENTS(X)                                                  \
 	X(WIRE_REPLAYED, "publish replayed")                                  \
 	X(WIRE_LATE, "publish accepted on an earlier connection, sent first") \
+	X(WIRE_LESS_LEFT, "publish sent with less of its expiration")         \
 	X(WIRE_CONFIRM_RANGE, "confirm of several")                           \
 	X(WIRE_CONFIRM_OUT_OF_ORDER, "confirm out of order")                  \
 	X(WIRE_RETURN, "return")                                              \
@@ -73,7 +74,8 @@
 	X(CLIENT_INTERRUPTED, "consumer interrupted")                       \
 	X(CLIENT_CANCELLED, "consumer ended")                               \
 	X(CLIENT_STALE_ACK, "ack of an earlier connection")                 \
-	X(CLIENT_WAITED, "asked for more credit")
+	X(CLIENT_WAITED, "asked for more credit")                           \
+	X(CLIENT_EXPIRED, "publish expired before it could be sent")
 
 #define COVER_ENUM(name, text) name,
 enum cover_event {

@@ -214,8 +214,12 @@ static void on_outcome(void *context, struct mux_channel_id channel, enum outcom
 			violate(world, "a publish has one outcome", "m%u: %d, then %d", message->index,
 				(int)message->kind, (int)kind);
 		check_kind(world, message, kind);
-		if (kind == OUTCOME_UNKNOWN && mono_before(world->now, message->deadline))
+		if (kind == OUTCOME_UNKNOWN && mono_before(world->now, message->deadline) &&
+		    !expiry_is_over(message, world->now))
 			chan->early_unknown = true;
+		/* The reason is that of the first of them. */
+		if (fault && number == first)
+			expiry_check_end(world, message, fault);
 		if (kind == OUTCOME_UNKNOWN && message->number == last)
 			check_prompt(world, world->calm_since, fault, "publish");
 		happened(world, (enum cover_event)(OUTCOME_SEEN_CONFIRMED + (int)kind));

@@ -12,6 +12,7 @@
 void link_init(struct world *world)
 {
 	world->link = (struct link){.up = {BUF_INIT, {0}}, .down = {BUF_INIT, {0}}, .in = BUF_INIT};
+	world->link.batches_end = &world->link.batches;
 }
 
 void link_deinit(struct world *world)
@@ -34,6 +35,57 @@ static uint32_t chunk_of(struct world *world, size_t len)
 	uint32_t chunk = 1 + below(world, most);
 
 	return chunk < len ? chunk : (uint32_t)len;
+}
+
+/* ------------------------------------------------------------------ mux's output */
+
+static void forget_output(struct link *link)
+{
+	link->batches = NULL;
+	link->batches_end = &link->batches;
+	link->batch_bytes = 0;
+}
+
+/* What mux has written since the last time. */
+static void note_output(struct world *world)
+{
+	struct link *link = &world->link;
+	size_t len = buf_len(upstream_output(world->upstream));
+	struct batch *batch;
+
+	if (!link->conn || len <= link->batch_bytes)
+		return;
+	batch = world_alloc(world, sizeof(*batch));
+	batch->bytes = len - link->batch_bytes;
+	batch->made = world->now;
+	*link->batches_end = batch;
+	link->batches_end = &batch->next;
+	link->batch_bytes = len;
+}
+
+/* The first bytes of mux's output are on their way. */
+static void take_output(struct world *world, size_t len)
+{
+	struct link *link = &world->link;
+	struct buf *out = upstream_output(world->upstream);
+
+	while (len > 0) {
+		struct batch *batch = link->batches;
+		size_t part = batch->bytes < len ? batch->bytes : len;
+
+		world->wire.made = batch->made;
+		wire_up(world, span_first(buf_span(out), part));
+		buf_append_span(&link->up.bytes, span_first(buf_span(out), part));
+		buf_consume(out, part);
+		batch->bytes -= part;
+		link->batch_bytes -= part;
+		len -= part;
+		if (batch->bytes > 0)
+			continue;
+		link->batches = batch->next;
+		if (!link->batches)
+			link->batches_end = &link->batches;
+	}
 }
 
 /* ------------------------------------------------------------------ the end of a connection */
@@ -71,6 +123,7 @@ static void drop(struct world *world)
 	buf_truncate(&link->up.bytes, 0);
 	buf_truncate(&link->down.bytes, 0);
 	buf_truncate(&link->in, 0);
+	forget_output(link);
 	link->dialling = false;
 	/* What was delivered last may have been lost in a restart already. */
 	if (link->close_expected)
@@ -158,10 +211,9 @@ static void op_hang_up(void *context)
 
 	if (world->link.conn || world->link.dialling)
 		check_reason(world);
-	if (world->link.conn && chance(world, 700)) {
-		wire_up(world, buf_span(out));
-		buf_append_span(&world->link.up.bytes, buf_span(out));
-	}
+	note_output(world);
+	if (world->link.conn && chance(world, 700))
+		take_output(world, buf_len(out));
 	drop(world);
 }
 
@@ -205,6 +257,7 @@ void link_take(struct world *world)
 	struct buf *out = upstream_output(world->upstream);
 	size_t room = SOCKET_BYTES - buf_len(&link->up.bytes), len = buf_len(out);
 
+	note_output(world);
 	if (!link->conn || len == 0 || buf_len(&link->up.bytes) >= SOCKET_BYTES)
 		return;
 	if (!world->calm && chance(world, 100))
@@ -212,11 +265,10 @@ void link_take(struct world *world)
 	len = len < room ? len : room;
 	if (buf_len(&link->up.bytes) == 0)
 		delay(world, &link->up);
-	wire_up(world, span_first(buf_span(out), len));
-	buf_append_span(&link->up.bytes, span_first(buf_span(out), len));
-	buf_consume(out, len);
+	take_output(world, len);
 	if (buf_len(out) < SOCKET_BYTES / 4)
 		upstream_pump(world->upstream);
+	note_output(world);
 }
 
 static void move_up(struct world *world)

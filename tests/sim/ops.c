@@ -116,6 +116,7 @@ static void do_publish(struct client *client, struct chan *chan)
 	message->size = size;
 	message->mandatory = chance(world, 500);
 	message->persistent = chance(world, 600);
+	expiry_pick(world, message);
 	pick_target(client, message);
 	client_publish(client, chan, message);
 }

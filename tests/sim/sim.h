@@ -117,8 +117,10 @@ struct message {
 	bool mandatory, persistent;
 	char exchange[16];
 	char key[80];
-	struct mono deadline;
-	uint64_t epoch; /* when it was accepted */
+	struct mono born, deadline;
+	bool expires;
+	uint32_t expiration_msec; /* as it was published, if it expires */
+	uint64_t epoch;		  /* when it was accepted */
 	struct copy *copies;
 	/* what the client was told */
 	bool ended;
@@ -252,11 +254,20 @@ struct zombie {
 	struct mono until;
 };
 
+/* Some of mux's output that the socket has not taken, and when it was written. */
+struct batch {
+	struct batch *next;
+	size_t bytes;
+	struct mono made;
+};
+
 /* The connection between mux and the broker. */
 struct link {
 	struct broker_conn *conn; /* NULL: none */
 	struct pipe up, down;	  /* to and from the broker */
 	struct buf in;		  /* arrived at mux, and not consumed */
+	struct batch *batches, **batches_end;
+	size_t batch_bytes; /* of all of them */
 	bool dialling;
 	size_t endpoint;
 	struct mono dial_done;
@@ -317,6 +328,7 @@ struct wire_lane {
 
 struct wire {
 	struct buf up, down;  /* bytes that do not make a frame yet */
+	struct mono made;     /* when mux wrote what is being looked at */
 	bool running;	      /* open-ok was seen */
 	bool published;	      /* something was, since then */
 	bool blocked;	      /* so said the broker, and mux was told */
@@ -492,6 +504,17 @@ void wire_cancel(struct wire_lane *lane, struct span tag);
 void wire_copy_text(char *out, size_t size, struct span text);
 /* How many of the bytes that arrived end the frame that has begun; all, if it does not end in them. */
 size_t wire_rest(const struct world *world, struct span arrived);
+
+/* expiry.c */
+/* Gives some an expiration. */
+void expiry_pick(struct world *world, struct message *message);
+/* Whether mux had it for longer than it lives. */
+bool expiry_is_over(const struct message *message, struct mono when);
+/* It is sent now, with these properties. */
+void expiry_check_sent(struct world *world, const struct message *message,
+		       const struct amqc_properties *properties);
+/* It ended for that reason. */
+void expiry_check_end(struct world *world, const struct message *message, const struct fault *fault);
 
 /* look.c */
 void look_turn(struct world *world);

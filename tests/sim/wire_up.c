@@ -277,6 +277,7 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 	      is_marked(&header.properties) ? ", marked" : "");
 	check_first(world);
 	check_sending(world, lane, message, &header);
+	expiry_check_sent(world, message, &header.properties);
 	if (message->sent)
 		happened(world, WIRE_REPLAYED);
 	else if (message->epoch != world->epoch)
