@@ -123,6 +123,7 @@ static void drop(struct world *world)
 	buf_truncate(&link->up.bytes, 0);
 	buf_truncate(&link->down.bytes, 0);
 	buf_truncate(&link->in, 0);
+	doubt_lost(world);
 	forget_output(link);
 	link->dialling = false;
 	/* What was delivered last may have been lost in a restart already. */

@@ -130,6 +130,9 @@ struct message {
 	bool sent; /* all of it, at least once */
 	bool wire_returned, wire_acked, wire_nacked;
 	unsigned int times_sent, times_marked;
+	bool under_way;	     /* sent, and neither answered nor given back with its lane */
+	bool in_doubt;	     /* the broker may have it: all of it was written, and there was no answer */
+	uint32_t wire_bytes; /* what it takes of the window */
 	uint64_t sent_epoch; /* of the last time */
 };
 
@@ -311,6 +314,7 @@ struct wire_lane {
 	bool publishing;	      /* method seen, header not */
 	struct message *body_of;      /* header seen, body not all */
 	uint64_t body_left;	      /* bytes */
+	size_t method_bytes;	      /* of the publish seen last */
 	char exchange[16], key[80];   /* of it */
 	struct delivered **delivered; /* by delivery tag - 1 */
 	size_t delivered_count, delivered_capacity;
@@ -327,8 +331,9 @@ struct wire_lane {
 };
 
 struct wire {
-	struct buf up, down;  /* bytes that do not make a frame yet */
-	struct mono made;     /* when mux wrote what is being looked at */
+	struct buf up, down; /* bytes that do not make a frame yet */
+	struct mono made;    /* when mux wrote what is being looked at */
+	uint64_t under_way_messages, under_way_bytes;
 	bool running;	      /* open-ok was seen */
 	bool published;	      /* something was, since then */
 	bool blocked;	      /* so said the broker, and mux was told */
@@ -412,7 +417,8 @@ struct world {
 	bool passing;	    /* somebody has declared the queues that are not durable */
 	bool auditing;	    /* all sessions are gone but one that looks what is left */
 	struct cover *cover;
-	uint32_t prefetch; /* mux's default */
+	uint32_t prefetch;				  /* mux's default */
+	uint32_t unconfirmed_messages, unconfirmed_bytes; /* the window */
 	struct run_size size;
 	struct look look;
 };
@@ -504,6 +510,16 @@ void wire_cancel(struct wire_lane *lane, struct span tag);
 void wire_copy_text(char *out, size_t size, struct span text);
 /* How many of the bytes that arrived end the frame that has begun; all, if it does not end in them. */
 size_t wire_rest(const struct world *world, struct span arrived);
+
+/* doubt.c */
+/* A publish that takes so many bytes begins on the wire; all of it was seen there. */
+void doubt_sent(struct world *world, struct message *message, uint64_t bytes);
+void doubt_whole(struct message *message);
+void doubt_answered(struct world *world, struct message *message);
+/* Those of a lane that is about to close, or was closed. */
+void doubt_give_back(struct world *world, const struct wire_lane *lane);
+/* The connection is lost; mux's output is still what it was. */
+void doubt_lost(struct world *world);
 
 /* expiry.c */
 /* Gives some an expiration. */

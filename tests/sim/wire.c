@@ -59,6 +59,8 @@ void wire_begin(struct world *world)
 	wire->running = false;
 	wire->published = false;
 	wire->blocked = false;
+	wire->under_way_messages = 0;
+	wire->under_way_bytes = 0;
 	wire->header_seen = false;
 	buf_truncate(&wire->up, 0);
 	buf_truncate(&wire->down, 0);

@@ -49,6 +49,7 @@ static void down_confirm(struct world *world, struct wire_lane *lane, uint64_t t
 		if (message->wire_acked || message->wire_nacked)
 			continue;
 		trace(world, "        wire: m%u %s", message->index, nack ? "nacked" : "confirmed");
+		doubt_answered(world, message);
 		message->wire_acked = !nack;
 		message->wire_nacked = nack;
 	}
@@ -96,13 +97,14 @@ static void lane_forgets_publishes(struct wire_lane *lane)
 }
 
 /* A message may be half-way through on it: its frames go on until mux has seen the close. */
-static void down_close(struct wire_lane *lane)
+static void down_close(struct world *world, struct wire_lane *lane)
 {
 	struct wire_lane before = *lane;
 
 	lane_doubt(lane);
 	if (lane->closing)
 		return;
+	doubt_give_back(world, lane);
 	lane_forgets_publishes(lane);
 	wire_lane_reset(lane);
 	lane->open = true;
@@ -139,7 +141,7 @@ static void down_method(struct world *world, struct wire_lane *lane, const struc
 		world->wire.blamed = lane->delivered;
 		world->wire.blamed_count = lane->delivered_count;
 		count_close(world, lane, method->channel_close.reply_code);
-		down_close(lane);
+		down_close(world, lane);
 		world->lanes_closed++;
 		break;
 	case AMQC_CHANNEL_CLOSE_OK:

@@ -151,7 +151,8 @@ static void up_queue_method(struct world *world, const struct amqc_method *metho
 	}
 }
 
-static void up_method(struct world *world, struct wire_lane *lane, const struct amqc_method *method)
+static void up_method(struct world *world, struct wire_lane *lane, const struct amqc_method *method,
+		      size_t method_bytes)
 {
 	trace_request(world, lane, method);
 	switch (method->id) {
@@ -167,6 +168,7 @@ static void up_method(struct world *world, struct wire_lane *lane, const struct 
 		trace(world, "        wire: mux closes lane %zu", (size_t)(lane - world->wire.lanes));
 		if (!lane->closed_by_broker)
 			check_closing(world, lane);
+		doubt_give_back(world, lane);
 		lane->closing = true;
 		break;
 	case AMQC_CHANNEL_CLOSE_OK:
@@ -176,6 +178,7 @@ static void up_method(struct world *world, struct wire_lane *lane, const struct 
 		break;
 	case AMQC_BASIC_PUBLISH:
 		lane->publishing = true;
+		lane->method_bytes = method_bytes;
 		wire_copy_text(lane->exchange, sizeof(lane->exchange), method->basic_publish.exchange);
 		wire_copy_text(lane->key, sizeof(lane->key), method->basic_publish.routing_key);
 		break;
@@ -218,8 +221,8 @@ static void check_sending(struct world *world, const struct wire_lane *lane, con
 		violate(world, "a publish is sent once on a connection", "m%u", message->index);
 	if (message->sent && !is_marked(&header->properties))
 		violate(world, "what is sent again is marked", "m%u", message->index);
-	if (message->times_sent == 0 && is_marked(&header->properties) && message->epoch == world->epoch)
-		violate(world, "what is sent first is not marked", "m%u", message->index);
+	if (!message->in_doubt && is_marked(&header->properties))
+		violate(world, "only what the broker may have is marked", "m%u", message->index);
 	if (message->ended && message->kind == OUTCOME_NOT_SENT)
 		violate(world, "not sent means not sent", "m%u", message->index);
 	if (chan->sent_epoch == world->epoch && message->number <= chan->last_sent)
@@ -237,6 +240,7 @@ static void up_body(struct wire_lane *lane, struct span payload)
 	if (lane->body_left > 0)
 		return;
 	lane->body_of->sent = true;
+	doubt_whole(lane->body_of);
 	lane->body_of = NULL;
 }
 
@@ -282,6 +286,7 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 		happened(world, WIRE_REPLAYED);
 	else if (message->epoch != world->epoch)
 		happened(world, WIRE_LATE);
+	doubt_sent(world, message, lane->method_bytes + payload.len + AMQC_FRAME_OVERHEAD + header.body_size);
 	message->times_sent++;
 	message->times_marked += is_marked(&header.properties);
 	/* What the broker said on an earlier connection may not have reached mux whole. */
@@ -318,5 +323,5 @@ void wire_up_frame(struct world *world, const struct amqc_frame *frame)
 	if (amqc_method_decode(frame->payload, &method) != AMQC_OK)
 		violate(world, "mux sends AMQP", "a method");
 	else if (frame->channel != 0)
-		up_method(world, lane, &method);
+		up_method(world, lane, &method, frame->payload.len + AMQC_FRAME_OVERHEAD);
 }

@@ -88,6 +88,8 @@ static void make_plan(struct world *world)
 	plan->body_max = chance(world, 250) ? BODY_MAX : 1 + below(world, 6000);
 	plan->small_memory = chance(world, 200);
 	world->prefetch = 1 + below(world, 64);
+	world->unconfirmed_messages = chance(world, 500) ? 1 + below(world, 10) : 4096;
+	world->unconfirmed_bytes = chance(world, 500) ? 20000 : 64u << 20;
 	plan->heartbeat_sec = (uint16_t)(1 + below(world, 10));
 	plan->prepared = chance(world, 930);
 	plan->few_lanes = chance(world, 300);
@@ -135,8 +137,8 @@ static void make_mux(struct world *world)
 	    .reconnect_min_usec = 100 * USEC_PER_MSEC,
 	    .reconnect_max_usec = 5 * USEC_PER_SEC,
 	    .warm_lanes = below(world, 5),
-	    .unconfirmed_messages = chance(world, 500) ? 1 + below(world, 10) : 4096,
-	    .unconfirmed_bytes = chance(world, 500) ? 20000 : 64u << 20,
+	    .unconfirmed_messages = world->unconfirmed_messages,
+	    .unconfirmed_bytes = world->unconfirmed_bytes,
 	    .queue_prefix = "muxd.gen-",
 	};
 
