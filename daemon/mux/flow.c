@@ -200,6 +200,7 @@ static void begin_publish(struct lane *lane, struct publish *waiting)
 		return;
 	}
 	lane->served = true;
+	lane->party->begun = true;
 	list_unlink(&publish->op.node);
 	append_numbered(lane, publish->data, publish->head_len, publish->method_len);
 	if (publish->body_len > 0)

@@ -20,6 +20,14 @@ void party_init(struct party *party, struct upstream *upstream)
 	list_init(&party->held);
 }
 
+static void leave_held(struct party *party)
+{
+	if (list_empty(&party->held_node))
+		return;
+	list_unlink(&party->held_node);
+	party->upstream->held_back--;
+}
+
 static void leave_turns(struct party *party)
 {
 	if (list_empty(&party->turn_node))
@@ -33,8 +41,10 @@ static bool round_is_over(const struct party *party)
 {
 	const struct upstream *upstream = party->upstream;
 
+	/* Those that wait for the window are of the round too, or who fills it would begin a new one each
+	 * time. */
 	return upstream->sent_bytes - party->renewed_at >=
-	       (uint64_t)PARTY_QUANTUM_BYTES * upstream->taking_turns;
+	       (uint64_t)PARTY_QUANTUM_BYTES * (upstream->taking_turns + upstream->held_back);
 }
 
 static void join_turns(struct party *party)
@@ -46,6 +56,7 @@ static void join_turns(struct party *party)
 		return;
 	if (round_is_over(party)) {
 		party->deficit = PARTY_QUANTUM_BYTES;
+		party->begun = false;
 		party->renewed_at = upstream->sent_bytes;
 	}
 	/* Those that wait for the window come densely, whatever is left of their part. */
@@ -76,8 +87,9 @@ void party_hold(struct lane *lane)
 	lane->is_ready = false;
 	if (!list_empty(&party->held_node))
 		return;
+	party->upstream->held_back++;
 	/* Who has begun its part goes on with it, or a small message would count as much as a large one. */
-	if (party->deficit > 0 && lane->served)
+	if (party->deficit > 0 && party->begun)
 		list_prepend(line, &party->held_node);
 	else
 		list_append(line, &party->held_node);
@@ -130,7 +142,7 @@ void party_take(struct party *party, struct lane *lane)
 void party_deinit(struct party *party)
 {
 	leave_turns(party);
-	list_unlink(&party->held_node);
+	leave_held(party);
 }
 
 /* ------------------------------------------------------------------ turns */
@@ -155,22 +167,40 @@ struct lane *party_next(struct upstream *upstream, size_t *ret_budget)
 	}
 }
 
+/* Its part of this round is used up. */
+static void begin_part(struct party *party)
+{
+	struct upstream *upstream = party->upstream;
+
+	party->deficit += PARTY_QUANTUM_BYTES;
+	party->begun = false;
+	party->renewed_at = upstream->sent_bytes;
+	if (!list_empty(&party->held_node)) {
+		list_unlink(&party->held_node);
+		list_append(&upstream->held, &party->held_node);
+	}
+	if (!list_empty(&party->turn_node)) {
+		list_unlink(&party->turn_node);
+		list_append(&upstream->active, &party->turn_node);
+	}
+}
+
 void party_spend(struct party *party, size_t bytes)
 {
 	struct upstream *upstream = party->upstream;
 
 	upstream->sent_bytes += bytes;
 	party->deficit -= (int64_t)bytes;
-	if (list_empty(&party->ready)) {
+	if (list_empty(&party->ready))
 		leave_turns(party);
+	if (list_empty(&party->turn_node) && list_empty(&party->held_node))
 		return;
+	if (party->deficit <= 0) {
+		begin_part(party);
+	} else if (party->begun && bytes > 0 && !list_empty(&party->held_node)) {
+		list_unlink(&party->held_node);
+		list_prepend(&upstream->held, &party->held_node);
 	}
-	if (party->deficit > 0 || list_empty(&party->turn_node))
-		return;
-	party->deficit += PARTY_QUANTUM_BYTES;
-	party->renewed_at = upstream->sent_bytes;
-	list_unlink(&party->turn_node);
-	list_append(&upstream->active, &party->turn_node);
 }
 
 /* ------------------------------------------------------------------ the window */
@@ -201,11 +231,16 @@ bool party_may_publish(struct party *party)
 	return false;
 }
 
-/* First those lanes that had nothing last time, or the first one would have it all. */
+/*
+ * First those lanes that had nothing last time, or the first one would have it
+ * all. A party that has a turn already, for an ack or the like, does not pass
+ * those that waited longer.
+ */
 static void release(struct party *party, bool all)
 {
 	struct lane *lane, *tmp;
 
+	leave_turns(party);
 	for (int served = all; served <= 1; served++) {
 		list_foreach_safe (lane, tmp, &party->held, send_node) {
 			if (lane->served > served)
@@ -214,7 +249,9 @@ static void release(struct party *party, bool all)
 			party_ready(lane);
 		}
 	}
-	list_unlink(&party->held_node);
+	if (!list_empty(&party->ready))
+		join_turns(party);
+	leave_held(party);
 }
 
 void party_release(struct upstream *upstream, bool all)

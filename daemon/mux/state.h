@@ -189,6 +189,7 @@ struct party {
 	struct list ready;     /* struct lane with something to send, in turn */
 	struct list held;      /* struct lane whose next publish or request must wait, in turn */
 	int64_t deficit;       /* bytes it may still send in its round; below 0: it owes them */
+	bool begun;	       /* a publish has begun within them */
 	uint64_t renewed_at;   /* upstream->sent_bytes when its part was renewed */
 	uint64_t unconfirmed_messages;
 	uint64_t unconfirmed_bytes; /* as sent */
@@ -227,6 +228,7 @@ struct upstream {
 	struct list active;	  /* struct party with something to send, in turn */
 	struct list held;	  /* struct party with held lanes, in turn (window, blocked) */
 	uint32_t taking_turns;	  /* in fresh and active */
+	uint32_t held_back;	  /* in held */
 	uint64_t sent_bytes;	  /* of all parties */
 	uint64_t confirmed_bytes; /* of publishes that ended, as unconfirmed_bytes counts */
 	struct party common;	  /* of lanes that no living session has */

@@ -180,6 +180,72 @@ START_TEST(flow__who_has_nothing_under_way_passes_a_flood_within_the_bound)
 }
 END_TEST
 
+/* Takes all frames; counts publishes by lane. */
+static void count_by_lane(unsigned int *counts)
+{
+	struct rig_frame frame;
+	bool any;
+
+	do {
+		any = false;
+		while (rig_next(&rig, &frame)) {
+			any = true;
+			counts[frame.lane] +=
+			    frame.type == AMQC_FRAME_METHOD && frame.method.id == AMQC_BASIC_PUBLISH;
+		}
+		rig_turn(&rig);
+	} while (any);
+}
+
+/*
+ * With a window of one message, how many of a flood go out before the one of a
+ * neighbour. asks: the flood's session has something else to send each time.
+ */
+static unsigned int sent_before_neighbour(unsigned int count, size_t size, bool asks)
+{
+	struct rig_session *flood, *other;
+	unsigned int sent[4] = {0};
+
+	rig_init(&rig);
+	rig.upstream_options.warm_lanes = 0;
+	rig.upstream_options.unconfirmed_messages = 1;
+	up();
+	flood = ready(2);
+	other = ready(1);
+	publish_many(flood, 1, count, size);
+	rig_turn(&rig);
+	publish_many(other, 1, 1, 10);
+	rig_turn(&rig);
+	count_by_lane(sent);
+	while (sent[1] < count && sent[2] == 0) {
+		if (asks)
+			(void)rig_declare(flood, 2, "q", false);
+		rig_ack(&rig, 1, sent[1], false);
+		rig_turn(&rig);
+		count_by_lane(sent);
+	}
+	rig_free(&rig);
+	return sent[1];
+}
+
+START_TEST(flow__a_window_of_one_is_handed_on_after_a_part_of_a_flood)
+{
+	ck_assert_uint_le(sent_before_neighbour(60, 1000, false), SLICE / 1000 + 1);
+}
+END_TEST
+
+START_TEST(flow__a_window_of_one_is_handed_on_after_a_large_message)
+{
+	ck_assert_uint_le(sent_before_neighbour(10, 50000, false), 2);
+}
+END_TEST
+
+START_TEST(flow__who_has_requests_to_send_does_not_keep_a_window_of_one)
+{
+	ck_assert_uint_le(sent_before_neighbour(60, 1000, true), SLICE / 1000 + 1);
+}
+END_TEST
+
 START_TEST(flow__the_first_of_a_neighbour_goes_out_at_once)
 {
 	struct rig_session *flood, *other;
@@ -348,6 +414,9 @@ int main(void)
 	tcase_add_test(tc, flow__small_messages_and_large_ones_share_by_bytes);
 	tcase_add_test(tc, flow__a_small_message_waits_for_one_slice_of_a_large_one);
 	tcase_add_test(tc, flow__who_has_nothing_under_way_passes_a_flood_within_the_bound);
+	tcase_add_test(tc, flow__a_window_of_one_is_handed_on_after_a_part_of_a_flood);
+	tcase_add_test(tc, flow__a_window_of_one_is_handed_on_after_a_large_message);
+	tcase_add_test(tc, flow__who_has_requests_to_send_does_not_keep_a_window_of_one);
 	tcase_add_test(tc, flow__the_first_of_a_neighbour_goes_out_at_once);
 	tcase_add_test(tc, flow__those_that_flood_have_the_same_of_the_window);
 	tcase_add_test(tc, flow__what_a_dead_session_left_waiting_is_sent_as_confirms_come);
