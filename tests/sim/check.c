@@ -76,35 +76,46 @@ struct copy *copy_of(struct world *world, struct message *message, const struct 
 	return copy;
 }
 
-void body_fill(const struct message *message, uint8_t *body)
+/* Eight bytes of a body that no other has. */
+static uint64_t body_word(const struct message *message, size_t place)
 {
 	uint64_t word = (message->index + 1) * UINT64_C(0x9e3779b97f4a7c15);
 
+	return word ^ (place & 0xff) * UINT64_C(0x0101010101010101);
+}
+
+void body_fill(const struct message *message, uint8_t *body)
+{
 	/* Small ones are alike on purpose: a return must find its publish all the same. */
 	if (message->size <= 4) {
 		memset(body, 'x', message->size);
 		return;
 	}
-	for (uint32_t i = 0; i < message->size; i++)
-		body[i] = (uint8_t)(word >> (i % 8 * 8)) ^ (uint8_t)(i >> 3);
+	for (size_t i = 0; i < message->size; i += sizeof(uint64_t)) {
+		uint64_t word = body_word(message, i / sizeof(word));
+		size_t left = message->size - i;
+
+		memcpy(body + i, &word, left < sizeof(word) ? left : sizeof(word));
+	}
 }
 
 static bool body_is(const struct message *message, struct span body)
 {
 	static const uint8_t xs[4] = {'x', 'x', 'x', 'x'};
-	uint64_t word = (message->index + 1) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t word;
+	size_t i = 0;
 
 	if (body.len != message->size)
 		return false;
 	if (body.len <= 4)
 		return span_equal(body, span_make(xs, body.len));
-	for (size_t i = 0; i < body.len; i++) {
-		uint8_t byte = (uint8_t)(word >> (i % 8 * 8)) ^ (uint8_t)(i >> 3);
-
-		if (body.data[i] != byte)
+	for (; i + sizeof(word) <= body.len; i += sizeof(word)) {
+		word = body_word(message, i / sizeof(word));
+		if (memcmp(body.data + i, &word, sizeof(word)) != 0)
 			return false;
 	}
-	return true;
+	word = body_word(message, i / sizeof(word));
+	return memcmp(body.data + i, &word, body.len - i) == 0;
 }
 
 struct message *message_named(struct world *world, const struct amqc_properties *properties)
@@ -140,7 +151,10 @@ struct message *message_of(struct world *world, const struct amqc_properties *pr
 
 static void check_calls(struct world *world, const struct life *life)
 {
-	for (const struct call *call = life->calls; call; call = call->next) {
+	uint32_t open = life->calls_open;
+
+	for (const struct call *call = life->calls; call && open > 0; call = call->next) {
+		open -= !call->ended;
 		if (!call->ended && mono_add_usec(call->latest, LATE_USEC).usec < world->now.usec)
 			violate(world, "every request ends by its deadline",
 				"session %u, request %u (%s) of channel %u", life->serial, call->id,
@@ -231,6 +245,7 @@ static void check_chan(struct world *world, const struct chan *chan)
 void check_calm(struct world *world)
 {
 	topology_check_all(world);
+	shares_rest(world);
 	for (unsigned int i = 0; i < world->client_count; i++) {
 		const struct life *life = world->clients[i].life;
 
@@ -250,6 +265,7 @@ void check_no_sessions(struct world *world)
 {
 	struct upstream_info info;
 
+	shares_rest(world);
 	upstream_get_info(world->upstream, &info);
 	if (mux_session_count(world->mux) != 0 || mux_memory_used(world->mux) != 0)
 		violate(world, "memory accounts return to nothing", "%u sessions, %llu bytes",

@@ -50,6 +50,9 @@
 	X(WIRE_LATE, "publish accepted on an earlier connection, sent first") \
 	X(WIRE_LESS_LEFT, "publish sent with less of its expiration")         \
 	X(WIRE_LEFT_IN_DOUBT, "lost connection with unconfirmed publishes")   \
+	X(WIRE_FLOW_ASKED, "the way to the broker measured")                  \
+	X(WIRE_WINDOW_GREW, "window grew")                                    \
+	X(WIRE_WINDOW_SHRANK, "window shrank")                                \
 	X(WIRE_CONFIRM_RANGE, "confirm of several")                           \
 	X(WIRE_CONFIRM_OUT_OF_ORDER, "confirm out of order")                  \
 	X(WIRE_RETURN, "return")                                              \

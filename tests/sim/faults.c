@@ -216,6 +216,7 @@ void faults_end(struct world *world)
 	world->plan.inexpressible = 0;
 	world->plan.kill = 0;
 	world->plan.breach = 0;
+	world->plan.reader_usec = 0;
 	for (unsigned int i = 0; i < world->client_count; i++)
 		world->clients[i].deaf_until = world->now;
 }

@@ -276,6 +276,7 @@ static void move_up(struct world *world)
 {
 	struct link *link = &world->link;
 	size_t len = buf_len(&link->up.bytes);
+	struct mono read;
 
 	if (len == 0 || mono_before(world->now, link->up.next) || !broker_conn_wants_input(link->conn))
 		return;
@@ -283,6 +284,9 @@ static void move_up(struct world *world)
 	broker_conn_feed(link->conn, span_first(buf_span(&link->up.bytes), len), world->now);
 	buf_consume(&link->up.bytes, len);
 	delay(world, &link->up);
+	read = mono_add_usec(world->now, world->plan.reader_usec * len / 1024);
+	if (mono_before(link->up.next, read))
+		link->up.next = read;
 }
 
 /* Whole frames at the front of the broker's output, as many as there is room for; one at least. */

@@ -209,6 +209,13 @@ struct event {
 	uint64_t credit_messages, credit_bytes;
 };
 
+/* Whether a party waits with nothing under way, and what others have begun to send since. */
+struct share {
+	bool waits;
+	struct mono since;
+	uint64_t passed_bytes;
+};
+
 /* A session. */
 struct life {
 	struct life *next; /* of the same client, older */
@@ -232,6 +239,7 @@ struct life {
 	unsigned int gets_over;		     /* got when that credit was used up: they were under way */
 	struct chan *open[CHANNELS_MAX + 1]; /* the latest generation of each number */
 	uint32_t generation[CHANNELS_MAX + 1];
+	struct share share;
 };
 
 struct client {
@@ -362,7 +370,9 @@ struct plan {
 	bool few_lanes;	   /* fewer than channels: some wait until others go */
 	bool small_memory; /* of a session */
 	bool short_deadlines;
-	bool wrong_password; /* at the second endpoint */
+	bool wrong_password;  /* at the second endpoint */
+	bool adaptive;	      /* the window */
+	uint32_t reader_usec; /* that the broker takes for a KiB that it reads */
 	uint16_t heartbeat_sec;
 	bool abrupt_end; /* mux_free() in the middle of things */
 };
@@ -376,6 +386,8 @@ struct run_size {
 
 /* States as look.c saw them last. */
 struct look {
+	uint64_t window; /* bytes */
+	struct share common;
 	uint8_t upstream, recovery;
 	uint8_t lanes[LANES_MAX + 1];
 };
@@ -542,6 +554,13 @@ bool look_waits_for_lane(const struct world *world);
 /* Nobody leases the lane, and it is open. */
 bool look_is_resting(const struct world *world, uint16_t lane);
 bool look_is_shrinking(const struct consumer_record *consumer);
+
+/* shares.c */
+void shares_turn(struct world *world);
+/* A publish that takes so many bytes begins on the wire. */
+void shares_sent(struct world *world, const struct message *message, uint64_t bytes);
+/* Nothing is under way. */
+void shares_rest(struct world *world);
 
 /* client.c */
 void client_begin(struct client *client);

@@ -157,6 +157,9 @@ static void down_method(struct world *world, struct wire_lane *lane, const struc
 		happened(world, WIRE_CANCEL_NOTIFY);
 		wire_cancel(lane, method->basic_cancel.consumer_tag);
 		break;
+	case AMQC_CHANNEL_FLOW_OK:
+		happened(world, WIRE_FLOW_ASKED);
+		break;
 	case AMQC_BASIC_GET_EMPTY:
 		(void)next_get(lane);
 		break;

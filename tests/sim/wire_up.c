@@ -268,6 +268,7 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 {
 	struct amqc_content_header header;
 	struct message *message;
+	uint64_t bytes;
 
 	if (!lane->publishing || amqc_content_header_decode(payload, &header) != AMQC_OK) {
 		violate(world, "contents follow their publish", "a header frame");
@@ -286,7 +287,9 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 		happened(world, WIRE_REPLAYED);
 	else if (message->epoch != world->epoch)
 		happened(world, WIRE_LATE);
-	doubt_sent(world, message, lane->method_bytes + payload.len + AMQC_FRAME_OVERHEAD + header.body_size);
+	bytes = lane->method_bytes + payload.len + AMQC_FRAME_OVERHEAD + header.body_size;
+	doubt_sent(world, message, bytes);
+	shares_sent(world, message, bytes);
 	message->times_sent++;
 	message->times_marked += is_marked(&header.properties);
 	/* What the broker said on an earlier connection may not have reached mux whole. */

@@ -89,7 +89,9 @@ static void make_plan(struct world *world)
 	plan->small_memory = chance(world, 200);
 	world->prefetch = 1 + below(world, 64);
 	world->unconfirmed_messages = chance(world, 500) ? 1 + below(world, 10) : 4096;
-	world->unconfirmed_bytes = chance(world, 500) ? 20000 : 64u << 20;
+	plan->adaptive = chance(world, 500);
+	world->unconfirmed_bytes = chance(world, 500) ? 20000u << below(world, 5) : 64u << 20;
+	plan->reader_usec = chance(world, 400) ? 1 + below(world, 3000) : 0;
 	plan->heartbeat_sec = (uint16_t)(1 + below(world, 10));
 	plan->prepared = chance(world, 930);
 	plan->few_lanes = chance(world, 300);
@@ -139,6 +141,7 @@ static void make_mux(struct world *world)
 	    .warm_lanes = below(world, 5),
 	    .unconfirmed_messages = world->unconfirmed_messages,
 	    .unconfirmed_bytes = world->unconfirmed_bytes,
+	    .adaptive_window = world->plan.adaptive,
 	    .queue_prefix = "muxd.gen-",
 	};
 
@@ -239,6 +242,7 @@ void world_turn(struct world *world)
 	link_take(world);
 	check_turn(world);
 	look_turn(world);
+	shares_turn(world);
 	world->events++;
 	upstream_get_info(world->upstream, &info);
 	if (!world->calm || info.state != UPSTREAM_UP || look_is_recovering(world))
