@@ -53,6 +53,7 @@
 	X(WIRE_FLOW_ASKED, "the way to the broker measured")                  \
 	X(WIRE_WINDOW_GREW, "window grew")                                    \
 	X(WIRE_WINDOW_SHRANK, "window shrank")                                \
+	X(WIRE_OVERTAKEN, "consume-ok or cancel-ok behind later answers")     \
 	X(WIRE_CONFIRM_RANGE, "confirm of several")                           \
 	X(WIRE_CONFIRM_OUT_OF_ORDER, "confirm out of order")                  \
 	X(WIRE_RETURN, "return")                                              \

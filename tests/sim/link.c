@@ -362,16 +362,22 @@ static void collect(struct world *world)
 	struct link *link = &world->link;
 	struct span output = broker_conn_output(link->conn);
 	size_t have = buf_len(&link->down.bytes);
+	struct buf late = BUF_INIT;
 
 	if (link->dead || output.len == 0 || have >= SOCKET_BYTES)
 		return;
 	if (have == 0)
 		delay(world, &link->down);
 	output = span_first(output, whole_frames(output, SOCKET_BYTES - have));
-	if (world->plan.shuffle)
-		append_shuffled(world, &link->down.bytes, output);
+	if (world->plan.overtake)
+		overtake(world, &late, output);
 	else
-		buf_append_span(&link->down.bytes, output);
+		buf_append_span(&late, output);
+	if (world->plan.shuffle)
+		append_shuffled(world, &link->down.bytes, buf_span(&late));
+	else
+		buf_append_span(&link->down.bytes, buf_span(&late));
+	buf_deinit(&late);
 	broker_conn_sent(link->conn, output.len, world->now);
 }
 

@@ -366,6 +366,7 @@ struct plan {
 	unsigned int slow_reader; /* of 1000: a client does not read in this turn */
 	unsigned int inexpressible;
 	bool prepared;	   /* queues and exchanges are there from the beginning */
+	bool overtake;	   /* answers to basic.consume and basic.cancel come late */
 	bool shuffle;	   /* frames of different channels come in another order */
 	bool few_lanes;	   /* fewer than channels: some wait until others go */
 	bool small_memory; /* of a session */
@@ -522,6 +523,9 @@ void wire_cancel(struct wire_lane *lane, struct span tag);
 void wire_copy_text(char *out, size_t size, struct span text);
 /* How many of the bytes that arrived end the frame that has begun; all, if it does not end in them. */
 size_t wire_rest(const struct world *world, struct span arrived);
+
+/* overtake.c: the frames, some answers behind later ones of the same channel. */
+void overtake(struct world *world, struct buf *out, struct span frames);
 
 /* doubt.c */
 /* A publish that takes so many bytes begins on the wire; all of it was seen there. */

@@ -96,6 +96,7 @@ static void make_plan(struct world *world)
 	plan->prepared = chance(world, 930);
 	plan->few_lanes = chance(world, 300);
 	plan->shuffle = chance(world, 500);
+	plan->overtake = chance(world, 500);
 	plan->short_deadlines = chance(world, 500);
 	plan->wrong_password = plan->endpoint > 0 && chance(world, 500);
 	plan->abrupt_end = chance(world, 100);
