@@ -110,7 +110,8 @@ bool consumer_interrupt(struct consumer *consumer)
 		return false;
 	if (!consumer->started)
 		return true;
-	if (consumer->broker_no_ack)
+	/* Told already, if its channel is not back yet: nothing was sent with the address since. */
+	if (consumer->broker_no_ack && list_empty(&consumer->channel->recovery_node))
 		session->ops->consumer_interrupted(
 		    session->context, consumer->channel->id, consumer->number,
 		    SPAN_LITERAL("the connection to the broker was lost: reply "

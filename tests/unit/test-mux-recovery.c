@@ -471,19 +471,25 @@ START_TEST(recovery__a_consumer_cancelled_while_the_broker_is_away_stays_away)
 }
 END_TEST
 
-START_TEST(recovery__direct_reply_to_goes_on_and_the_client_is_told_that_addresses_are_void)
+static void consume_replies(struct rig_session *session)
 {
-	struct rig_session *session;
 	struct amqc_method consume = {.id = AMQC_BASIC_CONSUME};
 	struct mux_request reply_to = {.id = 900, .channel = 1, .method = &consume, .consumer = 5};
 
-	begin();
-	session = ready();
 	consume.basic_consume.queue = SPAN_LITERAL("amq.rabbitmq.reply-to");
 	consume.basic_consume.no_ack = true;
 	reply_to.credit_messages = 10;
 	reply_to.credit_bytes = 1000;
 	session_request(session->session, &reply_to);
+}
+
+START_TEST(recovery__direct_reply_to_goes_on_and_the_client_is_told_that_addresses_are_void)
+{
+	struct rig_session *session;
+
+	begin();
+	session = ready();
+	consume_replies(session);
 	rig_serve(&rig);
 	rig_publish(session, 1, "server", SPAN_LITERAL("call"));
 	rig_turn(&rig);
@@ -491,6 +497,34 @@ START_TEST(recovery__direct_reply_to_goes_on_and_the_client_is_told_that_address
 	lose_and_come_back();
 	ck_assert_uint_eq(rig_event_of(session, RIG_CONSUMER_INTERRUPTED)->consumer, 5);
 	ck_assert_str_eq(asked, "basic.consume amq.rabbitmq.reply-to; basic.publish server; ");
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(recovery__direct_reply_to_is_interrupted_once_however_often_its_channel_is_tried)
+{
+	const struct rig_event *event;
+	struct rig_session *session;
+	unsigned int told = 0;
+
+	begin();
+	session = ready();
+	consume_replies(session);
+	rig_consume(session, 1, 1, "q", "tag", 10);
+	rig_serve(&rig);
+	forget_events(session);
+	refuse_next(AMQC_BASIC_CONSUME, "q", AMQC_ACCESS_REFUSED, 2);
+	lose_and_come_back();
+	for (int i = 0; i < 2; i++) {
+		rig_pass(&rig, USEC_PER_SEC);
+		rig_serve_but(&rig, handled);
+	}
+	ck_assert_str_eq(asked, "basic.consume amq.rabbitmq.reply-to; basic.consume q; "
+				"basic.consume amq.rabbitmq.reply-to; basic.consume q; "
+				"basic.consume amq.rabbitmq.reply-to; basic.consume q; ");
+	while ((event = rig_event(session))->kind != RIG_NOTHING)
+		told += event->kind == RIG_CONSUMER_INTERRUPTED;
+	ck_assert_uint_eq(told, 1);
 	rig_free(&rig);
 }
 END_TEST
@@ -1295,6 +1329,8 @@ int main(void)
 	tcase_add_test(tcase, recovery__a_consumer_cancelled_while_the_broker_is_away_stays_away);
 	tcase_add_test(tcase,
 		       recovery__direct_reply_to_goes_on_and_the_client_is_told_that_addresses_are_void);
+	tcase_add_test(tcase,
+		       recovery__direct_reply_to_is_interrupted_once_however_often_its_channel_is_tried);
 	tcase_add_test(tcase,
 		       recovery__an_exclusive_queue_that_is_still_locked_delays_only_what_depends_on_it);
 	tcase_add_test(tcase, recovery__one_locked_queue_is_asked_for_at_a_time_and_each_in_turn);
