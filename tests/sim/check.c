@@ -238,8 +238,11 @@ static void check_chan(struct world *world, const struct chan *chan)
 	if (chan->open_messages > 0)
 		violate(world, "every publish ends", "session %u, channel %u.%u has %zu without an outcome",
 			chan->life->serial, chan->id.number, chan->id.generation, chan->open_messages);
-	if (!chan->failed && !chan->close_sent)
-		check_settled(world, chan);
+	if (chan->failed || chan->close_sent)
+		return;
+	check_settled(world, chan);
+	for (const struct consumer_record *consumer = chan->consumers; consumer; consumer = consumer->next)
+		replies_check(world, consumer);
 }
 
 void check_calm(struct world *world)
@@ -314,7 +317,7 @@ static void check_confirmed(struct world *world, const struct message *message)
 	const struct queue *queue;
 
 	if (!message->wire_acked || message->wire_returned || !message->mandatory ||
-	    message->exchange[0] != '\0' || message->copies)
+	    message->exchange[0] != '\0' || message->answers || message->copies)
 		return;
 	queue = queue_named(world, span_str(message->key));
 	if (is_kept(world, message, queue, message->accepted))

@@ -331,6 +331,10 @@ void client_publish(struct client *client, struct chan *chan, struct message *me
 	publish_note(client, chan, message);
 	body_fill(message, body);
 	properties.message_id = span_make(id, (size_t)snprintf(id, sizeof(id), "%u", message->index));
+	if (message->asks) {
+		properties.present |= AMQC_PROP_REPLY_TO;
+		properties.reply_to = SPAN_LITERAL("amq.rabbitmq.reply-to");
+	}
 	if (message->expires) {
 		properties.present |= AMQC_PROP_EXPIRATION;
 		properties.expiration =

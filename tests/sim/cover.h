@@ -77,6 +77,7 @@
 	X(CLIENT_CHANNEL_FAILED, "channel ended by an error of the broker") \
 	X(CLIENT_IN_DOUBT, "request whose outcome is unknown")              \
 	X(CLIENT_INTERRUPTED, "consumer interrupted")                       \
+	X(CLIENT_REPLIED, "direct reply")                                   \
 	X(CLIENT_CANCELLED, "consumer ended")                               \
 	X(CLIENT_STALE_ACK, "ack of an earlier connection")                 \
 	X(CLIENT_WAITED, "asked for more credit")                           \

@@ -106,6 +106,8 @@ static void on_reply(void *context, uint32_t request, struct mux_channel_id chan
 		call->chan->close_done = true;
 	if (call->method == AMQC_BASIC_CANCEL && call->consumer)
 		call->consumer->ended = true;
+	if (call->method == AMQC_BASIC_CONSUME)
+		call->consumer->began = world->epoch;
 }
 
 /* Nothing was in the way, and still the deadline passed: something forgot to go on. */
@@ -331,10 +333,13 @@ static void on_consumer_interrupted(void *context, struct mux_channel_id channel
 	struct life *life = context;
 	struct world *world = events_hear(life, "consumer interrupted");
 	struct chan *chan = events_chan(life, channel);
+	struct consumer_record *consumer = chan ? events_consumer(chan, number) : NULL;
 
 	trace(world, "s%u hears that consumer %u is interrupted", life->serial, number);
 	happened(world, CLIENT_INTERRUPTED);
-	if (chan && !events_consumer(chan, number))
+	if (consumer)
+		replies_interrupted(world, consumer);
+	else
 		violate(world, "an interruption names its consumer", "consumer %u", number);
 }
 

@@ -161,6 +161,7 @@ struct mux_handed handover_got(void *context, uint32_t request, struct mux_chann
 	check_owner(life, queue);
 	check_copy(world, copy, method->redelivered);
 	handout = hand_out(life, chan, copy, tag);
+	replies_note(world, handout, content->properties);
 	life->get_used += PUBLISH_HEADER + message->size;
 	call->answered = true;
 	return handed(life, message, handout, NULL);
@@ -182,7 +183,12 @@ static void check_consumer(struct world *world, const struct consumer_record *co
 	if (consumer->no_ack != (tag == 0))
 		violate(world, "what needs an ack has a tag", "consumer %u, m%u", consumer->number,
 			message->index);
-	if (!queue || !may_route(world, message, queue))
+	if (replies_is_for(consumer) && !replies_may_come(message, consumer->consume->chan))
+		violate(world, "a reply reaches who asked", "m%u at session %u", message->index,
+			consumer->consume->chan->life->serial);
+	else if (replies_is_for(consumer))
+		replies_came(world, message);
+	else if (!queue || !may_route(world, message, queue))
 		violate(world, "a consumer gets messages of its queue", "consumer %u of %s, m%u",
 			consumer->number, queue ? queue->name : "?", message->index);
 }
@@ -211,6 +217,7 @@ struct mux_handed handover_deliver(void *context, struct mux_channel_id channel,
 	struct message *message = message_of(world, content->properties, content->body);
 	struct chan *chan = events_chan(life, channel);
 	struct consumer_record *consumer = chan ? events_consumer(chan, number) : NULL;
+	struct handout *handout;
 	struct copy *copy;
 
 	if (!message || !chan || is_over(chan, chan->close_sent, "deliver"))
@@ -236,7 +243,9 @@ struct mux_handed handover_deliver(void *context, struct mux_channel_id channel,
 	check_prefetch(world, consumer, copy);
 	consumer->used_messages++;
 	consumer->used_bytes += PUBLISH_HEADER + message->size;
-	return handed(life, message, hand_out(life, chan, copy, tag), consumer);
+	handout = hand_out(life, chan, copy, tag);
+	replies_note(world, handout, content->properties);
+	return handed(life, message, handout, consumer);
 }
 
 struct mux_handed handover_returned(void *context, struct mux_channel_id channel, uint64_t number,

@@ -99,7 +99,7 @@ static void pick_target(struct client *client, struct message *message)
 			 exchange_names[below(world, world->passing ? 4 : 3)]);
 }
 
-static void do_publish(struct client *client, struct chan *chan)
+struct message *ops_message(struct client *client, struct chan *chan, const char *address)
 {
 	struct world *world = client->world;
 	struct life *life = client->life;
@@ -110,15 +110,26 @@ static void do_publish(struct client *client, struct chan *chan)
 	if (life->spent_messages + 1 > life->known_messages || life->spent_bytes + cost > life->known_bytes) {
 		happened(world, CLIENT_WAITED);
 		session_want(life->session, life->spent_messages + 1, life->spent_bytes + cost);
-		return;
+		return NULL;
 	}
 	message = client_message(client, chan);
 	message->size = size;
 	message->mandatory = chance(world, 500);
 	message->persistent = chance(world, 600);
 	expiry_pick(world, message);
-	pick_target(client, message);
-	client_publish(client, chan, message);
+	if (address)
+		snprintf(message->key, sizeof(message->key), "%s", address);
+	else
+		pick_target(client, message);
+	return message;
+}
+
+static void do_publish(struct client *client, struct chan *chan)
+{
+	struct message *message = ops_message(client, chan, NULL);
+
+	if (message)
+		client_publish(client, chan, message);
 }
 
 static void do_burst(struct client *client, struct chan *chan)
@@ -404,9 +415,10 @@ static const struct {
 	unsigned int weight;
 	op_fn fn;
 } operations[] = {
-    {268, do_publish},	 {30, do_burst},    {100, do_declare}, {30, do_exchange}, {40, do_bind},
-    {12, do_unbind},	 {100, do_consume}, {35, do_cancel},   {60, do_credit},	  {80, do_get},
-    {20, do_get_credit}, {20, do_qos},	    {180, do_settle},  {25, do_close},
+    {40, replies_ask},	 {40, replies_answer}, {188, do_publish}, {30, do_burst},
+    {100, do_declare},	 {30, do_exchange},    {40, do_bind},	  {12, do_unbind},
+    {100, do_consume},	 {35, do_cancel},      {60, do_credit},	  {80, do_get},
+    {20, do_get_credit}, {20, do_qos},	       {180, do_settle},  {25, do_close},
 };
 
 void ops_one(struct client *client)

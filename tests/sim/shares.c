@@ -10,11 +10,11 @@
 #include "tests/sim/sim.h"
 
 /*
- * What others may begin to send meanwhile, each its part of the round, to which
- * a message counts as no more than another part: who is in the middle of one
- * goes on with it.
+ * What others may begin to send meanwhile: each its part of the round, to which
+ * a message counts as no more than another part, and some of the next one, as a
+ * large message can end the round for all.
  */
-#define PASSED_MOST (CLIENTS_MAX * 2 * PARTY_QUANTUM_BYTES)
+#define PASSED_MOST (CLIENTS_MAX * 3 * PARTY_QUANTUM_BYTES)
 
 /* ------------------------------------------------------------------ turns */
 

@@ -82,9 +82,10 @@ struct handout {
 	uint64_t tag; /* 0: needs no ack */
 	enum decision decision;
 	uint64_t epoch;
-	bool stale; /* the broker closed its lane */
-	bool taken; /* the socket took it */
-	bool seen;  /* the client has read it */
+	bool stale;	/* the broker closed its lane */
+	bool taken;	/* the socket took it */
+	bool seen;	/* the client has read it */
+	char *reply_to; /* an address that nothing was sent to; or NULL */
 };
 
 /* A message in a queue. */
@@ -122,6 +123,8 @@ struct message {
 	uint32_t expiration_msec; /* as it was published, if it expires */
 	uint64_t epoch;		  /* when it was accepted */
 	struct copy *copies;
+	bool asks;		       /* it has the name of the pseudo queue as reply-to */
+	const struct message *answers; /* the one that had the address */
 	/* what the client was told */
 	bool ended;
 	enum outcome_kind kind;
@@ -168,8 +171,11 @@ struct consumer_record {
 	bool ended; /* cancelled by either side, or refused, as mux said */
 	uint64_t credit_messages, credit_bytes;
 	uint64_t used_messages, used_bytes;
-	uint64_t seen; /* read by the client */
-	uint8_t look;  /* the state that look.c saw last */
+	uint64_t seen;	      /* read by the client */
+	uint8_t look;	      /* the state that look.c saw last */
+	uint64_t began;	      /* the epoch in which it was answered */
+	uint64_t interrupted; /* the last one whose end it was told of */
+	uint64_t sent_then;   /* chan->sent_count at that */
 };
 
 /* One generation of a channel. */
@@ -190,7 +196,8 @@ struct chan {
 	uint64_t opened_epoch, opened_closes; /* epoch and lanes_closed when it was opened */
 	uint64_t last_sent;		      /* number of the last publish seen on the wire, in sent_epoch */
 	uint64_t sent_epoch;
-	bool close_sent; /* the client asked to close it */
+	uint64_t sent_count; /* publishes seen on the wire, each time */
+	bool close_sent;     /* the client asked to close it */
 	bool close_done;
 	bool failed;	  /* mux said so */
 	bool failed_seen; /* and the client has read it */
@@ -297,6 +304,7 @@ struct wire_consumer {
 	struct queue *queue;
 	uint16_t prefetch; /* of the lane when it began */
 	bool cancelled;	   /* by mux or by the broker */
+	bool replies;	   /* direct ones, which are not counted, nor acknowledged */
 };
 
 struct wire_get {
@@ -527,6 +535,18 @@ size_t wire_rest(const struct world *world, struct span arrived);
 /* overtake.c: the frames, some answers behind later ones of the same channel. */
 void overtake(struct world *world, struct buf *out, struct span frames);
 
+/* replies.c */
+/* Operations: a question, and a reply to one that came. */
+void replies_ask(struct client *client, struct chan *chan);
+void replies_answer(struct client *client, struct chan *chan);
+bool replies_is_queue(struct span queue);
+bool replies_is_for(const struct consumer_record *consumer);
+void replies_note(struct world *world, struct handout *handout, const struct amqc_properties *properties);
+bool replies_may_come(const struct message *message, const struct chan *chan);
+void replies_came(struct world *world, const struct message *message);
+void replies_interrupted(struct world *world, struct consumer_record *consumer);
+void replies_check(struct world *world, const struct consumer_record *consumer);
+
 /* doubt.c */
 /* A publish that takes so many bytes begins on the wire; all of it was seen there. */
 void doubt_sent(struct world *world, struct message *message, uint64_t bytes);
@@ -584,6 +604,8 @@ void client_consume(struct client *client, struct chan *chan, struct consumer_re
 		    const char *queue);
 
 /* ops.c */
+/* A message to be published, within credit; to the address, or NULL: anywhere. NULL: there is no credit. */
+struct message *ops_message(struct client *client, struct chan *chan, const char *address);
 /* Declares what everybody uses. */
 void ops_prepare(struct client *client);
 void ops_one(struct client *client);

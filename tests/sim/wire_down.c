@@ -66,7 +66,7 @@ static void down_content(struct world *world, struct wire_lane *lane, const stru
 	if (method->id == AMQC_BASIC_DELIVER) {
 		lane->content_consumer = wire_consumer(lane, method->basic_deliver.consumer_tag);
 		lane->content_queue = lane->content_consumer ? lane->content_consumer->queue : NULL;
-		lane->content_no_ack = false;
+		lane->content_no_ack = lane->content_consumer && lane->content_consumer->replies;
 		lane->content_tag = method->basic_deliver.delivery_tag;
 		lane->content_redelivered = method->basic_deliver.redelivered;
 	} else if (method->id == AMQC_BASIC_GET_OK) {
@@ -169,10 +169,22 @@ static void down_method(struct world *world, struct wire_lane *lane, const struc
 	}
 }
 
+static void lane_delivered(struct world *world, struct wire_lane *lane, struct copy *copy)
+{
+	struct delivered *delivered = world_alloc(world, sizeof(*delivered));
+
+	delivered->copy = copy;
+	delivered->consumer = lane->content_consumer;
+	delivered->settled = lane->content_no_ack;
+	lane->delivered =
+	    world_grow(world, lane->delivered, lane->delivered_count, &lane->delivered_capacity);
+	lane->delivered[lane->delivered_count++] = delivered;
+}
+
 static void down_delivered(struct world *world, struct wire_lane *lane, struct message *message, bool marked)
 {
 	struct copy *copy = copy_of(world, message, lane->content_queue, marked);
-	struct delivered *delivered = world_alloc(world, sizeof(*delivered));
+	bool counts = !lane->content_consumer || !lane->content_consumer->replies;
 
 	trace(world, "        wire: m%u in %s delivered on lane %zu, tag %llu%s", message->index,
 	      copy->queue->name, (size_t)(lane - world->wire.lanes), (unsigned long long)lane->content_tag,
@@ -185,10 +197,7 @@ static void down_delivered(struct world *world, struct wire_lane *lane, struct m
 			copy->queue->name);
 	if (lane->content_redelivered)
 		happened(world, WIRE_REDELIVERED);
-	delivered->copy = copy;
-	delivered->consumer = lane->content_consumer;
 	copy->consumer = lane->content_consumer;
-	delivered->settled = lane->content_no_ack;
 	copy->handout = NULL;
 	copy->uncertain = false;
 	copy->lane = lane;
@@ -199,12 +208,11 @@ static void down_delivered(struct world *world, struct wire_lane *lane, struct m
 	copy->out = !lane->content_no_ack;
 	copy->dropped = lane->content_no_ack;
 	copy->redelivered = lane->content_redelivered;
-	lane->delivered =
-	    world_grow(world, lane->delivered, lane->delivered_count, &lane->delivered_capacity);
-	lane->delivered[lane->delivered_count++] = delivered;
-	if (lane->delivered_count != lane->content_tag)
+	if (lane->delivered_count + 1 != lane->content_tag)
 		violate(world, "the broker counts deliveries", "tag %llu",
 			(unsigned long long)lane->content_tag);
+	if (counts)
+		lane_delivered(world, lane, copy);
 }
 
 /* Another one that waits for its confirm could not be told from it. */

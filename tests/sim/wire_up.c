@@ -105,6 +105,7 @@ static void up_consume(struct world *world, struct wire_lane *lane, struct span 
 	wire_copy_text(consumer->tag, sizeof(consumer->tag), tag);
 	consumer->queue = queue_named(world, queue);
 	consumer->prefetch = lane->prefetch;
+	consumer->replies = replies_is_queue(queue);
 	consumer->next = lane->consumers;
 	lane->consumers = consumer;
 }
@@ -288,9 +289,12 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 	else if (message->epoch != world->epoch)
 		happened(world, WIRE_LATE);
 	bytes = lane->method_bytes + payload.len + AMQC_FRAME_OVERHEAD + header.body_size;
-	doubt_sent(world, message, bytes);
+	/* After the broker's close mux goes on until it has seen it, and then has given back all. */
+	if (!lane->closed_by_broker)
+		doubt_sent(world, message, bytes);
 	shares_sent(world, message, bytes);
 	message->times_sent++;
+	message->chan->sent_count++;
 	message->times_marked += is_marked(&header.properties);
 	/* What the broker said on an earlier connection may not have reached mux whole. */
 	message->wire_returned = message->returned;
