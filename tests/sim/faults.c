@@ -28,7 +28,7 @@ void faults_plan(struct world *world)
 	plan->outside = chance(world, 300) ? 20 : 0;
 	plan->ack_timeout = chance(world, 200) ? 1 + below(world, 100) : 0;
 	plan->deaf = maybe(world, 10);
-	plan->wipe = chance(world, 300) ? 20 : 0;
+	plan->wipe = chance(world, 400) ? 25 : 0;
 	plan->slow_reader = maybe(world, 900);
 	plan->inexpressible = chance(world, 100) ? 20 : 0;
 }

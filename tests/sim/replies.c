@@ -54,7 +54,8 @@ void replies_ask(struct client *client, struct chan *chan)
 	message = ops_message(client, chan, NULL);
 	if (!message)
 		return;
-	message->asks = true;
+	/* One that is like others could not be told from them if it is returned: it has the address then. */
+	message->asks = message->size > 4;
 	chan->pure = false;
 	client_publish(client, chan, message);
 }

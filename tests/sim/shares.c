@@ -135,11 +135,11 @@ void shares_turn(struct world *world)
 
 static void check_rest(struct world *world, const struct party *party, const char *whose)
 {
-	if (party->unconfirmed_messages != 0 || party->unconfirmed_bytes != 0 || !list_empty(&party->held))
+	if (party->unconfirmed_messages != 0 || party->unconfirmed_bytes != 0 || any_may_send(&party->held))
 		violate(world, "at rest nothing is under way", "%s: %llu publishes of %llu bytes%s", whose,
 			(unsigned long long)party->unconfirmed_messages,
 			(unsigned long long)party->unconfirmed_bytes,
-			list_empty(&party->held) ? "" : ", a lane is held");
+			any_may_send(&party->held) ? ", and one is held" : "");
 }
 
 void shares_rest(struct world *world)

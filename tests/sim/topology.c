@@ -153,6 +153,15 @@ static void check_call(struct world *world, const struct call *call, const char 
 			call->chan->life->serial);
 }
 
+static void check_deleted(struct world *world, const struct queue *queue, const char *when)
+{
+	size_t ready, unacked;
+
+	if (queue->deleted_ok > queue->declared &&
+	    broker_queue_counts(world->broker, "/", span_str(queue->name), &ready, &unacked))
+		violate(world, "what was deleted stays deleted", "%s: %s", when, queue->name);
+}
+
 void topology_check(struct world *world, const char *when)
 {
 	for (unsigned int i = 0; i < world->client_count; i++) {
@@ -163,6 +172,8 @@ void topology_check(struct world *world, const char *when)
 		for (const struct call *call = life->calls; call; call = call->next)
 			check_call(world, call, when);
 	}
+	for (size_t i = 0; i < world->queue_count; i++)
+		check_deleted(world, &world->queues[i], when);
 }
 
 /* ------------------------------------------------------------------ what cannot be */
@@ -185,8 +196,6 @@ static void check_gone(struct world *world, const struct queue *queue)
 	/* Deleting it needs a lane. */
 	if (is_own(queue) && !world->plan.few_lanes && !lives(world, strtoul(queue->name + 1, NULL, 10)))
 		violate(world, "a session's queues go with it", "%s", queue->name);
-	if (queue->deleted_ok > queue->declared)
-		violate(world, "what was deleted stays deleted", "%s", queue->name);
 }
 
 /* ------------------------------------------------------------------ consumers */
