@@ -71,6 +71,8 @@ static uint32_t pick_size(struct world *world)
 {
 	uint32_t kind = below(world, 100);
 
+	if (kind < 50 && world->plan.bulky)
+		return 5000 + below(world, 20000);
 	if (kind < 35)
 		return below(world, 5);
 	if (kind < 75)
@@ -421,6 +423,8 @@ static const struct {
     {20, do_get_credit}, {20, do_qos},	       {180, do_settle},  {25, do_close},
 };
 
+static const op_fn asking[] = {replies_ask, replies_answer, do_get};
+
 void ops_one(struct client *client)
 {
 	struct world *world = client->world;
@@ -429,6 +433,10 @@ void ops_one(struct client *client)
 
 	if (client->life->calls_open + 4 > SESSION_REQUESTS_MAX)
 		return;
+	if (chance(world, world->plan.asking)) {
+		asking[below(world, 3)](client, chan);
+		return;
+	}
 	if (chance(world, world->plan.wipe)) {
 		do_wipe(client, chan);
 		return;

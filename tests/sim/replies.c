@@ -82,8 +82,23 @@ void replies_answer(struct client *client, struct chan *chan)
 	if (!message)
 		return;
 	message->answers = question->copy->message;
-	question->reply_to = NULL;
+	if (chance(client->world, 300))
+		question->reply_to = NULL; /* an address takes any number of replies */
 	client_publish(client, chan, message);
+}
+
+void replies_let_through(struct life *life)
+{
+	for (uint32_t number = 1; number <= CHANNELS_MAX; number++) {
+		struct chan *chan = life->open[number];
+		struct consumer_record *consumer = chan ? events_consumer(chan, REPLY_CONSUMER) : NULL;
+
+		if (!consumer || consumer->ended || chan->failed || chan->close_sent)
+			continue;
+		consumer->credit_messages = consumer->credit_bytes = UINT64_MAX / 2;
+		session_consumer_credit(life->session, number, REPLY_CONSUMER, consumer->credit_messages,
+					consumer->credit_bytes);
+	}
 }
 
 /* ------------------------------------------------------------------ what comes */

@@ -85,7 +85,7 @@ struct handout {
 	bool stale;	/* the broker closed its lane */
 	bool taken;	/* the socket took it */
 	bool seen;	/* the client has read it */
-	char *reply_to; /* an address that nothing was sent to; or NULL */
+	char *reply_to; /* an address to answer to; or NULL */
 };
 
 /* A message in a queue. */
@@ -371,13 +371,15 @@ struct plan {
 	unsigned int delay_msec;  /* the most that bytes take */
 	unsigned int chunk;	  /* the most that arrive at a time */
 	unsigned int body_max;	  /* bytes */
+	bool bulky;		  /* many bodies are large */
 	unsigned int slow_reader; /* of 1000: a client does not read in this turn */
 	unsigned int inexpressible;
-	bool prepared;	   /* queues and exchanges are there from the beginning */
-	bool overtake;	   /* answers to basic.consume and basic.cancel come late */
-	bool shuffle;	   /* frames of different channels come in another order */
-	bool few_lanes;	   /* fewer than channels: some wait until others go */
-	bool small_memory; /* of a session */
+	unsigned int asking; /* of operations: questions, and replies to them */
+	bool prepared;	     /* queues and exchanges are there from the beginning */
+	bool overtake;	     /* answers to basic.consume and basic.cancel come late */
+	bool shuffle;	     /* frames of different channels come in another order */
+	bool few_lanes;	     /* fewer than channels: some wait until others go */
+	bool small_memory;   /* of a session */
 	bool short_deadlines;
 	bool wrong_password;  /* at the second endpoint */
 	bool adaptive;	      /* the window */
@@ -539,6 +541,8 @@ void overtake(struct world *world, struct buf *out, struct span frames);
 /* Operations: a question, and a reply to one that came. */
 void replies_ask(struct client *client, struct chan *chan);
 void replies_answer(struct client *client, struct chan *chan);
+/* Credit for all that wait in mux. */
+void replies_let_through(struct life *life);
 bool replies_is_queue(struct span queue);
 bool replies_is_for(const struct consumer_record *consumer);
 void replies_note(struct world *world, struct handout *handout, const struct amqc_properties *properties);

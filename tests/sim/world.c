@@ -88,9 +88,15 @@ static void make_plan(struct world *world)
 	plan->body_max = chance(world, 250) ? BODY_MAX : 1 + below(world, 6000);
 	plan->small_memory = chance(world, 200);
 	world->prefetch = 1 + below(world, 64);
-	world->unconfirmed_messages = chance(world, 500) ? 1 + below(world, 10) : 4096;
+	world->unconfirmed_messages =
+	    chance(world, 500) ? 1 + below(world, chance(world, 500) ? 2 : 10) : 4096;
 	plan->adaptive = chance(world, 500);
+	plan->bulky = plan->adaptive && chance(world, 150);
 	world->unconfirmed_bytes = chance(world, 500) ? 20000u << below(world, 5) : 64u << 20;
+	if (plan->bulky) {
+		world->unconfirmed_messages = 4096;
+		world->unconfirmed_bytes = 64u << 20;
+	}
 	plan->reader_usec = chance(world, 400) ? 1 + below(world, 3000) : 0;
 	plan->heartbeat_sec = (uint16_t)(1 + below(world, 10));
 	plan->prepared = chance(world, 930);
@@ -99,6 +105,7 @@ static void make_plan(struct world *world)
 	plan->overtake = chance(world, 500);
 	plan->short_deadlines = chance(world, 500);
 	plan->wrong_password = plan->endpoint > 0 && chance(world, 500);
+	plan->asking = chance(world, 200) ? 500 : 0;
 	plan->abrupt_end = chance(world, 100);
 }
 
@@ -321,6 +328,7 @@ static void calm(struct world *world)
 		life->get_credit = UINT64_MAX / 2;
 		life->gets_over = 0;
 		session_get_credit(life->session, life->get_credit);
+		replies_let_through(life);
 	}
 	settle(world, "after the storm");
 	check_calm(world);
