@@ -26,9 +26,9 @@ void faults_plan(struct world *world)
 	plan->endpoint = chance(world, 250) ? 5 : 0;
 	plan->throttle = maybe(world, 20);
 	plan->outside = chance(world, 300) ? 20 : 0;
-	plan->ack_timeout = chance(world, 450) ? 1 + below(world, 100) : 0;
+	plan->ack_timeout = chance(world, 700) ? 1 + below(world, 100) : 0;
 	plan->deaf = maybe(world, 10);
-	plan->wipe = chance(world, 400) ? 25 : 0;
+	plan->wipe = chance(world, 600) ? 30 : 0;
 	plan->slow_reader = maybe(world, 900);
 	plan->inexpressible = chance(world, 100) ? 20 : 0;
 }

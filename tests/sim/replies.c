@@ -37,7 +37,7 @@ static void consume_replies(struct client *client, struct chan *chan)
 	consumer->number = REPLY_CONSUMER;
 	consumer->no_ack = true;
 	/* Often none: replies wait in mux for more. */
-	consumer->credit_messages = below(world, 4);
+	consumer->credit_messages = chance(world, 600) ? 0 : 1 + below(world, 6);
 	consumer->credit_bytes = consumer->credit_messages == 0 ? 0 : 1 + below(world, 200000);
 	client_consume(client, chan, consumer, REPLY_TO);
 }
