@@ -11,13 +11,23 @@ struct channel *session_channel(const struct session *session, uint32_t number);
 /* The generation it was opened with last; 0: never. */
 uint32_t session_generation(const struct session *session, uint32_t number);
 
-/* A message of the session came or went: see pace.h. */
+#define FEW_UNDER_WAY 4u
+
+/* Publishes without an outcome, and messages that are on their way to the client or with it. */
+static inline uint64_t session_under_way(const struct session *session)
+{
+	return session->used_messages - session->released_messages + session->unacked + session->taken_count;
+}
+
+/* A message of the session came or went: see pace.h. However densely they come, who has few at a time
+ * waits for each. */
 static inline void session_note_message(struct session *session)
 {
 	struct mux *mux = session->mux;
+	bool dense = pace_note(&session->pace, mux->now);
 
 	(void)pace_note(&mux->pace, mux->now);
-	if (!pace_note(&session->pace, mux->now))
+	if (!dense || session_under_way(session) <= FEW_UNDER_WAY)
 		mux->prompt = mux->now;
 }
 
