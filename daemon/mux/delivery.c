@@ -7,9 +7,9 @@
 
 #define DELIVERIES_MIN 32u /* slots of a ring */
 
-/* So many acks may wait, for consumers with a prefetch of at least so many. */
+/* So many acks may wait, and of a consumer's prefetch such a part: the rest keeps the messages coming. */
 #define UNHURRIED_MAX 32u
-#define UNHURRIED_PREFETCH 128u
+#define UNHURRIED_PART 4u
 
 static enum slot_state slot_get(const struct deliveries *d, uint64_t tag)
 {
@@ -162,7 +162,7 @@ bool delivery_may_wait(const struct channel *channel)
 	    d->acked > UNHURRIED_MAX)
 		return false;
 	list_foreach (consumer, &channel->consumers, node) {
-		if (consumer->prefetch < UNHURRIED_PREFETCH)
+		if (d->acked > consumer->prefetch / UNHURRIED_PART)
 			return false;
 	}
 	return true;
