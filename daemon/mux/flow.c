@@ -17,7 +17,10 @@
 
 #define SLICE_BYTES PARTY_QUANTUM_BYTES /* the largest body frame */
 #define OUTPUT_MARK 16384u		/* bytes put ahead of the socket */
-#define GETS_PER_SESSION 16u		/* under way at once: each may bring a message of any size */
+#define STILL_WAITS_USEC                                                                               \
+	100000u		     /* so long after the last one, somebody may still wait for single answers \
+			      */
+#define GETS_PER_SESSION 16u /* under way at once: each may bring a message of any size */
 
 void flow_release(struct upstream *upstream)
 {
@@ -46,6 +49,8 @@ void flow_ask(struct upstream *upstream)
 	struct amqc_method method = {.id = AMQC_CHANNEL_FLOW};
 	struct lane *lane;
 
+	window_set_prompt(&upstream->window,
+			  mono_since_usec(upstream->mux->now, upstream->mux->prompt) < STILL_WAITS_USEC);
 	if (!window_turn(&upstream->window, upstream->mux->now, upstream->unconfirmed_bytes))
 		return;
 	lane = quiet_lane(upstream);

@@ -115,7 +115,7 @@ static void count_unconfirmed(const struct lane *lane, uint64_t *ret_messages, u
 		if (!publish)
 			continue;
 		++*ret_messages;
-		*ret_bytes += publish_wire_bytes(publish);
+		*ret_bytes += publish_window_bytes(publish);
 	}
 }
 

@@ -210,7 +210,7 @@ static bool confirms_grow(struct confirms *confirms)
 
 static void count_sent(struct lane *lane, const struct publish *publish)
 {
-	uint64_t bytes = publish_wire_bytes(publish);
+	uint64_t bytes = publish_window_bytes(publish);
 
 	lane->upstream->unconfirmed_messages++;
 	lane->upstream->unconfirmed_bytes += bytes;
@@ -221,7 +221,7 @@ static void count_sent(struct lane *lane, const struct publish *publish)
 /* The window has room again. */
 static void count_ended(struct lane *lane, const struct publish *publish)
 {
-	uint64_t bytes = publish_wire_bytes(publish);
+	uint64_t bytes = publish_window_bytes(publish);
 
 	lane->upstream->unconfirmed_messages--;
 	lane->upstream->unconfirmed_bytes -= bytes;

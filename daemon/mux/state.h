@@ -192,7 +192,7 @@ struct party {
 	bool begun;	       /* a publish has begun within them */
 	uint64_t renewed_at;   /* upstream->sent_bytes when its part was renewed */
 	uint64_t unconfirmed_messages;
-	uint64_t unconfirmed_bytes; /* as sent */
+	uint64_t unconfirmed_bytes; /* as publish_window_bytes() counts */
 };
 
 struct upstream {
@@ -238,7 +238,7 @@ struct upstream {
 
 	struct window window;
 	uint64_t unconfirmed_messages; /* sent and not answered */
-	uint64_t unconfirmed_bytes;    /* of them, as sent */
+	uint64_t unconfirmed_bytes;    /* of them: publish_window_bytes() */
 	bool window_freed;	       /* some of them ended: who waits for the window may go on */
 	bool queue_freed;	       /* a queue is back: who waits for it may go on */
 
@@ -545,10 +545,11 @@ struct owned_queue {
 	char name[255];
 };
 
-/* What a publish takes of the window and of the wire, but for a few bytes of each body frame. */
-static inline uint64_t publish_wire_bytes(const struct publish *publish)
+/* What a publish takes of the window: its bytes on the wire, but for a few of each body frame, and its cost.
+ */
+static inline uint64_t publish_window_bytes(const struct publish *publish)
 {
-	return publish->head_len + publish->body_len;
+	return MUX_MESSAGE_COST_BYTES + publish->head_len + publish->body_len;
 }
 
 /* The channel is looked at when the turn ends: channel_turn(). */

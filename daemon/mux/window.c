@@ -1,13 +1,16 @@
 #include "daemon/mux/window.h"
 
-#define TARGET_USEC 500u       /* excess delay that is aimed at, */
+#define TARGET_USEC 250u /* excess delay that is aimed at, */
+#define TARGET_BULK_USEC 2000u
 #define TARGET_PART_OF_BASE 4u /* or this part of the base if that is more: far brokers' delays vary more */
 #define FAR_ABOVE 8u	       /* times the target: the path stands still */
+#define PATIENCE_TARGETS 32u   /* without an answer */
 #define GROW_PART 8u
+#define GROW_PAUSE_USEC 15000u /* so it doubles in some 100 ms */
 #define LANE_MESSAGES 256u
-#define LANE_NEAR_USEC 5000u
-#define ASK_FROM_BYTES (WINDOW_BYTES_MIN / 2) /* with less unconfirmed there is no queue to speak of */
-#define ASK_PAUSE_USEC 4000u
+#define NEAR_USEC 5000u
+#define ASK_FROM_BYTES (WINDOW_BYTES_BASE / 2) /* with less unconfirmed there is no queue to speak of */
+#define ASK_PAUSE_USEC 2000u
 #define EPOCH_USEC (5 * USEC_PER_SEC)
 #define REMEASURE_ANSWERS 2u
 #define IDLE_USEC USEC_PER_SEC /* after that, what was found out is out of date */
@@ -16,21 +19,25 @@
 
 void window_init(struct window *window, uint64_t most_bytes, bool adaptive)
 {
-	*window = (struct window){.adaptive = adaptive, .most = most_bytes, .size = most_bytes};
+	*window =
+	    (struct window){.adaptive = adaptive, .prompt = true, .most = most_bytes, .size = most_bytes};
 	window_reset(window);
 }
 
-static uint64_t clamp(const struct window *window, uint64_t size)
+static uint64_t clamp(const struct window *window, bool prompt, uint64_t size)
 {
-	if (size < WINDOW_BYTES_MIN)
-		size = WINDOW_BYTES_MIN;
+	uint64_t least = prompt ? WINDOW_BYTES_MIN : WINDOW_BYTES_MIN_BULK;
+
+	if (size < least)
+		size = least;
 	return size < window->most ? size : window->most;
 }
 
 /* What was measured is out of date, or of another connection: begins with little, for a base. */
 static void forget(struct window *window)
 {
-	window->size = clamp(window, WINDOW_BYTES_START);
+	window->size = clamp(window, window->prompt, WINDOW_BYTES_START);
+	window->other_size = clamp(window, !window->prompt, WINDOW_BYTES_START);
 	window->starting = true;
 	window->delay_count = 0;
 	window->remeasuring = REMEASURE_ANSWERS;
@@ -61,8 +68,9 @@ static uint64_t base_usec(const struct window *window)
 static uint64_t target_usec(const struct window *window)
 {
 	uint64_t part = base_usec(window) / TARGET_PART_OF_BASE;
+	uint64_t target = window->prompt ? TARGET_USEC : TARGET_BULK_USEC;
 
-	return part > TARGET_USEC ? part : TARGET_USEC;
+	return part > target ? part : target;
 }
 
 static void note_delay(struct window *window, uint64_t delay_usec)
@@ -72,16 +80,14 @@ static void note_delay(struct window *window, uint64_t delay_usec)
 	window->delays_usec[window->delay_count++ % WINDOW_FILTER] = delay_usec;
 }
 
-/* By the least of the last few. */
+/* By the middle one of the last three. */
 static uint64_t excess_usec(const struct window *window)
 {
-	uint64_t least = UINT64_MAX;
+	const uint64_t *d = window->delays_usec;
+	uint64_t low = d[0] < d[1] ? d[0] : d[1], high = d[0] < d[1] ? d[1] : d[0];
+	uint64_t middle = d[2] < low ? low : d[2] < high ? d[2] : high;
 
-	for (unsigned int i = 0; i < WINDOW_FILTER; i++) {
-		if (window->delays_usec[i] < least)
-			least = window->delays_usec[i];
-	}
-	return least > base_usec(window) ? least - base_usec(window) : 0;
+	return middle > base_usec(window) ? middle - base_usec(window) : 0;
 }
 
 static void note_rate(struct window *window, struct mono now, uint64_t confirmed_bytes)
@@ -123,30 +129,33 @@ uint64_t window_lane_messages(const struct window *window)
 {
 	uint64_t base = base_usec(window);
 
-	if (!window->adaptive)
+	if (!window->adaptive || !window->prompt)
 		return UINT64_MAX;
-	return base == UINT64_MAX ? LANE_MESSAGES : LANE_MESSAGES * (1 + base / LANE_NEAR_USEC);
+	return base == UINT64_MAX ? LANE_MESSAGES : LANE_MESSAGES * (1 + base / NEAR_USEC);
 }
 
 /* ------------------------------------------------------------------ control */
 
-static void grow(struct window *window)
+static void grow(struct window *window, struct mono now)
 {
-	if (!window->full)
+	if (!window->full || mono_before(now, window->grow_next))
 		return;
-	window->size =
-	    clamp(window, window->starting ? window->size * 2 : window->size + window->size / GROW_PART);
+	window->grow_next = mono_add_usec(now, GROW_PAUSE_USEC);
+	if (window->starting && base_usec(window) > NEAR_USEC)
+		window->size = clamp(window, window->prompt, window->size * 2);
+	else
+		window->size = clamp(window, window->prompt, window->size + window->size / GROW_PART);
 }
 
 static void shrink(struct window *window, uint64_t to_bytes)
 {
 	window->starting = false;
-	window->size = clamp(window, to_bytes);
+	window->size = clamp(window, window->prompt, to_bytes);
 	/* Its effect is to be seen before the next step. */
 	window->delay_count = 0;
 }
 
-static void control(struct window *window)
+static void control(struct window *window, struct mono now)
 {
 	uint64_t excess = excess_usec(window), target = target_usec(window);
 	uint64_t queued;
@@ -154,7 +163,7 @@ static void control(struct window *window)
 	if (window->delay_count < WINDOW_FILTER)
 		return;
 	if (excess <= target) {
-		grow(window);
+		grow(window, now);
 	} else if (excess > FAR_ABOVE * target) {
 		shrink(window, window->size / 2);
 	} else if (excess > 2 * target) {
@@ -169,7 +178,19 @@ static uint64_t patience_usec(const struct window *window)
 {
 	uint64_t base = base_usec(window);
 
-	return (base == UINT64_MAX ? USEC_PER_SEC : base) + 2 * FAR_ABOVE * target_usec(window);
+	return (base == UINT64_MAX ? USEC_PER_SEC : base) + PATIENCE_TARGETS * target_usec(window);
+}
+
+void window_set_prompt(struct window *window, bool prompt)
+{
+	uint64_t size = window->size;
+
+	if (!window->adaptive || window->prompt == prompt)
+		return;
+	window->prompt = prompt;
+	window->size = window->other_size;
+	window->other_size = size;
+	window->delay_count = 0;
 }
 
 bool window_turn(struct window *window, struct mono now, uint64_t unconfirmed_bytes)
@@ -212,7 +233,7 @@ bool window_answered(struct window *window, struct mono now, uint64_t confirmed_
 		window->remeasuring--;
 		window->delay_count = 0;
 	} else {
-		control(window);
+		control(window, now);
 		turn_epoch(window, now);
 	}
 	window->full = false;

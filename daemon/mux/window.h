@@ -14,15 +14,22 @@
  *
  *	base    the least delay of the last seconds; measured anew now and then
  *		with little unconfirmed, so that it is not that of our own queue
- *	excess  the delay beyond base, the least of a few: a process that had to
- *		wait for a CPU is no queue
- *	excess below the target, and somebody had to wait: the window grows
+ *	excess  the delay beyond base, the middle one of three: a process that
+ *		had to wait for a CPU once is no queue
+ *	excess below the target, and somebody had to wait: the window grows, but
+ *		slowly: a queue that stands still for a moment, as RabbitMQ's do
+ *		to collect garbage, makes all wait and the path look idle
  *	excess above it: the window shrinks by what stands in that queue, which
  *		is excess times the rate of confirms. So what a slow disk needs
  *		under way stays under way
  *	excess far above it, or no answer at all: it is halved
  *
  * Between the target and twice the target nothing changes.
+ *
+ * While somebody waits for single answers the target is low; while all that
+ * flows is bulk it is higher, for longer queues cost less CPU time per message.
+ * Each of the two has a size of its own, so that the first who comes to a flood
+ * does not wait until the window has shrunk.
  *
  * Pure: time comes from outside.
  */
@@ -32,21 +39,26 @@
 
 #include <stdbool.h>
 
-#define WINDOW_BYTES_MIN (32u * 1024u)
-#define WINDOW_BYTES_START (128u * 1024u)
-#define WINDOW_FILTER 3u /* delays of which the least counts */
+#define WINDOW_BYTES_BASE (32u * 1024u) /* while the base is measured */
+#define WINDOW_BYTES_MIN (64u * 1024u)
+#define WINDOW_BYTES_START (96u * 1024u)
+#define WINDOW_BYTES_MIN_BULK (512u * 1024u)
+#define WINDOW_FILTER 3u /* delays of which the middle one counts */
 
 struct window {
 	bool adaptive;
-	uint64_t most; /* bytes, as configured */
-	uint64_t size; /* bytes; most if not adaptive */
-	bool starting; /* it was never too large yet: doubles */
-	bool full;     /* somebody had to wait since the last answer */
+	uint64_t most;	     /* bytes, as configured */
+	uint64_t size;	     /* bytes; most if not adaptive */
+	uint64_t other_size; /* what it becomes when prompt changes */
+	bool prompt;	     /* somebody waits for single answers */
+	bool starting;	     /* it was never too large yet: doubles if the broker is far */
+	bool full;	     /* somebody had to wait since the last answer */
 
 	bool asked; /* a question is unanswered */
 	struct mono asked_at;
 	struct mono overdue_at; /* when its being unanswered counts (again) */
 	struct mono ask_next;	/* not before */
+	struct mono grow_next;	/* not before */
 
 	struct mono epoch_end;
 	uint64_t base_usec[2];	  /* least delay of this epoch and of the one before; UINT64_MAX: none */
@@ -68,8 +80,8 @@ void window_reset(struct window *window);
 /* How much may be unconfirmed now. */
 static inline uint64_t window_bytes(const struct window *window)
 {
-	if (window->remeasuring > 0 && window->size > WINDOW_BYTES_MIN)
-		return WINDOW_BYTES_MIN;
+	if (window->remeasuring > 0 && window->size > WINDOW_BYTES_BASE)
+		return WINDOW_BYTES_BASE;
 	return window->size;
 }
 
@@ -86,6 +98,9 @@ static inline void window_was_full(struct window *window)
 {
 	window->full = true;
 }
+
+/* Whether somebody waits for single answers now. */
+void window_set_prompt(struct window *window, bool prompt);
 
 /*
  * At the end of a turn with so much unconfirmed. True: a question should go out

@@ -57,6 +57,7 @@ static void check_room(struct world *world, const struct message *message)
 void doubt_sent(struct world *world, struct message *message, uint64_t bytes)
 {
 	check_room(world, message);
+	bytes += MUX_MESSAGE_COST_BYTES;
 	if (message->wire_acked || message->wire_nacked || message->returned)
 		violate(world, "what was answered is not sent again", "m%u", message->index);
 	message->under_way = true;
