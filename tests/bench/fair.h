@@ -45,6 +45,12 @@ struct rpc {
 	const char *address; /* of muxd's socket, or the broker's URL */
 	const char *requests;
 	const char *replies; /* queues that are there */
+	bool confirms;	     /* direct: publishes are confirmed, as all are through muxd */
+};
+
+struct relay {
+	int listen_fd;
+	unsigned int broker_port; /* on 127.0.0.1 */
 };
 
 enum queue_kind {
@@ -73,6 +79,14 @@ void mux_rpc_server(struct slot *slot, const void *rpc);
 void mux_rpc_caller(struct slot *slot, const void *rpc);
 void direct_rpc_server(struct slot *slot, const void *rpc);
 void direct_rpc_caller(struct slot *slot, const void *rpc);
+
+/* ---------------------------------------------------------- fairrelay.c */
+
+int relay_listen(unsigned int *ret_port);
+void relay_run(struct slot *slot, const void *relay);
+
+/* Of the broker. */
+unsigned int direct_port(const char *url);
 
 /* A connection of the parent's for queues. */
 struct direct_admin;

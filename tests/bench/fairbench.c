@@ -30,6 +30,9 @@ struct fair {
 	bool link;
 	unsigned int goals, met;
 	struct direct_admin *admin; /* NULL: no direct way to the broker */
+	char copied_url[64];	    /* of a relay to the broker */
+	struct relay relay;
+	struct worker relay_worker;
 };
 
 static void goal(struct fair *fair, const char *what, double value, const char *unit, double bound, bool most)
@@ -101,20 +104,40 @@ static void start_floods(struct worker *floods, size_t count, const struct flood
 
 /* ------------------------------------------------------------------ a flood beside an RPC */
 
+/*
+ * The same RPC in several ways. Through muxd every publish is confirmed; on a
+ * connection of its own it is with confirms, and as it is mostly done: without;
+ * and with confirms through a process that does nothing but copy.
+ */
+enum way {
+	WAY_MUX,
+	WAY_PLAIN,
+	WAY_CONFIRMED,
+	WAY_COPIED,
+	WAYS
+};
+
+static const struct rpc rpc_ways[WAYS] = {
+    [WAY_MUX] = {NULL, "fair.mux.requests", "fair.mux.replies", false},
+    [WAY_PLAIN] = {NULL, "fair.plain.requests", "fair.plain.replies", false},
+    [WAY_CONFIRMED] = {NULL, "fair.confirmed.requests", "fair.confirmed.replies", true},
+    [WAY_COPIED] = {NULL, "fair.copied.requests", "fair.copied.replies", true},
+};
+
 struct pair {
 	struct worker server;
 	struct worker caller;
 	struct rpc rpc;
 };
 
-static void start_pair(struct fair *fair, struct pair *pair, bool direct)
+static void start_pair(struct fair *fair, struct pair *pair, enum way way)
 {
-	pair->rpc = direct ? (struct rpc){fair->url, "fair.direct.requests", "fair.direct.replies"}
-			   : (struct rpc){fair->socket, "fair.mux.requests", "fair.mux.replies"};
+	pair->rpc = rpc_ways[way];
+	pair->rpc.address = way == WAY_MUX ? fair->socket : way == WAY_COPIED ? fair->copied_url : fair->url;
 	direct_admin_declare(fair->admin, pair->rpc.requests, QUEUE_TRANSIENT, 0);
 	direct_admin_declare(fair->admin, pair->rpc.replies, QUEUE_TRANSIENT, 0);
-	worker_start(&pair->server, direct ? direct_rpc_server : mux_rpc_server, &pair->rpc);
-	worker_start(&pair->caller, direct ? direct_rpc_caller : mux_rpc_caller, &pair->rpc);
+	worker_start(&pair->server, way == WAY_MUX ? mux_rpc_server : direct_rpc_server, &pair->rpc);
+	worker_start(&pair->caller, way == WAY_MUX ? mux_rpc_caller : direct_rpc_caller, &pair->rpc);
 }
 
 static void stop_pair(struct fair *fair, struct pair *pair)
@@ -129,56 +152,73 @@ static void stop_pair(struct fair *fair, struct pair *pair)
 struct beside {
 	struct worker free_floods[FLOODS_MAX];
 	struct worker floods[FLOODS_MAX];
-	struct pair mux, direct;
-	double free_rate[ROUNDS_MAX], rate[ROUNDS_MAX];
-	double mux_p50[ROUNDS_MAX], mux_p99[ROUNDS_MAX];
-	double direct_p50[ROUNDS_MAX], direct_p99[ROUNDS_MAX];
-	double ratio_p50[ROUNDS_MAX], ratio_p99[ROUNDS_MAX], ratio_rate[ROUNDS_MAX];
+	struct pair pairs[WAYS];
+	double free_rate[ROUNDS_MAX], rate[ROUNDS_MAX], ratio_rate[ROUNDS_MAX];
+	double idle[WAYS][ROUNDS_MAX], p50[WAYS][ROUNDS_MAX], p99[WAYS][ROUNDS_MAX];
+	/* that through muxd / this one's */
+	double ratio_p50[WAYS][ROUNDS_MAX], ratio_p99[WAYS][ROUNDS_MAX];
 };
+
+static void measure_idle(struct fair *fair, struct beside *b, unsigned int r)
+{
+	for (unsigned int way = 0; way < WAYS; way++) {
+		struct stretch stretch;
+
+		measure(NULL, 0, &b->pairs[way].caller, fair->seconds / 4, &stretch);
+		b->idle[way][r] = stretch.p50;
+	}
+}
 
 static void run_round(struct fair *fair, struct beside *b, size_t count, unsigned int r)
 {
-	struct stretch stretch[3];
+	struct stretch stretch;
 
+	measure_idle(fair, b, r);
 	workers_go(b->free_floods, count);
 	fair_sleep(WARM_SECONDS);
-	measure(b->free_floods, count, NULL, fair->seconds, &stretch[0]);
+	measure(b->free_floods, count, NULL, fair->seconds, &stretch);
+	b->free_rate[r] = stretch.rate;
 	workers_rest(b->free_floods, count);
 	direct_admin_purge(fair->admin, "fair.flood");
 	workers_go(b->floods, count);
 	fair_sleep(WARM_SECONDS);
-	/* The two take turns in going first. */
-	for (unsigned int i = 0; i < 2; i++) {
-		bool direct = (r + i) % 2 != 0;
+	/* They take turns in going first. */
+	for (unsigned int i = 0; i < WAYS; i++) {
+		unsigned int way = (r + i) % WAYS;
 
-		measure(b->floods, count, direct ? &b->direct.caller : &b->mux.caller, fair->seconds,
-			&stretch[direct ? 2 : 1]);
+		measure(b->floods, count, &b->pairs[way].caller, fair->seconds, &stretch);
+		b->p50[way][r] = stretch.p50;
+		b->p99[way][r] = stretch.p99;
+		if (way == WAY_MUX)
+			b->rate[r] = stretch.rate;
 	}
 	workers_rest(b->floods, count);
 	direct_admin_purge(fair->admin, "fair.flood");
-	b->free_rate[r] = stretch[0].rate;
-	b->rate[r] = stretch[1].rate;
-	b->mux_p50[r] = stretch[1].p50;
-	b->mux_p99[r] = stretch[1].p99;
-	b->direct_p50[r] = stretch[2].p50;
-	b->direct_p99[r] = stretch[2].p99;
-	b->ratio_p50[r] = stretch[1].p50 / stretch[2].p50;
-	b->ratio_p99[r] = stretch[1].p99 / stretch[2].p99;
-	b->ratio_rate[r] = stretch[1].rate / stretch[0].rate;
+	b->ratio_rate[r] = b->rate[r] / b->free_rate[r];
+	for (unsigned int way = 0; way < WAYS; way++) {
+		b->ratio_p50[way][r] = b->p50[WAY_MUX][r] / b->p50[way][r];
+		b->ratio_p99[way][r] = b->p99[WAY_MUX][r] / b->p99[way][r];
+	}
 }
 
 static void report_beside(struct fair *fair, struct beside *b)
 {
+	static const char *const names[WAYS] = {"through muxd", "direct, plain", "direct, confirmed",
+						"through a relay"};
 	unsigned int n = fair->rounds;
 
-	printf("  RPC through muxd p50 %.0f us, p99 %.0f us; direct p50 %.0f us, p99 %.0f us\n",
-	       median(b->mux_p50, n), median(b->mux_p99, n), median(b->direct_p50, n),
-	       median(b->direct_p99, n));
+	for (unsigned int way = 0; way < WAYS; way++)
+		printf("  RPC %-18s p50 %4.0f us, p99 %5.0f us; without the flood p50 %4.0f us\n", names[way],
+		       median(b->p50[way], n), median(b->p99[way], n), median(b->idle[way], n));
 	printf("  flood beside it %.0f/s, free %.0f/s\n", median(b->rate, n), median(b->free_rate, n));
-	goal(fair, "RPC p50 / that of a connection of its own", median(b->ratio_p50, n), "", RPC_RATIO_MAX,
-	     true);
-	goal(fair, "RPC p99 / that of a connection of its own", median(b->ratio_p99, n), "", RPC_RATIO_MAX,
-	     true);
+	for (unsigned int way = WAY_PLAIN; way < WAYS; way++) {
+		char what[64];
+
+		(void)snprintf(what, sizeof(what), "RPC p50 / %s", names[way]);
+		goal(fair, what, median(b->ratio_p50[way], n), "", RPC_RATIO_MAX, true);
+		(void)snprintf(what, sizeof(what), "RPC p99 / %s", names[way]);
+		goal(fair, what, median(b->ratio_p99[way], n), "", RPC_RATIO_MAX, true);
+	}
 	goal(fair, "flood's rate / unbounded and alone", median(b->ratio_rate, n), "", RATE_RATIO_MIN, false);
 }
 
@@ -200,13 +240,13 @@ static void flood_beside_rpc(struct fair *fair, size_t count, bool persistent, e
 	direct_admin_declare(fair->admin, "fair.flood", kind, 0);
 	start_floods(b->floods, count, &flood);
 	start_floods(b->free_floods, count, &free_flood);
-	start_pair(fair, &b->mux, false);
-	start_pair(fair, &b->direct, true);
+	for (unsigned int way = 0; way < WAYS; way++)
+		start_pair(fair, &b->pairs[way], (enum way)way);
 	for (unsigned int r = 0; r < fair->rounds; r++)
 		run_round(fair, b, count, r);
 	report_beside(fair, b);
-	stop_pair(fair, &b->mux);
-	stop_pair(fair, &b->direct);
+	for (unsigned int way = 0; way < WAYS; way++)
+		stop_pair(fair, &b->pairs[way]);
 	workers_stop(b->floods, count);
 	workers_stop(b->free_floods, count);
 	direct_admin_delete(fair->admin, "fair.flood");
@@ -276,7 +316,7 @@ static void link_rpc(struct fair *fair)
 		return;
 	direct_admin_declare(fair->admin, flood.queue, QUEUE_TRANSIENT, 2);
 	start_floods(&publisher, 1, &flood);
-	start_pair(fair, &pair, false);
+	start_pair(fair, &pair, WAY_MUX);
 	for (unsigned int r = 0; r < fair->rounds; r++) {
 		struct stretch stretch;
 
@@ -303,6 +343,16 @@ static void link_rpc(struct fair *fair)
 
 /* ------------------------------------------------------------------ all of it */
 
+static void start_relay(struct fair *fair)
+{
+	unsigned int port;
+
+	fair->relay.broker_port = direct_port(fair->url);
+	fair->relay.listen_fd = relay_listen(&port);
+	(void)snprintf(fair->copied_url, sizeof(fair->copied_url), "amqp://guest:guest@127.0.0.1:%u", port);
+	worker_start(&fair->relay_worker, relay_run, &fair->relay);
+}
+
 static void run_all(struct fair *fair)
 {
 	static const size_t counts[] = {1, 8, 32};
@@ -312,6 +362,7 @@ static void run_all(struct fair *fair)
 		share_all(fair);
 		return;
 	}
+	start_relay(fair);
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
 		flood_beside_rpc(fair, counts[i], false, QUEUE_TRANSIENT);
 		flood_beside_rpc(fair, counts[i], true, QUEUE_DURABLE);
@@ -319,6 +370,7 @@ static void run_all(struct fair *fair)
 	flood_beside_rpc(fair, 1, true, QUEUE_QUORUM);
 	flood_beside_rpc(fair, 8, true, QUEUE_QUORUM);
 	share_all(fair);
+	workers_stop(&fair->relay_worker, 1);
 }
 
 static void usage(FILE *out)

@@ -13,7 +13,7 @@
 
 #define CHANNEL 1
 #define RPC_BODY_BYTES 100u
-#define REST_SECONDS 0.001
+#define REST_SECONDS 0.02
 
 struct direct_admin {
 	amqp_connection_state_t conn;
@@ -56,6 +56,20 @@ static amqp_connection_state_t dial(const char *url)
 	return conn;
 }
 
+unsigned int direct_port(const char *url)
+{
+	struct amqp_connection_info info;
+	char *copy = strdup(url);
+	unsigned int port;
+
+	if (!copy)
+		bench_die("librabbitmq: no memory");
+	must(amqp_parse_url(copy, &info), url);
+	port = (unsigned int)info.port;
+	free(copy);
+	return port;
+}
+
 /* ------------------------------------------------------------------ RPC */
 
 static amqp_connection_state_t begin_rpc(struct slot *slot, const struct rpc *spec, const char *queue)
@@ -65,8 +79,21 @@ static amqp_connection_state_t begin_rpc(struct slot *slot, const struct rpc *sp
 	(void)amqp_basic_consume(conn, CHANNEL, amqp_cstring_bytes(queue), amqp_empty_bytes, 0, 1, 0,
 				 amqp_empty_table);
 	must_reply(conn, "basic.consume");
+	if (spec->confirms) {
+		(void)amqp_confirm_select(conn, CHANNEL);
+		must_reply(conn, "confirm.select");
+	}
 	atomic_store(&slot->ready, true);
 	return conn;
+}
+
+static void read_confirm(amqp_connection_state_t conn)
+{
+	amqp_frame_t frame;
+
+	must(amqp_simple_wait_frame(conn, &frame), "a frame");
+	if (frame.frame_type != AMQP_FRAME_METHOD || frame.payload.method.id != AMQP_BASIC_ACK_METHOD)
+		bench_die("librabbitmq: a frame that nobody waits for");
 }
 
 /* False: none has come in time. */
@@ -76,8 +103,14 @@ static bool read_message(amqp_connection_state_t conn)
 	amqp_envelope_t envelope;
 	amqp_rpc_reply_t reply;
 
-	amqp_maybe_release_buffers(conn);
-	reply = amqp_consume_message(conn, &envelope, &patience, 0);
+	for (;;) {
+		amqp_maybe_release_buffers(conn);
+		reply = amqp_consume_message(conn, &envelope, &patience, 0);
+		if (reply.reply_type != AMQP_RESPONSE_LIBRARY_EXCEPTION ||
+		    reply.library_error != AMQP_STATUS_UNEXPECTED_STATE)
+			break;
+		read_confirm(conn);
+	}
 	if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION && reply.library_error == AMQP_STATUS_TIMEOUT)
 		return false;
 	if (reply.reply_type != AMQP_RESPONSE_NORMAL)

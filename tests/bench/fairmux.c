@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define PATIENCE_USEC ((uint64_t)BENCH_PATIENCE_SECONDS * 1000000u)
-#define REST_USEC 1000u
+#define REST_USEC 20000u
 #define RPC_BODY_BYTES 100u
 #define IN_A_ROW 64u /* publishes of a channel before the next one's turn */
 
