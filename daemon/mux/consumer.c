@@ -196,7 +196,7 @@ static bool hand_over(struct consumer *consumer, uint64_t lane_tag, const struct
 	consumer->used_bytes += handed.cost_bytes;
 	backlog_add(session, &handed);
 	session->delivered++;
-	session_note_message(session);
+	session_note_message(session, false);
 	if (consumer->kind == QUEUE_STREAM)
 		subscribe_note_offset(consumer, content->properties);
 	if (!consumer->broker_no_ack)
@@ -544,6 +544,6 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 	session->get_used += handed.cost_bytes;
 	backlog_add(session, &handed);
 	session->delivered++;
-	session_note_message(session);
+	session_note_message(session, true);
 	request_settle(request);
 }

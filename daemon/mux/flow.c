@@ -16,7 +16,8 @@
 #include "daemon/mux/subscribe.h"
 
 #define SLICE_BYTES PARTY_QUANTUM_BYTES /* the largest body frame */
-#define OUTPUT_MARK 16384u		/* bytes put ahead of the socket */
+#define OUTPUT_MARK 8192u		/* bytes put ahead of the socket while somebody waits */
+#define OUTPUT_MARK_BULK 65536u
 #define STILL_WAITS_USEC                                                                               \
 	100000u		     /* so long after the last one, somebody may still wait for single answers \
 			      */
@@ -270,13 +271,13 @@ static void send_slice(struct lane *lane, size_t budget)
 void flow_pump(struct upstream *upstream)
 {
 	struct conn *conn = &upstream->conn;
-	size_t before = buf_len(&conn->out);
+	size_t before = buf_len(&conn->out), most = upstream->window.prompt ? OUTPUT_MARK : OUTPUT_MARK_BULK;
 	struct lane *lane;
 	size_t budget;
 
 	if (!conn_is_open(conn))
 		return;
-	while (buf_len(&conn->out) < OUTPUT_MARK && !buf_failed(&conn->out) &&
+	while (buf_len(&conn->out) < most && !buf_failed(&conn->out) &&
 	       (lane = party_next(upstream, &budget))) {
 		struct party *party = lane->party;
 		size_t mark = buf_len(&conn->out);

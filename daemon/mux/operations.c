@@ -319,7 +319,7 @@ void session_publish(struct session *session, const struct mux_publish *publish)
 		return;
 	}
 	session->published++;
-	session_note_message(session);
+	session_note_message(session, true);
 	if (channel->state != CHANNEL_OPEN) {
 		not_sent(channel, publish, &channel->fault);
 		return;

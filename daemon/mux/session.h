@@ -12,6 +12,7 @@ struct channel *session_channel(const struct session *session, uint32_t number);
 uint32_t session_generation(const struct session *session, uint32_t number);
 
 #define FEW_UNDER_WAY 4u
+#define MANY_UNDER_WAY 64u
 
 /* Publishes without an outcome, and messages that are on their way to the client or with it. */
 static inline uint64_t session_under_way(const struct session *session)
@@ -19,15 +20,20 @@ static inline uint64_t session_under_way(const struct session *session)
 	return session->used_messages - session->released_messages + session->unacked + session->taken_count;
 }
 
-/* A message of the session came or went: see pace.h. However densely they come, who has few at a time
- * waits for each. */
-static inline void session_note_message(struct session *session)
+/*
+ * A message of the session came or went: see pace.h. However densely they come,
+ * who asks (publishes or gets) with few under way waits for each; and who has
+ * many does not, though they come one by one after the broker stood still for a
+ * moment.
+ */
+static inline void session_note_message(struct session *session, bool asks)
 {
 	struct mux *mux = session->mux;
+	uint64_t under_way = session_under_way(session);
 	bool dense = pace_note(&session->pace, mux->now);
 
 	(void)pace_note(&mux->pace, mux->now);
-	if (!dense || session_under_way(session) <= FEW_UNDER_WAY)
+	if ((asks && under_way <= FEW_UNDER_WAY) || (!dense && under_way < MANY_UNDER_WAY))
 		mux->prompt = mux->now;
 }
 

@@ -185,9 +185,11 @@ void window_set_prompt(struct window *window, bool prompt)
 {
 	uint64_t size = window->size;
 
-	if (!window->adaptive || window->prompt == prompt)
+	if (window->prompt == prompt)
 		return;
 	window->prompt = prompt;
+	if (!window->adaptive)
+		return;
 	window->size = window->other_size;
 	window->other_size = size;
 	window->delay_count = 0;

@@ -3,6 +3,7 @@ noinst_LIBRARIES += daemon/net/libnet.a
 daemon_net_libnet_a_SOURCES = \
 	daemon/net/loop.c daemon/net/loop.h daemon/net/loop-net.h \
 	daemon/net/stream.c daemon/net/stream.h \
+	daemon/net/ahead.c daemon/net/ahead.h \
 	daemon/net/listener.c daemon/net/listener.h \
 	daemon/net/peer.c daemon/net/peer.h \
 	daemon/net/resolver.c daemon/net/resolver.h \

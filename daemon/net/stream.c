@@ -1,5 +1,6 @@
 #include "daemon/net/stream.h"
 
+#include "daemon/net/ahead.h"
 #include "daemon/net/loop-net.h"
 
 #include <event2/event.h>
@@ -30,6 +31,7 @@ struct stream {
 	enum stream_state state;
 	bool write_armed;
 	bool write_failed; /* nobody reads any more: output is dropped */
+	bool keeps_little;
 	int fd;
 	const struct stream_transport *transport;
 	void *transport_context;
@@ -41,6 +43,8 @@ struct stream {
 	size_t rest_need; /* bytes the rest must have before on_bytes is of use; 0: any more */
 	uint64_t taken;	  /* bytes the socket took */
 	uint64_t dropped; /* bytes of output that nobody will read */
+	struct ahead ahead;
+	struct timer ahead_timer; /* tries to write again */
 	struct timer drain_timer;
 	struct doomed doomed;
 	struct event read_event;
@@ -87,6 +91,7 @@ static void finish(struct stream *stream)
 	(void)event_del(&stream->read_event);
 	(void)event_del(&stream->write_event);
 	loop_clear_timer(stream->loop, &stream->drain_timer);
+	loop_clear_timer(stream->loop, &stream->ahead_timer);
 	loop_remove_stream(stream->loop, &stream->link);
 	if (stream->transport->end)
 		stream->transport->end(stream->transport_context);
@@ -276,10 +281,27 @@ static void drop_output(struct stream *stream)
 	set_write_armed(stream, false);
 }
 
-/* Writes once. Bytes taken, 0 when the socket is full, or dropped output. */
-static size_t write_some(struct stream *stream)
+/* What may be written now; 0 while too much lies ahead of it. */
+static size_t room_to_write(struct stream *stream)
 {
-	struct span bytes = span_first(buf_span(stream->out), WRITE_BYTES_MAX);
+	struct mono now = loop_now(stream->loop);
+	size_t room;
+
+	if (!stream->keeps_little)
+		return WRITE_BYTES_MAX;
+	room = ahead_room(&stream->ahead, stream->fd, now);
+	if (room > 0)
+		return room < WRITE_BYTES_MAX ? room : WRITE_BYTES_MAX;
+	if (timer_is_set(&stream->ahead_timer) ||
+	    loop_set_timer(stream->loop, &stream->ahead_timer, mono_add_usec(now, AHEAD_RETRY_USEC)) == 0)
+		return 0;
+	return WRITE_BYTES_MAX;
+}
+
+/* Writes once, at most so much. Bytes taken, 0 when the socket is full, or dropped output. */
+static size_t write_some(struct stream *stream, size_t most)
+{
+	struct span bytes = span_first(buf_span(stream->out), most);
 	ssize_t n;
 
 	if (bytes.len == 0)
@@ -320,7 +342,7 @@ static bool flush_open(struct stream *stream)
 		return false;
 	}
 	while (buf_len(stream->out) > 0) {
-		size_t count = write_some(stream);
+		size_t count = write_some(stream, room_to_write(stream));
 
 		if (count == 0)
 			break;
@@ -350,7 +372,7 @@ static bool flush_draining(struct stream *stream)
 {
 	bool progress = false;
 
-	while (write_some(stream) > 0)
+	while (write_some(stream, WRITE_BYTES_MAX) > 0)
 		progress = true;
 	if (buf_len(stream->out) == 0)
 		finish(stream);
@@ -377,6 +399,11 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 
 /* ------------------------------------------------------------------ the interface */
 
+static void on_ahead_timer(struct timer *timer, struct mono now)
+{
+	stream_mark(container_of(timer, struct stream, ahead_timer));
+}
+
 static void on_drain_timeout(struct timer *timer, struct mono now)
 {
 	finish(container_of(timer, struct stream, drain_timer));
@@ -397,6 +424,8 @@ int stream_new(struct loop *loop, const struct stream_options *options, struct s
 	stream->out = options->out ? options->out : &stream->own_out;
 	stream->link.flush = flush;
 	stream->link.drop = drop;
+	stream->keeps_little = options->keeps_little;
+	timer_init(&stream->ahead_timer, on_ahead_timer);
 	timer_init(&stream->drain_timer, on_drain_timeout);
 	if (event_assign(&stream->read_event, loop_base(loop), options->fd, EV_READ | EV_PERSIST, on_readable,
 			 stream) != 0 ||
@@ -430,7 +459,7 @@ void stream_mark(struct stream *stream)
 void stream_write_now(struct stream *stream)
 {
 	if (stream->state == STREAM_OPEN)
-		(void)write_some(stream);
+		(void)write_some(stream, WRITE_BYTES_MAX);
 }
 
 uint64_t stream_position(const struct stream *stream)

@@ -64,7 +64,8 @@ struct stream_options {
 	int fd; /* connected, non-blocking; the stream's once stream_new() succeeded */
 	const struct stream_transport *transport; /* NULL: the socket */
 	void *transport_context;
-	struct buf *out; /* NULL: the stream's own. It outlives the stream */
+	struct buf *out;   /* NULL: the stream's own. It outlives the stream */
+	bool keeps_little; /* few bytes in the kernel: see ahead.h */
 	const struct stream_ops *ops;
 	void *context;
 };

@@ -98,8 +98,11 @@ static const struct stream_ops stream_ops = {on_bytes, NULL, on_low, on_closed};
 static void on_connected(void *context, int fd, size_t number)
 {
 	struct uplink *uplink = context;
-	struct stream_options options = {
-	    .fd = fd, .out = upstream_output(uplink->upstream), .ops = &stream_ops, .context = uplink};
+	struct stream_options options = {.fd = fd,
+					 .out = upstream_output(uplink->upstream),
+					 .keeps_little = true,
+					 .ops = &stream_ops,
+					 .context = uplink};
 
 	uplink->dial = NULL;
 	uplink->endpoints[uplink->endpoint].address = number;

@@ -31,7 +31,9 @@ stop "$first_pid"
 # WHAT: two heartbeat intervals of a second
 frozen() {
   start_far "$BROKER_PORT" 0 32768
-  start_muxd_and_wait < <(muxd_conf "amqp://127.0.0.1:$far_port$path" 'heartbeat = "1s"')
+  # an adaptive window does not let the socket's become full
+  start_muxd_and_wait < <(muxd_conf "amqp://127.0.0.1:$far_port$path" 'heartbeat = "1s"
+  adaptive-window = false')
   checks "$PYTHON" "$here/dial.py" "$1" "$far_pid" "$far_port"
   kill -CONT "$far_pid"
   check "and when it thaws, the upstream comes back" wait_for 20 upstream_is up

@@ -114,9 +114,11 @@ tests_unit_test_client_channel_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_channel_LDADD = $(CLIENT_LIBS)
 # net
 UNIT_NET = daemon/net/libnet.a $(UNIT_BASE) $(EVENT_LIBS) -lpthread
-NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener tests/unit/test-net-dial
+NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener tests/unit/test-net-dial tests/unit/test-net-ahead
 check_PROGRAMS += $(NET_TESTS)
 TESTS += $(NET_TESTS)
+tests_unit_test_net_ahead_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_net_ahead_LDADD = $(UNIT_NET) $(CHECK_LIBS)
 tests_unit_test_net_stream_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_net_stream_LDADD = $(UNIT_NET) $(CHECK_LIBS)
 tests_unit_test_net_dial_CPPFLAGS = $(UNIT_CPPFLAGS)
