@@ -130,6 +130,16 @@ struct pair {
 	struct rpc rpc;
 };
 
+static void start_relay(struct fair *fair)
+{
+	unsigned int port;
+
+	fair->relay.broker_port = direct_port(fair->url);
+	fair->relay.listen_fd = relay_listen(&port);
+	(void)snprintf(fair->copied_url, sizeof(fair->copied_url), "amqp://guest:guest@127.0.0.1:%u", port);
+	worker_start(&fair->relay_worker, relay_run, &fair->relay);
+}
+
 static void start_pair(struct fair *fair, struct pair *pair, enum way way)
 {
 	pair->rpc = rpc_ways[way];
@@ -240,11 +250,14 @@ static void flood_beside_rpc(struct fair *fair, size_t count, bool persistent, e
 	direct_admin_declare(fair->admin, "fair.flood", kind, 0);
 	start_floods(b->floods, count, &flood);
 	start_floods(b->free_floods, count, &free_flood);
+	start_relay(fair);
 	for (unsigned int way = 0; way < WAYS; way++)
 		start_pair(fair, &b->pairs[way], (enum way)way);
 	for (unsigned int r = 0; r < fair->rounds; r++)
 		run_round(fair, b, count, r);
 	report_beside(fair, b);
+	workers_stop(&fair->relay_worker, 1);
+	(void)close(fair->relay.listen_fd);
 	for (unsigned int way = 0; way < WAYS; way++)
 		stop_pair(fair, &b->pairs[way]);
 	workers_stop(b->floods, count);
@@ -343,16 +356,6 @@ static void link_rpc(struct fair *fair)
 
 /* ------------------------------------------------------------------ all of it */
 
-static void start_relay(struct fair *fair)
-{
-	unsigned int port;
-
-	fair->relay.broker_port = direct_port(fair->url);
-	fair->relay.listen_fd = relay_listen(&port);
-	(void)snprintf(fair->copied_url, sizeof(fair->copied_url), "amqp://guest:guest@127.0.0.1:%u", port);
-	worker_start(&fair->relay_worker, relay_run, &fair->relay);
-}
-
 static void run_all(struct fair *fair)
 {
 	static const size_t counts[] = {1, 8, 32};
@@ -362,7 +365,6 @@ static void run_all(struct fair *fair)
 		share_all(fair);
 		return;
 	}
-	start_relay(fair);
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
 		flood_beside_rpc(fair, counts[i], false, QUEUE_TRANSIENT);
 		flood_beside_rpc(fair, counts[i], true, QUEUE_DURABLE);
@@ -370,7 +372,6 @@ static void run_all(struct fair *fair)
 	flood_beside_rpc(fair, 1, true, QUEUE_QUORUM);
 	flood_beside_rpc(fair, 8, true, QUEUE_QUORUM);
 	share_all(fair);
-	workers_stop(&fair->relay_worker, 1);
 }
 
 static void usage(FILE *out)
