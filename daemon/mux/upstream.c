@@ -324,7 +324,8 @@ static void reclaim_idle(struct upstream *upstream)
 
 	if (list_empty(&upstream->idle))
 		return;
-	wanted = list_length(&upstream->recovery.channels_due) + list_length(&upstream->waiting);
+	wanted = list_length(&upstream->recovery.channels_due) + list_length(&upstream->waiting) +
+		 !list_empty(&upstream->recovery.due);
 	for (; coming < wanted; coming++) {
 		lane = list_first(&upstream->idle, struct lane, node);
 		if (!lane)
@@ -337,8 +338,8 @@ static void serve_waiting(struct upstream *upstream)
 {
 	struct channel *channel;
 
-	/* Consumers that are to come back have the first lanes. */
-	if (!list_empty(&upstream->recovery.channels_due)) {
+	/* What is to come back has the first lanes. */
+	if (!list_empty(&upstream->recovery.due) || !list_empty(&upstream->recovery.channels_due)) {
 		reclaim_idle(upstream);
 		return;
 	}
