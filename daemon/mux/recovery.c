@@ -125,14 +125,15 @@ static struct channel *maker_of(struct upstream *upstream)
 	return recovery->maker && channel_lease(recovery->maker) ? recovery->maker : NULL;
 }
 
-/* False: not now, for memory. */
-static bool ask_for(struct upstream *upstream, struct channel *maker, struct thing *thing)
+/* False: not now, for memory or lanes: it has the first lane that comes free. */
+static bool ask_for(struct upstream *upstream, struct thing *thing)
 {
 	struct recovery *recovery = &upstream->recovery;
+	struct channel *maker = maker_of(upstream);
 	struct amqc_method method;
 	struct request *request;
 
-	if (!request_decode_frame(span_make(thing->frame, thing->frame_len), &method) ||
+	if (!maker || !request_decode_frame(span_make(thing->frame, thing->frame_len), &method) ||
 	    request_queue(maker, &method, 0, UINT64_MAX, &request) != AMQC_OK) {
 		arm(upstream, mono_add_usec(upstream->mux->now, RETRY_USEC));
 		return false;
@@ -223,24 +224,6 @@ static bool fits(const struct upstream *upstream, const struct thing *thing)
 	return thing->frame_len <= upstream->conn.handshake.frame_max;
 }
 
-/* False: not now, for memory or lanes. */
-static bool make_thing(struct upstream *upstream, struct thing *thing)
-{
-	struct channel *maker = maker_of(upstream);
-	struct fault fault;
-
-	if (maker)
-		return ask_for(upstream, maker, thing);
-	if (!patience_is_over(upstream)) {
-		arm(upstream, upstream->recovery.give_up);
-		return false;
-	}
-	fault = fault_make_retryable(AMQC_RESOURCE_ERROR,
-				     "the broker's connection has no channel left to declare it again");
-	fail_thing(thing, &fault);
-	return true;
-}
-
 static void make_things(struct upstream *upstream)
 {
 	struct recovery *recovery = &upstream->recovery;
@@ -254,7 +237,7 @@ static void make_things(struct upstream *upstream)
 			fail_thing(thing, &fault);
 		else if (depends_on_absent(thing))
 			park_thing(upstream, thing);
-		else if (!make_thing(upstream, thing))
+		else if (!ask_for(upstream, thing))
 			return;
 	}
 }
