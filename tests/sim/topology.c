@@ -246,11 +246,15 @@ static void check_consumers(struct world *world, const struct queue *queue)
 
 void topology_check_all(struct world *world)
 {
-	if (!world->plan.few_lanes || !look_waits_for_lane(world))
+	/* Then some declarations are not made again yet, nor what consumes from such queues. */
+	bool waits = world->plan.few_lanes && look_waits_for_lane(world);
+
+	if (!waits)
 		topology_check(world, "in the calm");
 	for (size_t i = 0; i < world->queue_count; i++) {
 		check_gone(world, &world->queues[i]);
-		check_consumers(world, &world->queues[i]);
+		if (!waits)
+			check_consumers(world, &world->queues[i]);
 	}
 }
 
