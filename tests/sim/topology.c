@@ -116,11 +116,13 @@ static bool is_claimed(const struct world *world, const struct queue *queue, uin
 	return false;
 }
 
-static bool is_claimed_exchange(const struct life *life, const struct exchange *exchange)
+/* The same of an exchange, by that session: what it declares after a restart does not bring the binding back.
+ */
+static bool is_claimed_exchange(const struct life *life, const struct exchange *exchange, uint64_t since)
 {
 	for (const struct call *call = life->calls; call; call = call->next) {
 		if (call->method == AMQC_EXCHANGE_DECLARE && call->exchange == exchange && call->answered &&
-		    call->event > exchange->deleted)
+		    call->event > exchange->deleted && call->done < since)
 			return true;
 	}
 	return false;
@@ -134,7 +136,8 @@ static bool is_bound(const struct world *world, const struct call *call)
 	return call->method == AMQC_QUEUE_BIND && call->answered && call->event > binding->unbound &&
 	       call->event > binding->queue->deleted && call->event > binding->exchange->deleted &&
 	       (binding->queue->shared || is_claimed(world, binding->queue, call->event)) &&
-	       (binding->exchange->durable || is_claimed_exchange(call->chan->life, binding->exchange));
+	       (binding->exchange->durable ||
+		is_claimed_exchange(call->chan->life, binding->exchange, call->event));
 }
 
 static void check_call(struct world *world, const struct call *call, const char *when)
