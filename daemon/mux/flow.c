@@ -18,9 +18,8 @@
 #define SLICE_BYTES PARTY_QUANTUM_BYTES /* the largest body frame */
 #define OUTPUT_MARK 8192u		/* bytes put ahead of the socket while somebody waits */
 #define OUTPUT_MARK_BULK 65536u
-#define STILL_WAITS_USEC                                                                               \
-	100000u		     /* so long after the last one, somebody may still wait for single answers \
-			      */
+/* So long after the last prompt message, somebody may still wait for single answers. */
+#define STILL_WAITS_USEC 100000u
 #define GETS_PER_SESSION 16u /* under way at once: each may bring a message of any size */
 
 void flow_release(struct upstream *upstream)

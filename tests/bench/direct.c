@@ -3,17 +3,15 @@
  * window is open, read a frame when it is not, acknowledge each message.
  */
 #include "tests/bench/bench.h"
+#include "tests/bench/rabbit.h"
 
 #include <amqp.h>
 #include <amqp_framing.h>
-#include <amqp_tcp_socket.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 #include <unistd.h>
-
-#define CHANNEL 1
 
 struct direct {
 	amqp_connection_state_t conn;
@@ -23,76 +21,33 @@ struct direct {
 
 /* -------------------------------------------------------------- connection */
 
-static void must(int status, const char *what)
-{
-	if (status != AMQP_STATUS_OK)
-		bench_die("librabbitmq: %s: %s", what, amqp_error_string2(status));
-}
-
-static void must_reply(amqp_connection_state_t conn, const char *what)
-{
-	amqp_rpc_reply_t reply = amqp_get_rpc_reply(conn);
-
-	if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION)
-		must(reply.library_error, what);
-	if (reply.reply_type != AMQP_RESPONSE_NORMAL)
-		bench_die("librabbitmq: %s: the broker refuses (method %#x)", what, reply.reply.id);
-}
-
-static amqp_connection_state_t dial(const char *url)
-{
-	struct amqp_connection_info info;
-	amqp_connection_state_t conn = amqp_new_connection();
-	amqp_socket_t *socket = conn ? amqp_tcp_socket_new(conn) : NULL;
-	char *copy = strdup(url);
-	amqp_rpc_reply_t reply;
-
-	if (!socket || !copy)
-		bench_die("librabbitmq: no memory");
-	must(amqp_parse_url(copy, &info), url);
-	must(amqp_socket_open(socket, info.host, info.port), "cannot connect");
-	reply = amqp_login(conn, info.vhost, 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, info.user, info.password);
-	if (reply.reply_type != AMQP_RESPONSE_NORMAL)
-		bench_die("librabbitmq: cannot log in at %s:%d", info.host, info.port);
-	free(copy);
-	(void)amqp_channel_open(conn, CHANNEL);
-	must_reply(conn, "channel.open");
-	return conn;
-}
-
-static void hang_up(amqp_connection_state_t conn)
-{
-	(void)amqp_connection_close(conn, AMQP_REPLY_SUCCESS);
-	(void)amqp_destroy_connection(conn);
-}
-
 /* With an exclusive queue, and confirms if wanted. */
 static void direct_open(struct direct *d, const struct bench *bench, int confirms)
 {
-	d->conn = dial(bench->url);
+	d->conn = rabbit_dial(bench->url);
 	(void)snprintf(d->queue, sizeof(d->queue), "muxbench.direct.%d.%.0f", (int)getpid(), bench_usec());
 	memset(d->body, 'x', sizeof(d->body));
 	(void)amqp_queue_declare(d->conn, CHANNEL, amqp_cstring_bytes(d->queue), 0, 0, 1, 0,
 				 amqp_empty_table);
-	must_reply(d->conn, "queue.declare");
+	rabbit_must_reply(d->conn, "queue.declare");
 	if (!confirms)
 		return;
 	(void)amqp_confirm_select(d->conn, CHANNEL);
-	must_reply(d->conn, "confirm.select");
+	rabbit_must_reply(d->conn, "confirm.select");
 }
 
 static void direct_close(struct direct *d)
 {
-	hang_up(d->conn);
+	rabbit_hang_up(d->conn);
 }
 
 static void send_one(const struct direct *d, const char *queue)
 {
 	amqp_bytes_t body = {sizeof(d->body), (void *)(uintptr_t)d->body};
 
-	must(amqp_basic_publish(d->conn, CHANNEL, amqp_empty_bytes, amqp_cstring_bytes(queue), 0, 0, NULL,
-				body),
-	     "basic.publish");
+	rabbit_must(amqp_basic_publish(d->conn, CHANNEL, amqp_empty_bytes, amqp_cstring_bytes(queue), 0, 0,
+				       NULL, body),
+		    "basic.publish");
 }
 
 /* ---------------------------------------------------------------- confirms */
@@ -122,7 +77,7 @@ static const amqp_basic_ack_t *read_confirm(const struct direct *d)
 	struct timeval patience = {BENCH_PATIENCE_SECONDS, 0};
 	amqp_frame_t frame;
 
-	must(amqp_simple_wait_frame_noblock(d->conn, &frame, &patience), "no confirm");
+	rabbit_must(amqp_simple_wait_frame_noblock(d->conn, &frame, &patience), "no confirm");
 	if (frame.frame_type != AMQP_FRAME_METHOD || frame.payload.method.id != AMQP_BASIC_ACK_METHOD)
 		bench_die("librabbitmq: method %#x instead of a confirm", frame.payload.method.id);
 	return frame.payload.method.decoded;
@@ -191,7 +146,7 @@ static void start_consumer(struct direct *d, int no_ack)
 {
 	(void)amqp_basic_consume(d->conn, CHANNEL, amqp_cstring_bytes(d->queue), amqp_empty_bytes, 0, no_ack,
 				 1, amqp_empty_table);
-	must_reply(d->conn, "basic.consume");
+	rabbit_must_reply(d->conn, "basic.consume");
 }
 
 /* One message; returns its tag. */
@@ -221,14 +176,14 @@ static void direct_consume(struct run *run)
 	direct_open(&d, run->bench, 1);
 	publish_all(&d, run, NULL);
 	(void)amqp_basic_qos(d.conn, CHANNEL, 0, BENCH_WINDOW, 0);
-	must_reply(d.conn, "basic.qos");
+	rabbit_must_reply(d.conn, "basic.qos");
 	run_begin(run);
 	start_consumer(&d, 0);
 	for (i = 0; i < run->count; i++)
-		must(amqp_basic_ack(d.conn, CHANNEL, read_message(&d), 0), "basic.ack");
+		rabbit_must(amqp_basic_ack(d.conn, CHANNEL, read_message(&d), 0), "basic.ack");
 	/* Its answer comes when the broker has read the acknowledgements. */
 	(void)amqp_queue_declare(d.conn, CHANNEL, amqp_cstring_bytes(d.queue), 1, 0, 1, 0, amqp_empty_table);
-	must_reply(d.conn, "queue.declare");
+	rabbit_must_reply(d.conn, "queue.declare");
 	run_end(run);
 	direct_close(&d);
 }
@@ -258,13 +213,13 @@ static void direct_one_shot(const char *url, const char *queue)
 {
 	struct direct d;
 
-	d.conn = dial(url);
+	d.conn = rabbit_dial(url);
 	memset(d.body, 'x', sizeof(d.body));
 	(void)amqp_confirm_select(d.conn, CHANNEL);
-	must_reply(d.conn, "confirm.select");
+	rabbit_must_reply(d.conn, "confirm.select");
 	send_one(&d, queue);
 	(void)read_confirm(&d);
-	hang_up(d.conn);
+	rabbit_hang_up(d.conn);
 }
 
 static void direct_one_shots(struct run *run)
@@ -274,15 +229,15 @@ static void direct_one_shots(struct run *run)
 
 void direct_shared_queue(const struct bench *bench, const char *name, int make)
 {
-	amqp_connection_state_t conn = dial(bench->url);
+	amqp_connection_state_t conn = rabbit_dial(bench->url);
 
 	if (make)
 		(void)amqp_queue_declare(conn, CHANNEL, amqp_cstring_bytes(name), 0, 0, 0, 0,
 					 amqp_empty_table);
 	else
 		(void)amqp_queue_delete(conn, CHANNEL, amqp_cstring_bytes(name), 0, 0);
-	must_reply(conn, make ? "queue.declare" : "queue.delete");
-	hang_up(conn);
+	rabbit_must_reply(conn, make ? "queue.declare" : "queue.delete");
+	rabbit_hang_up(conn);
 }
 
 const struct side side_direct = {

@@ -3,58 +3,20 @@
  * connection of its own; and the parent's connection for queues.
  */
 #include "tests/bench/fair.h"
+#include "tests/bench/rabbit.h"
 
 #include <amqp.h>
 #include <amqp_framing.h>
-#include <amqp_tcp_socket.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 
-#define CHANNEL 1
 #define RPC_BODY_BYTES 100u
 #define REST_SECONDS 0.02
 
 struct direct_admin {
 	amqp_connection_state_t conn;
 };
-
-static void must(int status, const char *what)
-{
-	if (status != AMQP_STATUS_OK)
-		bench_die("librabbitmq: %s: %s", what, amqp_error_string2(status));
-}
-
-static void must_reply(amqp_connection_state_t conn, const char *what)
-{
-	amqp_rpc_reply_t reply = amqp_get_rpc_reply(conn);
-
-	if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION)
-		must(reply.library_error, what);
-	if (reply.reply_type != AMQP_RESPONSE_NORMAL)
-		bench_die("librabbitmq: %s: the broker refuses (method %#x)", what, reply.reply.id);
-}
-
-static amqp_connection_state_t dial(const char *url)
-{
-	struct amqp_connection_info info;
-	amqp_connection_state_t conn = amqp_new_connection();
-	amqp_socket_t *socket = conn ? amqp_tcp_socket_new(conn) : NULL;
-	char *copy = strdup(url);
-	amqp_rpc_reply_t reply;
-
-	if (!socket || !copy)
-		bench_die("librabbitmq: no memory");
-	must(amqp_parse_url(copy, &info), url);
-	must(amqp_socket_open(socket, info.host, info.port), "cannot connect");
-	reply = amqp_login(conn, info.vhost, 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, info.user, info.password);
-	if (reply.reply_type != AMQP_RESPONSE_NORMAL)
-		bench_die("librabbitmq: cannot log in at %s:%d", info.host, info.port);
-	free(copy);
-	(void)amqp_channel_open(conn, CHANNEL);
-	must_reply(conn, "channel.open");
-	return conn;
-}
 
 unsigned int direct_port(const char *url)
 {
@@ -64,7 +26,7 @@ unsigned int direct_port(const char *url)
 
 	if (!copy)
 		bench_die("librabbitmq: no memory");
-	must(amqp_parse_url(copy, &info), url);
+	rabbit_must(amqp_parse_url(copy, &info), url);
 	port = (unsigned int)info.port;
 	free(copy);
 	return port;
@@ -74,14 +36,14 @@ unsigned int direct_port(const char *url)
 
 static amqp_connection_state_t begin_rpc(struct slot *slot, const struct rpc *spec, const char *queue)
 {
-	amqp_connection_state_t conn = dial(spec->address);
+	amqp_connection_state_t conn = rabbit_dial(spec->address);
 
 	(void)amqp_basic_consume(conn, CHANNEL, amqp_cstring_bytes(queue), amqp_empty_bytes, 0, 1, 0,
 				 amqp_empty_table);
-	must_reply(conn, "basic.consume");
+	rabbit_must_reply(conn, "basic.consume");
 	if (spec->confirms) {
 		(void)amqp_confirm_select(conn, CHANNEL);
-		must_reply(conn, "confirm.select");
+		rabbit_must_reply(conn, "confirm.select");
 	}
 	atomic_store(&slot->ready, true);
 	return conn;
@@ -91,7 +53,7 @@ static void read_confirm(amqp_connection_state_t conn)
 {
 	amqp_frame_t frame;
 
-	must(amqp_simple_wait_frame(conn, &frame), "a frame");
+	rabbit_must(amqp_simple_wait_frame(conn, &frame), "a frame");
 	if (frame.frame_type != AMQP_FRAME_METHOD || frame.payload.method.id != AMQP_BASIC_ACK_METHOD)
 		bench_die("librabbitmq: a frame that nobody waits for");
 }
@@ -124,7 +86,7 @@ static void send_message(amqp_connection_state_t conn, const char *queue)
 	static const char body[RPC_BODY_BYTES];
 	amqp_bytes_t bytes = {sizeof(body), (void *)(uintptr_t)body};
 
-	must(
+	rabbit_must(
 	    amqp_basic_publish(conn, CHANNEL, amqp_empty_bytes, amqp_cstring_bytes(queue), 0, 0, NULL, bytes),
 	    "basic.publish");
 }
@@ -172,14 +134,13 @@ struct direct_admin *direct_admin_new(const char *url)
 
 	if (!admin)
 		bench_die("no memory");
-	admin->conn = dial(url);
+	admin->conn = rabbit_dial(url);
 	return admin;
 }
 
 void direct_admin_free(struct direct_admin *admin)
 {
-	(void)amqp_connection_close(admin->conn, AMQP_REPLY_SUCCESS);
-	(void)amqp_destroy_connection(admin->conn);
+	rabbit_hang_up(admin->conn);
 	free(admin);
 }
 
@@ -199,17 +160,17 @@ void direct_admin_declare(struct direct_admin *admin, const char *queue, enum qu
 		    .value = {.kind = AMQP_FIELD_KIND_I32, .value.i32 = (int32_t)length_max}};
 	(void)amqp_queue_declare(admin->conn, CHANNEL, amqp_cstring_bytes(queue), 0, kind != QUEUE_TRANSIENT,
 				 0, 0, table);
-	must_reply(admin->conn, "queue.declare");
+	rabbit_must_reply(admin->conn, "queue.declare");
 }
 
 void direct_admin_purge(struct direct_admin *admin, const char *queue)
 {
 	(void)amqp_queue_purge(admin->conn, CHANNEL, amqp_cstring_bytes(queue));
-	must_reply(admin->conn, "queue.purge");
+	rabbit_must_reply(admin->conn, "queue.purge");
 }
 
 void direct_admin_delete(struct direct_admin *admin, const char *queue)
 {
 	(void)amqp_queue_delete(admin->conn, CHANNEL, amqp_cstring_bytes(queue), 0, 0);
-	must_reply(admin->conn, "queue.delete");
+	rabbit_must_reply(admin->conn, "queue.delete");
 }

@@ -4,6 +4,7 @@ noinst_PROGRAMS += tests/bench/muxbench
 endif
 tests_bench_muxbench_SOURCES = \
 	tests/bench/muxbench.c tests/bench/bench.h tests/bench/measure.c tests/bench/direct.c \
+	tests/bench/rabbit.c tests/bench/rabbit.h \
 	tests/bench/mux.c tests/bench/oneshot.c tests/bench/idle.c
 tests_bench_muxbench_CPPFLAGS = $(AM_CPPFLAGS) $(RABBITMQ_CFLAGS)
 tests_bench_muxbench_LDADD = client/libmuxclient.la $(RABBITMQ_LIBS)
@@ -15,7 +16,8 @@ noinst_PROGRAMS += tests/bench/fairbench
 endif
 tests_bench_fairbench_SOURCES = \
 	tests/bench/fairbench.c tests/bench/fair.h tests/bench/bench.h tests/bench/measure.c \
-	tests/bench/fairwork.c tests/bench/fairrelay.c tests/bench/fairmux.c tests/bench/fairdirect.c
+	tests/bench/fairwork.c tests/bench/fairrelay.c tests/bench/fairmux.c tests/bench/fairdirect.c \
+	tests/bench/rabbit.c tests/bench/rabbit.h
 tests_bench_fairbench_CPPFLAGS = $(AM_CPPFLAGS) $(RABBITMQ_CFLAGS)
 tests_bench_fairbench_LDADD = client/libmuxclient.la $(RABBITMQ_LIBS)
 dist_noinst_SCRIPTS += tests/bench/fairness
