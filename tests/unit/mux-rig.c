@@ -508,6 +508,17 @@ struct rig_session *rig_session(struct rig *rig)
 	return session;
 }
 
+struct rig_session *rig_ready(struct rig *rig, uint32_t channels)
+{
+	struct rig_session *session = rig_session(rig);
+
+	for (uint32_t number = 1; number <= channels; number++)
+		session_open_channel(session->session, number, 1);
+	session_want(session->session, 100, 1000000);
+	rig_turn(rig);
+	return session;
+}
+
 void rig_end(struct rig_session *session)
 {
 	struct session *old = session->session;

@@ -116,6 +116,8 @@ void rig_serve(struct rig *rig);
 /* The same but for frames that the function says it has handled itself. */
 void rig_serve_but(struct rig *rig, bool (*handled)(const struct rig_frame *frame));
 void rig_lose(struct rig *rig);
+/* A session with channels 1 to so many open, and room for what is beyond the standing credit. */
+struct rig_session *rig_ready(struct rig *rig, uint32_t channels);
 
 struct rig_session *rig_session(struct rig *rig);
 void rig_end(struct rig_session *session);

@@ -14,18 +14,6 @@ static void up(void)
 	rig_connect(&rig, 100, 131072);
 }
 
-static struct rig_session *ready(uint32_t channels)
-{
-	struct rig_session *session = rig_session(&rig);
-
-	for (uint32_t number = 1; number <= channels; number++)
-		session_open_channel(session->session, number, 1);
-	/* Room for what is beyond the standing credit. */
-	session_want(session->session, 100, 1000000);
-	rig_turn(&rig);
-	return session;
-}
-
 static void publish_many(struct rig_session *session, uint32_t channel, unsigned int count, size_t size)
 {
 	for (unsigned int i = 0; i < count; i++)
@@ -79,8 +67,8 @@ START_TEST(flow__a_session_with_many_channels_has_no_more_than_one_with_one)
 	rig_init(&rig);
 	rig.upstream_options.warm_lanes = 0;
 	up();
-	many = ready(5);
-	one = ready(1);
+	many = rig_ready(&rig, 5);
+	one = rig_ready(&rig, 1);
 	for (uint32_t channel = 1; channel <= 5; channel++)
 		publish_many(many, channel, 1, 150000);
 	publish_many(one, 1, 2, 300000);
@@ -101,8 +89,8 @@ START_TEST(flow__small_messages_and_large_ones_share_by_bytes)
 	rig_init(&rig);
 	rig.upstream_options.warm_lanes = 0;
 	up();
-	small = ready(1);
-	large = ready(1);
+	small = rig_ready(&rig, 1);
+	large = rig_ready(&rig, 1);
 	publish_many(small, 1, 60, 1000);
 	publish_many(large, 1, 3, 100000);
 	rig_turn(&rig);
@@ -125,8 +113,8 @@ START_TEST(flow__a_small_message_waits_for_one_slice_of_a_large_one)
 	rig.upstream_options.warm_lanes = 2;
 	up();
 	rig_serve(&rig);
-	large = ready(1);
-	small = ready(1);
+	large = rig_ready(&rig, 1);
+	small = rig_ready(&rig, 1);
 	publish_many(large, 1, 1, 400000);
 	mux_turn(rig.mux);
 	ahead = buf_len(upstream_output(rig.upstream));
@@ -155,9 +143,9 @@ START_TEST(flow__who_has_nothing_under_way_passes_a_flood_within_the_bound)
 	rig.upstream_options.warm_lanes = 0;
 	rig.upstream_options.unconfirmed_messages = 8;
 	up();
-	flood = ready(1);
+	flood = rig_ready(&rig, 1);
 	for (int i = 0; i < 4; i++)
-		others[i] = ready(1);
+		others[i] = rig_ready(&rig, 1);
 	publish_many(flood, 1, 20, 10);
 	rig_turn(&rig);
 	rig_open_lane(&rig);
@@ -211,8 +199,8 @@ static unsigned int sent_before_neighbour(unsigned int count, size_t size, bool 
 	rig.upstream_options.warm_lanes = 0;
 	rig.upstream_options.unconfirmed_messages = 1;
 	up();
-	flood = ready(2);
-	other = ready(1);
+	flood = rig_ready(&rig, 2);
+	other = rig_ready(&rig, 1);
 	publish_many(flood, 1, count, size);
 	rig_turn(&rig);
 	publish_many(other, 1, 1, 10);
@@ -255,8 +243,8 @@ START_TEST(flow__the_first_of_a_neighbour_goes_out_at_once)
 	rig.upstream_options.warm_lanes = 0;
 	rig.upstream_options.unconfirmed_messages = 8;
 	up();
-	flood = ready(1);
-	other = ready(1);
+	flood = rig_ready(&rig, 1);
+	other = rig_ready(&rig, 1);
 	publish_many(flood, 1, 20, 10);
 	rig_turn(&rig);
 	publish_many(other, 1, 1, 10);
@@ -276,8 +264,8 @@ START_TEST(flow__those_that_flood_have_the_same_of_the_window)
 	rig.upstream_options.warm_lanes = 0;
 	rig.upstream_options.unconfirmed_messages = 30;
 	up();
-	one = ready(1);
-	other = ready(1);
+	one = rig_ready(&rig, 1);
+	other = rig_ready(&rig, 1);
 	publish_many(one, 1, 60, 10);
 	rig_turn(&rig);
 	publish_many(other, 1, 60, 10);
@@ -305,7 +293,7 @@ START_TEST(flow__what_a_dead_session_left_waiting_is_sent_as_confirms_come)
 	rig.upstream_options.warm_lanes = 0;
 	rig.upstream_options.unconfirmed_messages = 1;
 	up();
-	session = ready(2);
+	session = rig_ready(&rig, 2);
 	publish_many(session, 1, 2, 10);
 	publish_many(session, 2, 2, 10);
 	rig_turn(&rig);
@@ -328,7 +316,7 @@ START_TEST(flow__the_broker_is_asked_on_a_lane_that_nobody_uses)
 	rig.upstream_options.adaptive_window = true;
 	rig.upstream_options.warm_lanes = 1;
 	up();
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	publish_many(session, 1, 1, 10);
 	rig_serve(&rig);
 	(void)rig_event_of(session, RIG_OUTCOME);
@@ -374,7 +362,7 @@ START_TEST(flow__a_lane_has_not_more_unconfirmed_than_makes_the_broker_stop_read
 	rig_init(&rig);
 	rig.upstream_options.adaptive_window = true;
 	up();
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	/* Credit grows with use. */
 	for (int i = 0; i < 100 && messages < published + 600; i++) {
 		publish_many(session, 1, (unsigned int)(messages - published), 10);
@@ -403,7 +391,7 @@ START_TEST(flow__nobody_is_asked_without_a_lane_that_nobody_uses)
 	rig.upstream_options.adaptive_window = true;
 	rig.upstream_options.warm_lanes = 0;
 	up();
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	publish_many(session, 1, 2, 100000);
 	rig_turn(&rig);
 	rig_turn(&rig);

@@ -5,18 +5,6 @@
 static struct rig rig;
 static uint8_t big[400000];
 
-static struct rig_session *ready(uint32_t channels)
-{
-	struct rig_session *session = rig_session(&rig);
-
-	for (uint32_t number = 1; number <= channels; number++)
-		session_open_channel(session->session, number, 1);
-	/* Room for what is beyond the standing credit. */
-	session_want(session->session, 100, 1000000);
-	rig_turn(&rig);
-	return session;
-}
-
 static void expect_outcome(struct rig_session *session, enum outcome_kind kind, uint64_t first, uint64_t last)
 {
 	const struct rig_event *event = rig_event_of(session, RIG_OUTCOME);
@@ -43,7 +31,7 @@ START_TEST(publish__body_slices_are_never_interleaved_with_a_method_on_the_same_
 	struct rig_frame frame;
 
 	rig_up(&rig);
-	session = ready(2);
+	session = rig_ready(&rig, 2);
 	for (uint32_t channel = 1; channel <= 2; channel++) {
 		rig_publish(session, channel, "q", span_make(big, 150000));
 		rig_declare(session, channel, "d", false);
@@ -83,7 +71,7 @@ START_TEST(publish__is_sent_whole_though_its_session_ends_in_the_middle)
 	size_t body = 0;
 
 	rig_up(&rig);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	rig_publish(session, 1, "q", span_make(big, 200000));
 	mux_turn(rig.mux);
 	out = upstream_output(rig.upstream);
@@ -115,7 +103,7 @@ START_TEST(publish__frames_fit_into_the_brokers_frame_max)
 	rig_init(&rig);
 	rig_start(&rig);
 	rig_connect(&rig, 10, 4096);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	rig_publish(session, 1, "q", span_make(big, 10000));
 	rig_turn(&rig);
 	while (rig_next(&rig, &frame)) {
@@ -138,7 +126,7 @@ START_TEST(publish__properties_beyond_frame_max_fail_alone)
 	rig_init(&rig);
 	rig_start(&rig);
 	rig_connect(&rig, 10, 4096);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	amqc_field_append_str(&table, "large", span_make(big, 5000));
 	properties.headers = buf_span(&table);
 	session_publish(session->session, &publish);
@@ -161,7 +149,7 @@ START_TEST(publish__confirms_are_told_in_ranges_each_once)
 	struct rig_session *session;
 
 	rig_up(&rig);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	for (int i = 0; i < 10; i++)
 		rig_publish(session, 1, "q", SPAN_LITERAL("x"));
 	rig_turn(&rig);
@@ -192,7 +180,7 @@ START_TEST(publish__a_nack_of_the_brokers_is_told_so)
 	struct rig_session *session;
 
 	rig_up(&rig);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	for (int i = 0; i < 3; i++)
 		rig_publish(session, 1, "q", SPAN_LITERAL("x"));
 	rig_turn(&rig);
@@ -213,7 +201,7 @@ START_TEST(publish__a_confirm_of_what_was_not_sent_ends_the_connection)
 	struct rig_session *session;
 
 	rig_up(&rig);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	rig_publish(session, 1, "q", SPAN_LITERAL("x"));
 	rig_turn(&rig);
 	rig_open_lane(&rig);
@@ -257,7 +245,7 @@ START_TEST(publish__a_return_finds_its_publish_by_key_and_properties)
 	struct rig_session *session;
 
 	rig_up(&rig);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	publish_mandatory(session, "a", "1");
 	publish_mandatory(session, "b", "2");
 	publish_mandatory(session, "b", "3");
@@ -282,7 +270,7 @@ START_TEST(publish__a_return_behind_the_deadline_does_not_take_the_next_ones)
 	struct rig_session *session;
 
 	rig_up(&rig);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	publish_mandatory(session, "a", "1");
 	rig_pass(&rig, 299 * USEC_PER_SEC);
 	publish_mandatory(session, "a", "1");
@@ -308,7 +296,7 @@ START_TEST(publish__credit_of_a_returned_one_comes_back_when_its_bytes_were_take
 	uint64_t before, after;
 
 	rig_up(&rig);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	rig_turn(&rig);
 	ck_assert(mux_next_session(rig.mux, 0, &info));
 	before = info.memory_used;
@@ -338,7 +326,7 @@ START_TEST(publish__a_full_window_holds_publishes_but_not_acks)
 	rig.upstream_options.unconfirmed_messages = 2;
 	rig_start(&rig);
 	rig_connect(&rig, 10, 131072);
-	session = ready(2);
+	session = rig_ready(&rig, 2);
 	rig_consume(session, 1, 1, "q", "tag", 10);
 	rig_serve(&rig);
 	for (int i = 0; i < 3; i++)
@@ -371,7 +359,7 @@ START_TEST(publish__the_window_counts_bytes_and_lets_one_message_of_any_size_thr
 	rig.upstream_options.unconfirmed_bytes = 1000;
 	rig_start(&rig);
 	rig_connect(&rig, 10, 131072);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	rig_publish(session, 1, "q", span_make(big, 5000));
 	rig_publish(session, 1, "q", SPAN_LITERAL("x"));
 	rig_turn(&rig);
@@ -395,7 +383,7 @@ START_TEST(publish__a_failed_channel_gives_its_part_of_the_window_back)
 	rig.upstream_options.unconfirmed_messages = 1;
 	rig_start(&rig);
 	rig_connect(&rig, 10, 131072);
-	session = ready(2);
+	session = rig_ready(&rig, 2);
 	rig_publish(session, 1, "q", SPAN_LITERAL("x"));
 	rig_publish(session, 2, "q", SPAN_LITERAL("y"));
 	rig_turn(&rig);
@@ -422,7 +410,7 @@ START_TEST(publish__an_alarm_holds_publishes_and_nothing_else)
 	struct rig_frame frame;
 
 	rig_up(&rig);
-	session = ready(2);
+	session = rig_ready(&rig, 2);
 	say_blocked(true);
 	upstream_get_info(rig.upstream, &info);
 	ck_assert_int_eq(info.state, UPSTREAM_BLOCKED);
@@ -451,7 +439,7 @@ START_TEST(publish__a_deadline_passed_is_not_sent_or_unknown)
 	rig.upstream_options.unconfirmed_messages = 1;
 	rig_start(&rig);
 	rig_connect(&rig, 10, 131072);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	rig_publish(session, 1, "q", SPAN_LITERAL("x"));
 	rig_publish(session, 1, "q", SPAN_LITERAL("y"));
 	rig_turn(&rig);
@@ -489,7 +477,7 @@ START_TEST(publish__a_lost_connection_repeats_marked_what_it_had_and_sends_what_
 	rig.upstream_options.unconfirmed_messages = 1;
 	rig_start(&rig);
 	rig_connect(&rig, 10, 131072);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	rig_publish(session, 1, "q", SPAN_LITERAL("x"));
 	rig_publish(session, 1, "q", SPAN_LITERAL("y"));
 	rig_turn(&rig);
@@ -526,7 +514,7 @@ START_TEST(publish__a_returned_one_is_not_repeated_on_the_next_connection)
 	struct rig_session *session;
 
 	rig_up(&rig);
-	session = ready(1);
+	session = rig_ready(&rig, 1);
 	publish_mandatory(session, "a", "1");
 	rig_turn(&rig);
 	rig_open_lane(&rig);
