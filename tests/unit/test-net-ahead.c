@@ -13,6 +13,18 @@ static struct mono at(uint64_t usec)
 	return (struct mono){usec};
 }
 
+static void note(struct ahead *ahead, struct mono now, uint64_t rtt_usec, uint64_t min_rtt_usec,
+		 uint64_t rate, uint64_t segment_bytes)
+{
+	ahead_note(ahead, now,
+		   &(struct ahead_path){
+			   .rtt_usec = rtt_usec,
+			   .min_rtt_usec = min_rtt_usec,
+			   .rate = rate,
+			   .segment_bytes = segment_bytes,
+		   });
+}
+
 /* Two ends of a TCP connection; the second one is not read. */
 static void tcp_pair(int *ret_one, int *ret_other)
 {
@@ -38,10 +50,10 @@ START_TEST(ahead__link_without_a_queue_is_not_bounded)
 
 	tcp_pair(&one, &other);
 	ck_assert_uint_eq(ahead_room(&ahead, one, at(1000)), SIZE_MAX);
-	ahead_note(&ahead, at(1000), 1100, 200, 10000000);
+	note(&ahead, at(1000), 1100, 200, 10000000, 1448);
 	ck_assert_uint_eq(ahead_room(&ahead, one, at(1000)), SIZE_MAX);
 	/* Far away, and no longer than that. */
-	ahead_note(&ahead, at(1000), 110000, 100000, 10000000);
+	note(&ahead, at(1000), 110000, 100000, 10000000, 1448);
 	ck_assert_uint_eq(ahead_room(&ahead, one, at(1000)), SIZE_MAX);
 	(void)close(one);
 	(void)close(other);
@@ -56,7 +68,7 @@ START_TEST(ahead__link_with_a_queue_is_bounded_until_it_had_none_for_a_while)
 	int one, other;
 
 	tcp_pair(&one, &other);
-	ahead_note(&ahead, at(1000), 8000, 200, 12500000);
+	note(&ahead, at(1000), 8000, 200, 12500000, 1448);
 	empty = ahead_room(&ahead, one, at(1000));
 	ck_assert_uint_ge(empty, 12500000 / 1000000 * 200);
 	ck_assert_uint_le(empty, 64u * 1024u);
@@ -77,9 +89,23 @@ START_TEST(ahead__more_may_be_under_way_to_a_broker_far_away)
 	int one, other;
 
 	tcp_pair(&one, &other);
-	ahead_note(&ahead, at(1000), 200000, 50000, 12500000);
+	note(&ahead, at(1000), 200000, 50000, 12500000, 1448);
 	ck_assert_uint_ge(ahead_room(&ahead, one, at(1000)), 12500000 / 20);
 	ck_assert_uint_le(ahead_room(&ahead, one, at(1000)), 12500000 / 20 * 2);
+	(void)close(one);
+	(void)close(other);
+}
+END_TEST
+
+START_TEST(ahead__some_segments_may_be_under_way_whatever_their_size)
+{
+	struct ahead ahead = {.look_next = MONO_NEVER};
+	int one, other;
+
+	tcp_pair(&one, &other);
+	note(&ahead, at(1000), 40000, 1, 1000, 65483);
+	ck_assert_uint_ge(ahead_room(&ahead, one, at(1000)), 2 * 65483);
+	ck_assert_uint_le(ahead_room(&ahead, one, at(1000)), 8 * 65483);
 	(void)close(one);
 	(void)close(other);
 }
@@ -107,6 +133,7 @@ int main(void)
 	tcase_add_test(tc, ahead__link_without_a_queue_is_not_bounded);
 	tcase_add_test(tc, ahead__link_with_a_queue_is_bounded_until_it_had_none_for_a_while);
 	tcase_add_test(tc, ahead__more_may_be_under_way_to_a_broker_far_away);
+	tcase_add_test(tc, ahead__some_segments_may_be_under_way_whatever_their_size);
 	tcase_add_test(tc, ahead__socket_of_another_family_is_not_bounded);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
