@@ -184,6 +184,8 @@ static bool make_session(struct ipc *ipc, const Muxd__V1__Hello *hello, struct u
 		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions of this user");
 		return false;
 	}
+	if (mux_is_quarantined(options->mux, &session.creds, ret_fault))
+		return false;
 	r = session_new(options->mux, &session, &ipc->session);
 	if (r == -EUSERS)
 		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions");

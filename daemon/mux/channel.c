@@ -2,6 +2,7 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/blame.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/lane.h"
@@ -112,6 +113,7 @@ void channel_fail_without_lane(struct channel *channel, const struct fault *give
 {
 	struct fault fault = *given; /* may be the channel's own */
 
+	blame_forget(channel);
 	if (channel->lane) {
 		confirms_end(channel->lane, &fault);
 		end_sent_requests(channel, &fault);
@@ -221,7 +223,6 @@ void channel_interrupt(struct channel *channel, const struct fault *fault)
 
 void channel_lost_lane(struct channel *channel, const struct fault *fault)
 {
-	replay_end_fatal(channel->lane, fault);
 	channel_interrupt(channel, fault);
 	lane_detach(channel->lane);
 	if (channel->restoring > 0 && list_empty(&channel->recovery_node))
@@ -510,6 +511,7 @@ void channel_free(struct channel *channel)
 {
 	struct upstream *upstream = channel->upstream;
 
+	blame_forget(channel);
 	free_consumers(channel);
 	timerq_clear(&upstream->mux->timers, &channel->timer);
 	charge_end(&channel->charge);

@@ -3,12 +3,14 @@
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
 #include "daemon/mux/backlog.h"
+#include "daemon/mux/blame.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/hold.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/party.h"
+#include "daemon/mux/probe.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/replay.h"
@@ -123,6 +125,8 @@ static bool must_wait(struct lane *lane, struct op *op)
 	if (op->kind == OP_PUBLISH)
 		return publish_must_wait(lane);
 	request = container_of(op, struct request, op);
+	if (request->unsure && probe_must_wait(request))
+		return true;
 	return request->method == AMQC_BASIC_GET && get_must_wait(request->session);
 }
 
@@ -157,7 +161,8 @@ static bool send_request(struct lane *lane, struct request *request)
 		channel_refuse_unsent(request, SCOPE_REQUEST, &fault);
 		return true;
 	}
-	if (!queues_may_send(request, &fault)) {
+	if (!queues_may_send(request, &fault) || (request->unsure && !probe_may_send(request, &fault)) ||
+	    blame_is_known(lane->upstream, &request->op, &fault)) {
 		refuse_late(request, &fault);
 		return true;
 	}
@@ -184,11 +189,25 @@ static bool fits(struct lane *lane, const struct publish *publish)
 	return publish->method_len <= frame_max && publish->head_len - publish->method_len <= frame_max;
 }
 
+static void refuse_publish(struct publish *publish, const struct fault *fault)
+{
+	struct channel *channel = publish->op.channel;
+
+	publish_discard(publish, fault);
+	if (channel->session)
+		channel_fail(channel, fault);
+}
+
 static void begin_publish(struct lane *lane, struct publish *waiting)
 {
-	struct publish *publish = replay_prepare(waiting);
+	struct publish *publish;
 	struct fault fault;
 
+	if (blame_is_known(lane->upstream, &waiting->op, &fault)) {
+		refuse_publish(waiting, &fault);
+		return;
+	}
+	publish = replay_prepare(waiting);
 	if (!publish)
 		return;
 	if (!fits(lane, publish)) {

@@ -1,6 +1,7 @@
 /*
  * What must wait though it could be sent, because something that it depends
- * on is not back yet on a new connection (recovery.h).
+ * on is not back yet on a new connection (recovery.h), or because it may have
+ * cost the last one (blame.h).
  */
 #pragma once
 
@@ -16,7 +17,8 @@ static inline bool hold_lane(const struct lane *lane, struct op *op)
 
 	if (lane->channel == recovery->maker)
 		return false;
-	if (recovery->phase != RECOVERY_NONE || !list_empty(&lane->channel->recovery_node))
+	if (recovery->phase != RECOVERY_NONE || !list_empty(&lane->channel->recovery_node) ||
+	    lane->channel->suspicion)
 		return true;
 	return recovery->absent > 0 && hold_op(lane->upstream, op);
 }

@@ -110,6 +110,14 @@ void kinds_done(struct upstream *upstream, const struct request *request)
 	}
 }
 
+void kinds_learned(struct upstream *upstream, struct span queue, enum queue_kind kind)
+{
+	struct known_queue *known = find_or_add(upstream, queue);
+
+	if (known)
+		known->kind = kind;
+}
+
 enum queue_kind kinds_find(const struct channel *channel, struct span queue)
 {
 	const struct known_queue *known;

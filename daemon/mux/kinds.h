@@ -28,6 +28,9 @@ void kinds_accepted(struct channel *channel, const struct amqc_queue_declare *de
 /* The broker has done a request: a declare or delete is remembered. */
 void kinds_done(struct upstream *upstream, const struct request *request);
 
+/* The broker was asked for it (probe.h). */
+void kinds_learned(struct upstream *upstream, struct span queue, enum queue_kind kind);
+
 /* As far as the channel may know. */
 enum queue_kind kinds_find(const struct channel *channel, struct span queue);
 

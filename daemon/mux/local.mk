@@ -4,6 +4,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/mux.c daemon/mux/mux.h daemon/mux/state.h \
 	daemon/mux/assemble.c daemon/mux/assemble.h \
 	daemon/mux/backlog.c daemon/mux/backlog.h \
+	daemon/mux/blame.c daemon/mux/blame.h \
 	daemon/mux/channel.c daemon/mux/channel.h \
 	daemon/mux/conn.c daemon/mux/conn.h \
 	daemon/mux/consumer.c daemon/mux/consumer.h \
@@ -20,12 +21,14 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/window.c daemon/mux/window.h \
 	daemon/mux/operations.c \
 	daemon/mux/pace.c daemon/mux/pace.h \
+	daemon/mux/probe.c daemon/mux/probe.h \
 	daemon/mux/publish.c daemon/mux/publish.h \
 	daemon/mux/queues.c daemon/mux/queues.h \
 	daemon/mux/recovery.c daemon/mux/recovery.h \
 	daemon/mux/redial.c daemon/mux/redial.h \
 	daemon/mux/replay.c daemon/mux/replay.h \
 	daemon/mux/request.c daemon/mux/request.h \
+	daemon/mux/scout.c daemon/mux/scout.h \
 	daemon/mux/session.c daemon/mux/session.h \
 	daemon/mux/subscribe.c daemon/mux/subscribe.h \
 	daemon/mux/taken.c daemon/mux/taken.h \

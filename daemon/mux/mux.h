@@ -108,6 +108,12 @@ struct upstream_ops {
 	void (*hang_up)(void *context);
 	/* The state changed (for systemd's STATUS=). */
 	void (*changed)(void *context);
+	/*
+	 * The same as dial and hang_up for the scout, a second connection of its own (scout.h): answered by
+	 * upstream_scout_dialled() and so on. NULL, both: there can be none.
+	 */
+	void (*scout_dial)(void *context, size_t index);
+	void (*scout_hang_up)(void *context);
 };
 
 /* ------------------------------------------------------------------ the whole */
@@ -195,6 +201,13 @@ struct buf *upstream_output(struct upstream *upstream);
 
 /* Fills the output from what is queued, as far as it is wanted there. Call when the output ran low. */
 void upstream_pump(struct upstream *upstream);
+
+/* The same for the scout. All its output is there after mux_turn(): it needs no pump. */
+void upstream_scout_dialled(struct upstream *upstream);
+void upstream_scout_dial_failed(struct upstream *upstream, const char *reason);
+void upstream_scout_lost(struct upstream *upstream, const char *reason);
+size_t upstream_scout_feed(struct upstream *upstream, struct span bytes);
+struct buf *upstream_scout_output(struct upstream *upstream);
 
 /*
  * Orderly end: connection.close, then hang_up when the broker has answered or
@@ -300,6 +313,12 @@ struct session_options {
 	const struct session_ops *ops; /* outlives the session */
 	void *context;
 };
+
+/*
+ * Whether a process may have no session now, because its requests have cost
+ * connections to the broker (blame.h); *ret_fault says how long.
+ */
+bool mux_is_quarantined(struct mux *mux, const struct mux_creds *creds, struct fault *ret_fault);
 
 /*
  * 0; -ENOMEM; -EUSERS when there are as many sessions as the limits allow

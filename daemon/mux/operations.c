@@ -9,6 +9,7 @@
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/credit.h"
 #include "daemon/mux/kinds.h"
+#include "daemon/mux/probe.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
@@ -140,6 +141,7 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 	}
 	request->consumer = consumer;
 	request->no_ack = no_ack;
+	request->unsure = probe_is_needed(channel, method);
 	if (!queues_accept(request, channel, method)) {
 		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a queue");
 		request_refuse(request, SCOPE_REQUEST, &fault);
@@ -209,15 +211,8 @@ void session_request(struct session *session, const struct mux_request *request)
 	channel = open_channel(session, request);
 	if (!channel)
 		return;
-	if (!vet_method(&method, &fault)) {
-		refuse(session, request, SCOPE_REQUEST, &fault);
-		return;
-	}
-	if (!queues_prepare(channel, &method, name, &fault) || !authorized(session, &method, &fault)) {
-		refuse_with_channel(channel, request, &fault);
-		return;
-	}
-	if (!kinds_vet(channel, &method, &fault)) {
+	if (!vet_method(&method, &fault) || !queues_prepare(channel, &method, name, &fault) ||
+	    !authorized(session, &method, &fault) || !kinds_vet(channel, &method, &fault)) {
 		refuse_with_channel(channel, request, &fault);
 		return;
 	}

@@ -231,7 +231,7 @@ static void make_things(struct upstream *upstream)
 							  "frame of the broker's");
 	struct thing *thing;
 
-	while (recovery->asked_count < ASKED_MAX &&
+	while (recovery->asked_count < (recovery->careful ? 1 : ASKED_MAX) &&
 	       (thing = list_first(&recovery->due, struct thing, due_node))) {
 		if (!fits(upstream, thing))
 			fail_thing(thing, &fault);
@@ -371,6 +371,8 @@ static void subscribe_channels(struct upstream *upstream)
 	struct channel *channel;
 
 	while ((channel = list_first(&upstream->recovery.channels_due, struct channel, recovery_node))) {
+		if (upstream->recovery.careful && !list_empty(&upstream->recovery.channels_asked))
+			return;
 		if (!subscribe_channel(channel))
 			return;
 	}
@@ -425,6 +427,7 @@ static void finish(struct upstream *upstream)
 	uint64_t took = mono_since_usec(upstream->mux->now, recovery->began);
 
 	recovery->phase = RECOVERY_NONE;
+	recovery->careful = false;
 	redial_succeeded(&upstream->redial);
 	timerq_clear(&upstream->mux->timers, &recovery->timer);
 	if (!list_empty(&recovery->parked) || !list_empty(&recovery->channels_parked))
@@ -490,27 +493,45 @@ void recovery_begin(struct upstream *upstream)
 	arm(upstream, recovery->give_up);
 }
 
-/* The one for which the broker closed the whole connection, as far as its words say. */
-static struct thing *fatal_thing(const struct upstream *upstream)
+/* The broker says that it was something we asked for. */
+static bool is_told(const struct fault *fault)
 {
-	const struct channel *maker = upstream->recovery.maker;
-	const struct request *request =
-	    maker && maker->lane ? list_first(&maker->lane->awaiting, struct request, op.node) : NULL;
-
-	return request && request_is_named(request, &upstream->last_fault) ? request->thing : NULL;
+	return fault->origin == FAULT_BROKER && amqc_reply_is_hard(fault->code) &&
+	       fault->code != AMQC_CONNECTION_FORCED && !limit_is_meant(fault);
 }
 
-/* A channel whose consumer the broker closed the whole connection for is not subscribed again. */
-static void fail_fatal_channels(struct upstream *upstream, const struct fault *fault)
+/*
+ * The broker closed the connection while things were brought back. If it names
+ * what the first one under way was, or if one alone was, it does not come back;
+ * else the next recovery asks for one after the other.
+ */
+static struct thing *fatal_thing(struct upstream *upstream)
 {
-	struct channel *channel, *tmp;
+	struct recovery *recovery = &upstream->recovery;
+	const struct channel *maker = recovery->maker;
+	const struct request *first =
+	    maker && maker->lane ? list_first(&maker->lane->awaiting, struct request, op.node) : NULL;
 
-	list_foreach_safe (channel, tmp, &upstream->recovery.channels_asked, recovery_node) {
-		const struct request *first = list_first(&channel->lane->awaiting, struct request, op.node);
+	if (!first || !first->thing || !is_told(&upstream->blame.fault))
+		return NULL;
+	if (recovery->asked_count == 1 || request_is_named(first, &upstream->blame.fault))
+		return first->thing;
+	recovery->careful = true;
+	return NULL;
+}
 
-		if (first && first->method == AMQC_BASIC_CONSUME && request_is_named(first, fault))
-			channel_fail(channel, fault);
-	}
+/* The same for a channel whose consumers were being subscribed. */
+static struct channel *fatal_channel(struct upstream *upstream)
+{
+	struct recovery *recovery = &upstream->recovery;
+
+	if (recovery->phase != RECOVERY_CONSUMERS || !is_told(&upstream->blame.fault) ||
+	    list_empty(&recovery->channels_asked))
+		return NULL;
+	if (recovery->channels_asked.next == recovery->channels_asked.prev)
+		return list_first(&recovery->channels_asked, struct channel, recovery_node);
+	recovery->careful = true;
+	return NULL;
 }
 
 void recovery_lost(struct upstream *upstream)
@@ -518,7 +539,8 @@ void recovery_lost(struct upstream *upstream)
 	struct recovery *recovery = &upstream->recovery;
 	struct channel *maker = recovery->maker;
 	struct thing *thing, *fatal = fatal_thing(upstream);
-	struct fault fault = upstream->last_fault;
+	struct channel *channel = fatal_channel(upstream);
+	struct fault fault = upstream->blame.fault;
 
 	fault.retryable = false;
 	timerq_clear(&upstream->mux->timers, &recovery->timer);
@@ -526,7 +548,8 @@ void recovery_lost(struct upstream *upstream)
 		answered(thing);
 	if (fatal)
 		fail_thing(fatal, &fault);
-	fail_fatal_channels(upstream, &fault);
+	if (channel)
+		channel_fail(channel, &fault);
 	list_splice(&recovery->due, &recovery->parked);
 	while ((thing = list_first(&recovery->due, struct thing, due_node))) {
 		list_unlink(&thing->due_node);

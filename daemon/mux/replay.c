@@ -64,21 +64,6 @@ static void end_in_doubt(struct request *request, const struct fault *lost)
 	request_drop(request);
 }
 
-void replay_end_fatal(struct lane *lane, const struct fault *lost)
-{
-	struct request *request = list_first(&lane->awaiting, struct request, op.node);
-	struct fault fault = *lost;
-
-	if (!request || request->op.channel != lane->channel || !request_is_named(request, lost))
-		return;
-	fault.retryable = false;
-	queues_request_failed(request);
-	if (request->method == AMQC_BASIC_CONSUME && request->consumer)
-		consumer_free(request->consumer);
-	request_refuse(request, SCOPE_REQUEST, &fault);
-	request_drop(request);
-}
-
 static void take_back_request(struct request *request, const struct fault *fault)
 {
 	struct channel *channel = request->op.channel;
@@ -130,8 +115,7 @@ void replay_take_back(struct lane *lane, const struct fault *fault)
 	confirms->first = confirms->next;
 }
 
-/* The headers without an older mark, and with one. */
-static void append_marked(struct buf *table, struct span old)
+static void append_unmarked(struct buf *table, struct span old)
 {
 	struct span rest = old;
 	struct amqc_field field;
@@ -140,25 +124,44 @@ static void append_marked(struct buf *table, struct span old)
 		if (!span_equal_str(field.name, REPLAY_HEADER))
 			(void)amqc_field_append(table, &field.name, &field);
 	}
-	amqc_field_append_bool(table, REPLAY_HEADER, true);
+}
+
+static struct span headers_of(const struct amqc_content_header *header)
+{
+	return header->properties.present & AMQC_PROP_HEADERS ? header->properties.headers : SPAN_NULL;
+}
+
+static struct span header_payload(const struct publish *publish)
+{
+	return span_make(publish->data + publish->method_len + 7,
+			 publish->head_len - publish->method_len - AMQC_FRAME_OVERHEAD);
+}
+
+bool replay_original_header(const struct publish *publish, struct buf *table, struct amqc_content_header *ret)
+{
+	if (amqc_content_header_decode(header_payload(publish), ret) != AMQC_OK)
+		return false;
+	append_unmarked(table, headers_of(ret));
+	ret->properties.headers = buf_span(table);
+	ret->properties.present &= ~(AMQC_PROP_EXPIRATION | AMQC_PROP_HEADERS);
+	if (buf_len(table) > 0)
+		ret->properties.present |= AMQC_PROP_HEADERS;
+	return !buf_failed(table);
 }
 
 /* The block again, with other properties. NULL: no memory, or they became too large. */
 static struct publish *rewrite(struct publish *publish, uint64_t left_usec)
 {
-	struct span payload = span_make(publish->data + publish->method_len + 7,
-					publish->head_len - publish->method_len - AMQC_FRAME_OVERHEAD);
 	struct amqc_content_header header;
 	struct publish *copy = NULL;
 	struct buf table = BUF_INIT;
 	char expiration[24];
 
-	if (amqc_content_header_decode(payload, &header) != AMQC_OK)
+	if (amqc_content_header_decode(header_payload(publish), &header) != AMQC_OK)
 		return NULL;
 	if (publish->sent_before) {
-		append_marked(&table, header.properties.present & AMQC_PROP_HEADERS
-					  ? header.properties.headers
-					  : SPAN_NULL);
+		append_unmarked(&table, headers_of(&header));
+		amqc_field_append_bool(&table, REPLAY_HEADER, true);
 		header.properties.headers = buf_span(&table);
 		header.properties.present |= AMQC_PROP_HEADERS;
 	}

@@ -25,18 +25,18 @@
 void replay_take_back(struct lane *lane, const struct fault *fault);
 
 /*
- * If the broker ended the connection because of the lane's first unanswered
- * request, by what its error says, refuses that: sent again, it would end every
- * connection to come.
- */
-void replay_end_fatal(struct lane *lane, const struct fault *lost);
-
-/*
  * Makes the first publish of a queue ready to be sent: with its mark, and with
  * what is left of its expiration. Returns it, maybe as another block in the
  * same place; NULL if it cannot be sent any more: its outcome was told.
  */
 struct publish *replay_prepare(struct publish *publish);
+
+/*
+ * The publish's properties as its client gave them, but without expiration. The
+ * table is the caller's to free. False: no memory.
+ */
+bool replay_original_header(const struct publish *publish, struct buf *table,
+			    struct amqc_content_header *ret);
 
 /* What properties.expiration says, in usec; UINT64_MAX if there is none, or none that the broker will take.
  */

@@ -8,6 +8,9 @@
  *	upstream  dialling, coming up, going down
  *	session   what front ends call; operations: its requests
  *	dispatch  frames from the broker, to the channel that leases the lane
+ *	scout     a second connection, to try what might cost the first
+ *	probe     what only the broker knows
+ *	blame     what cost a connection, and whose it was
  *	recovery  what is brought back on a new connection, and in which order
  *	channel   opening, failing, leaving; waiting for a lane
  *	consumer  deliveries on their way to a session
@@ -50,9 +53,19 @@
 #include "daemon/mux/mux.h"
 #include "daemon/mux/pace.h"
 #include "daemon/mux/redial.h"
+#include "daemon/mux/scout.h"
 #include "daemon/mux/window.h"
 
 #define PROGRAM_MAX 64u
+
+#define BLAME_OFFENDERS_MAX 64u
+
+/* A process whose requests cost connections. */
+struct offender {
+	uint32_t uid, pid;
+	uint32_t count; /* of its offences; 0: an empty place */
+	struct mono last;
+};
 
 struct mux {
 	struct mux_options options;
@@ -73,6 +86,7 @@ struct mux {
 	struct buf scratch;	/* for encoding */
 	struct pace pace;	/* of all sessions' messages */
 	struct mono prompt;	/* when a session that is not bulk had one last */
+	struct offender offenders[BLAME_OFFENDERS_MAX];
 };
 
 /* In the order in which they are made again. */
@@ -166,6 +180,7 @@ struct recovery {
 	struct mono give_up;	     /* what is refused from then on is refused for good */
 	uint32_t made, subscribed;   /* for the log */
 	struct mono began;
+	bool careful; /* one at a time: something of it cost the last connection */
 };
 
 /* What a broker lets be done with a queue's messages: see kinds.h. */
@@ -195,6 +210,24 @@ struct party {
 	uint64_t unconfirmed_bytes; /* as publish_window_bytes() counts */
 };
 
+#define BLAME_CULPRITS_MAX 64u
+
+/* What cost a connection: refused when it comes again. */
+struct culprit {
+	uint64_t fingerprint;
+	struct fault fault; /* what the broker said */
+};
+
+/* Who is to blame for a lost connection: see blame.h. */
+struct blame {
+	struct fault fault;	    /* of the last loss, as it was told */
+	struct channel *guilty;	    /* the only one that it can mean, until it is failed; NULL: none */
+	struct list suspicions;	    /* struct suspicion, owned */
+	unsigned int silent_losses; /* in a row, each without progress */
+	struct culprit culprits[BLAME_CULPRITS_MAX]; /* a ring */
+	size_t culprit_next, culprit_count;
+};
+
 struct upstream {
 	struct list node; /* in mux->upstreams */
 	struct mux *mux;
@@ -210,7 +243,8 @@ struct upstream {
 	bool ending; /* the connection ended in this turn, by end and last_fault: not dealt with yet */
 	enum conn_end end;
 	uint64_t epoch, reconnects;
-	size_t endpoint; /* in use or tried last */
+	struct mono opened; /* when this epoch began */
+	size_t endpoint;    /* in use or tried last */
 	struct fault last_fault;
 	struct fault refusal; /* of an endpoint, in this round */
 
@@ -245,6 +279,10 @@ struct upstream {
 	struct topology topology;
 	struct recovery recovery;
 	struct kinds kinds;
+	struct scout scout;
+	struct blame blame;
+	struct list probes; /* struct probe, owned */
+	uint32_t probe_count;
 	struct map queues;	     /* struct owned_queue by name */
 	struct channel *housekeeper; /* an orphan for our own requests, or NULL */
 };
@@ -295,6 +333,8 @@ enum op_kind {
 struct op {
 	struct list node; /* in channel->queue, or lane->awaiting */
 	enum op_kind kind;
+	bool on_trial;		 /* the scout tries it now */
+	bool cleared;		 /* the scout has tried it: it costs no connection */
 	struct channel *channel; /* NULL: gone, only the lane's order needs it */
 };
 
@@ -313,6 +353,7 @@ struct request {
 	uint64_t before;	   /* sent before the publish with this tag on its lane */
 	bool sent_before;	   /* on a connection that is gone */
 	bool no_ack;		   /* basic.get */
+	bool unsure;		   /* it depends on what only the broker knows: see probe.h */
 	bool counted_get;	   /* it is one of session->gets */
 	struct charge charge;	   /* on the session, while it waits */
 	size_t frame_len;
@@ -379,12 +420,13 @@ struct deliveries {
 };
 
 struct channel {
-	struct list node;	    /* in session->leaving or upstream->orphans, or neither */
-	struct list lane_node;	    /* in upstream->waiting */
-	struct list touched_node;   /* in mux->touched */
-	struct list unhurried_node; /* in mux->unhurried */
-	struct list recovery_node;  /* in a list of upstream->recovery: its consumers are not all back yet */
-	struct session *session;    /* NULL: nobody to tell */
+	struct list node;	     /* in session->leaving or upstream->orphans, or neither */
+	struct list lane_node;	     /* in upstream->waiting */
+	struct list touched_node;    /* in mux->touched */
+	struct list unhurried_node;  /* in mux->unhurried */
+	struct list recovery_node;   /* in a list of upstream->recovery: its consumers are not all back yet */
+	struct suspicion *suspicion; /* it may have cost the connection, and sends nothing; NULL: no */
+	struct session *session;     /* NULL: nobody to tell */
 	struct upstream *upstream;
 	struct lane *lane; /* NULL: none leased */
 	struct mux_channel_id id;

@@ -2,6 +2,7 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/blame.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/dispatch.h"
@@ -9,6 +10,7 @@
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/party.h"
+#include "daemon/mux/probe.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/recovery.h"
 #include "daemon/mux/topology.h"
@@ -137,7 +139,10 @@ void upstream_settle(struct upstream *upstream)
 	upstream->dialling = false;
 	conn_reset(&upstream->conn);
 	timerq_clear(&upstream->mux->timers, &upstream->timer);
+	if (upstream->end == CONN_END_LOST)
+		blame_connection_lost(upstream);
 	lose_lanes(upstream);
+	blame_begin(upstream);
 	if (upstream->closing)
 		upstream->ops->changed(upstream->context);
 	else
@@ -161,6 +166,7 @@ static void on_opened(void *context)
 	upstream->refusal = FAULT_NONE;
 	window_reset(&upstream->window);
 	upstream->epoch++;
+	upstream->opened = upstream->mux->now;
 	log_notice("upstream \"%s\": connected to %s (%s), vhost \"%s\", epoch %llu", upstream->options.name,
 		   endpoint_of(upstream)->label, upstream->conn.handshake.broker,
 		   endpoint_of(upstream)->vhost, (unsigned long long)upstream->epoch);
@@ -197,6 +203,7 @@ static void on_ended(void *context, enum conn_end end, const struct fault *fault
 
 	upstream->ending = true;
 	upstream->end = end;
+	upstream->blame.fault = *fault;
 	if (!fault_is_set(fault))
 		return;
 	lanes_heed(upstream, fault);
@@ -217,10 +224,11 @@ static const struct conn_ops conn_ops = {
 
 /* ------------------------------------------------------------------ events of the transport and timers */
 
-void upstream_dialled(struct upstream *upstream)
+static struct handshake_options handshake_options(const struct upstream *upstream, size_t index)
 {
-	const struct upstream_endpoint *endpoint = endpoint_of(upstream);
-	struct handshake_options options = {
+	const struct upstream_endpoint *endpoint = &upstream->options.endpoints[index];
+
+	return (struct handshake_options){
 	    .sasl = upstream->options.sasl,
 	    .user = endpoint->user,
 	    .password = endpoint->password,
@@ -230,6 +238,11 @@ void upstream_dialled(struct upstream *upstream)
 	    .frame_max = OFFERED_FRAME_MAX,
 	    .heartbeat_sec = (uint16_t)upstream->options.heartbeat_sec,
 	};
+}
+
+void upstream_dialled(struct upstream *upstream)
+{
+	struct handshake_options options = handshake_options(upstream, upstream->endpoint);
 
 	conn_begin(&upstream->conn, &options, upstream->mux->now);
 }
@@ -266,6 +279,34 @@ size_t upstream_feed(struct upstream *upstream, struct span bytes)
 
 	upstream_settle(upstream);
 	return consumed;
+}
+
+void upstream_scout_dialled(struct upstream *upstream)
+{
+	struct handshake_options options = handshake_options(upstream, upstream->scout.endpoint);
+
+	options.connection_name = upstream->scout.name;
+	scout_dialled(&upstream->scout, &options);
+}
+
+void upstream_scout_dial_failed(struct upstream *upstream, const char *reason)
+{
+	scout_dial_failed(&upstream->scout, reason);
+}
+
+void upstream_scout_lost(struct upstream *upstream, const char *reason)
+{
+	scout_lost(&upstream->scout, reason);
+}
+
+size_t upstream_scout_feed(struct upstream *upstream, struct span bytes)
+{
+	return scout_feed(&upstream->scout, bytes);
+}
+
+struct buf *upstream_scout_output(struct upstream *upstream)
+{
+	return &upstream->scout.conn.out;
 }
 
 /* Dial and handshake took too long. */
@@ -354,11 +395,8 @@ static void serve_waiting(struct upstream *upstream)
 	lanes_keep_warm(upstream);
 }
 
-void upstream_turn(struct upstream *upstream)
+static void turn(struct upstream *upstream)
 {
-	upstream_settle(upstream);
-	if (!conn_is_open(&upstream->conn))
-		return;
 	if (upstream->queue_freed)
 		flow_release(upstream);
 	else if (upstream->window_freed)
@@ -370,6 +408,15 @@ void upstream_turn(struct upstream *upstream)
 		serve_waiting(upstream);
 	flow_ask(upstream);
 	upstream_pump(upstream);
+}
+
+void upstream_turn(struct upstream *upstream)
+{
+	upstream_settle(upstream);
+	scout_settle(&upstream->scout);
+	if (conn_is_open(&upstream->conn))
+		turn(upstream);
+	scout_turn(&upstream->scout);
 }
 
 void upstream_pump(struct upstream *upstream)
@@ -469,6 +516,9 @@ int upstream_new(struct mux *mux, const struct upstream_options *options, const 
 	upstream->queues = MAP_INIT;
 	topology_init(&upstream->topology);
 	recovery_init(upstream);
+	scout_init(&upstream->scout, upstream);
+	blame_init(upstream);
+	probes_init(upstream);
 	upstream->kinds.by_name = MAP_INIT;
 	list_init(&upstream->kinds.order);
 	list_append(&mux->upstreams, &upstream->node);
@@ -487,6 +537,9 @@ void upstream_free(struct upstream *upstream)
 	struct channel *maker = upstream->recovery.maker;
 	struct channel *channel, *tmp;
 
+	blame_deinit(upstream);
+	probes_deinit(upstream);
+	scout_deinit(&upstream->scout);
 	conn_reset(&upstream->conn); /* so that nothing looks for another lane */
 	lose_lanes(upstream);
 	if (maker)

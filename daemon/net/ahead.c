@@ -33,10 +33,10 @@ static void look(struct ahead *ahead, int fd, struct mono now)
 	    len >= offsetof(struct tcp_info, tcpi_delivery_rate) + sizeof(info.tcpi_delivery_rate))
 		ahead_note(ahead, now,
 			   &(struct ahead_path){
-				   .rtt_usec = info.tcpi_rtt,
-				   .min_rtt_usec = info.tcpi_min_rtt,
-				   .rate = info.tcpi_delivery_rate,
-				   .segment_bytes = info.tcpi_snd_mss,
+			       .rtt_usec = info.tcpi_rtt,
+			       .min_rtt_usec = info.tcpi_min_rtt,
+			       .rate = info.tcpi_delivery_rate,
+			       .segment_bytes = info.tcpi_snd_mss,
 			   });
 }
 

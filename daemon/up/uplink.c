@@ -19,6 +19,24 @@ struct endpoint {
 	size_t address; /* to begin with: the one that was good last, or the one behind that which was not */
 };
 
+/* Where a transport's events go. */
+struct link_ops {
+	void (*dialled)(struct upstream *upstream);
+	void (*dial_failed)(struct upstream *upstream, const char *reason);
+	void (*lost)(struct upstream *upstream, const char *reason);
+	size_t (*feed)(struct upstream *upstream, struct span bytes);
+	struct buf *(*output)(struct upstream *upstream);
+	void (*pump)(struct upstream *upstream); /* NULL: all its output is there */
+};
+
+/* One transport: the upstream's own, or its scout's. */
+struct link {
+	struct uplink *uplink;
+	const struct link_ops *ops;
+	struct dial *dial;     /* while dialling */
+	struct stream *stream; /* while connected; never both */
+};
+
 struct uplink {
 	struct loop *loop;
 	struct resolver *resolver;
@@ -31,9 +49,19 @@ struct uplink {
 	uint64_t dial_timeout_usec;
 	void (*changed)(void *context);
 	void *context;
-	struct dial *dial;     /* while dialling */
-	struct stream *stream; /* while connected; never both */
+	struct link main, scout;
 };
+
+static const struct link_ops main_ops = {upstream_dialled, upstream_dial_failed, upstream_lost,
+					 upstream_feed,	   upstream_output,	 upstream_pump};
+static const struct link_ops scout_ops = {upstream_scout_dialled, upstream_scout_dial_failed,
+					  upstream_scout_lost,	  upstream_scout_feed,
+					  upstream_scout_output,  NULL};
+
+static bool is_main(const struct link *link)
+{
+	return link == &link->uplink->main;
+}
 
 /* ------------------------------------------------------------------ the stream */
 
@@ -50,19 +78,20 @@ static size_t frame_need(struct span rest)
 
 static size_t on_bytes(void *context, struct span bytes, size_t *ret_need)
 {
-	struct uplink *uplink = context;
-	size_t used = upstream_feed(uplink->upstream, bytes);
+	struct link *link = context;
+	size_t used = link->ops->feed(link->uplink->upstream, bytes);
 
-	if (uplink->stream && used < bytes.len)
+	if (link->stream && used < bytes.len)
 		*ret_need = frame_need(span_skip(bytes, used));
 	return used;
 }
 
 static void on_low(void *context)
 {
-	struct uplink *uplink = context;
+	struct link *link = context;
 
-	upstream_pump(uplink->upstream);
+	if (link->ops->pump)
+		link->ops->pump(link->uplink->upstream);
 }
 
 static uint64_t epoch_of(const struct uplink *uplink)
@@ -83,12 +112,13 @@ static void judge_address(struct uplink *uplink)
 
 static void on_closed(void *context, const char *reason)
 {
-	struct uplink *uplink = context;
+	struct link *link = context;
 
-	judge_address(uplink);
-	stream_close(uplink->stream, 0);
-	uplink->stream = NULL;
-	upstream_lost(uplink->upstream, reason);
+	if (is_main(link))
+		judge_address(link->uplink);
+	stream_close(link->stream, 0);
+	link->stream = NULL;
+	link->ops->lost(link->uplink->upstream, reason);
 }
 
 static const struct stream_ops stream_ops = {on_bytes, NULL, on_low, on_closed};
@@ -97,35 +127,38 @@ static const struct stream_ops stream_ops = {on_bytes, NULL, on_low, on_closed};
 
 static void on_connected(void *context, int fd, size_t number)
 {
-	struct uplink *uplink = context;
+	struct link *link = context;
+	struct uplink *uplink = link->uplink;
 	struct stream_options options = {.fd = fd,
-					 .out = upstream_output(uplink->upstream),
+					 .out = link->ops->output(uplink->upstream),
 					 .keeps_little = true,
 					 .ops = &stream_ops,
-					 .context = uplink};
+					 .context = link};
 
-	uplink->dial = NULL;
-	uplink->endpoints[uplink->endpoint].address = number;
-	uplink->connected = true;
-	if (stream_new(uplink->loop, &options, &uplink->stream) < 0) {
+	link->dial = NULL;
+	if (is_main(link)) {
+		uplink->endpoints[uplink->endpoint].address = number;
+		uplink->connected = true;
+	}
+	if (stream_new(uplink->loop, &options, &link->stream) < 0) {
 		(void)close(fd);
-		upstream_dial_failed(uplink->upstream, "out of memory");
+		link->ops->dial_failed(uplink->upstream, "out of memory");
 		return;
 	}
-	upstream_dialled(uplink->upstream);
+	link->ops->dialled(uplink->upstream);
 }
 
 static void on_failed(void *context, const char *reason)
 {
-	struct uplink *uplink = context;
+	struct link *link = context;
 
-	uplink->dial = NULL;
-	upstream_dial_failed(uplink->upstream, reason);
+	link->dial = NULL;
+	link->ops->dial_failed(link->uplink->upstream, reason);
 }
 
-static void op_dial(void *context, size_t index)
+static void start_dial(struct link *link, size_t index)
 {
-	struct uplink *uplink = context;
+	struct uplink *uplink = link->uplink;
 	struct dial_options options = {.loop = uplink->loop,
 				       .resolver = uplink->resolver,
 				       .host = uplink->endpoints[index].host,
@@ -134,20 +167,35 @@ static void op_dial(void *context, size_t index)
 				       .timeout_usec = uplink->dial_timeout_usec,
 				       .on_connected = on_connected,
 				       .on_failed = on_failed,
-				       .context = uplink};
+				       .context = link};
+
+	/* Without memory nothing is dialled, and mux's own deadline ends the attempt. */
+	if (dial_start(&options, &link->dial) < 0)
+		link->dial = NULL;
+}
+
+static void drop(struct link *link)
+{
+	link->dial = dial_cancel(link->dial);
+	stream_close(link->stream, 0);
+	link->stream = NULL;
+}
+
+static void hang_up(struct link *link)
+{
+	/* A close or close-ok may be the last that was written. */
+	if (link->stream)
+		stream_write_now(link->stream);
+	drop(link);
+}
+
+static void op_dial(void *context, size_t index)
+{
+	struct uplink *uplink = context;
 
 	uplink->endpoint = index;
 	uplink->epoch = epoch_of(uplink);
-	/* Without memory nothing is dialled, and mux's own deadline ends the attempt. */
-	if (dial_start(&options, &uplink->dial) < 0)
-		uplink->dial = NULL;
-}
-
-static void hang_up(struct uplink *uplink)
-{
-	uplink->dial = dial_cancel(uplink->dial);
-	stream_close(uplink->stream, 0);
-	uplink->stream = NULL;
+	start_dial(&uplink->main, index);
 }
 
 static void op_hang_up(void *context)
@@ -155,10 +203,7 @@ static void op_hang_up(void *context)
 	struct uplink *uplink = context;
 
 	judge_address(uplink);
-	/* A close or close-ok may be the last that was written. */
-	if (uplink->stream)
-		stream_write_now(uplink->stream);
-	hang_up(uplink);
+	hang_up(&uplink->main);
 }
 
 static void op_changed(void *context)
@@ -169,7 +214,22 @@ static void op_changed(void *context)
 		uplink->changed(uplink->context);
 }
 
-static const struct upstream_ops upstream_ops = {op_dial, op_hang_up, op_changed};
+static void op_scout_dial(void *context, size_t index)
+{
+	struct uplink *uplink = context;
+
+	start_dial(&uplink->scout, index);
+}
+
+static void op_scout_hang_up(void *context)
+{
+	struct uplink *uplink = context;
+
+	hang_up(&uplink->scout);
+}
+
+static const struct upstream_ops upstream_ops = {op_dial, op_hang_up, op_changed, op_scout_dial,
+						 op_scout_hang_up};
 
 /* ------------------------------------------------------------------ the object */
 
@@ -195,6 +255,8 @@ int uplink_new(const struct uplink_options *options, struct uplink **ret)
 
 	if (!uplink)
 		return -ENOMEM;
+	uplink->main = (struct link){.uplink = uplink, .ops = &main_ops};
+	uplink->scout = (struct link){.uplink = uplink, .ops = &scout_ops};
 	uplink->loop = options->loop;
 	uplink->resolver = options->resolver;
 	uplink->changed = options->changed;
@@ -215,7 +277,8 @@ struct uplink *uplink_free(struct uplink *uplink)
 {
 	if (!uplink)
 		return NULL;
-	hang_up(uplink);
+	drop(&uplink->main);
+	drop(&uplink->scout);
 	for (size_t i = 0; i < uplink->endpoint_count; i++) {
 		free(uplink->endpoints[i].host);
 		free(uplink->endpoints[i].port);
@@ -230,8 +293,14 @@ struct upstream *uplink_upstream(const struct uplink *uplink)
 	return uplink->upstream;
 }
 
+static void write_output(struct link *link)
+{
+	if (link->stream && buf_len(link->ops->output(link->uplink->upstream)) > 0)
+		stream_mark(link->stream);
+}
+
 void uplink_turn(struct uplink *uplink)
 {
-	if (uplink->stream && buf_len(upstream_output(uplink->upstream)) > 0)
-		stream_mark(uplink->stream);
+	write_output(&uplink->main);
+	write_output(&uplink->scout);
 }

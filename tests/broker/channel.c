@@ -218,6 +218,8 @@ void bk_channel_method(struct channel *channel, const struct amqc_method *m)
 	}
 	if (!(amqc_method_sender(m->id) & AMQC_BY_CLIENT))
 		bk_channel_fail(channel, AMQC_COMMAND_INVALID, "unimplemented method");
+	else if (bk_trap(channel, m))
+		return;
 	else if (AMQC_CLASS_ID(m->id) == AMQC_CLASS_BASIC)
 		channel_basic(channel, m);
 	else

@@ -176,6 +176,9 @@ bool bk_channel_check_owner(struct channel *channel, const struct queue *queue);
 bool bk_channel_fail_locked(struct channel *channel, const struct queue *queue);
 struct span bk_channel_resolve_queue(struct channel *channel, struct span name);
 
+/* trap.c: true if the method ran into one, and the connection ended. */
+bool bk_trap(struct channel *channel, const struct amqc_method *m);
+
 /* confirm.c */
 void bk_channel_confirm(struct channel *channel, uint64_t tag, bool nack);
 void bk_channel_flush_confirms(struct channel *channel);

@@ -8,7 +8,7 @@ tests_broker_libbroker_a_SOURCES = \
 	tests/broker/declare.c tests/broker/bind.c tests/broker/arguments.c \
 	tests/broker/exchange.c tests/broker/topic.c tests/broker/headers.c \
 	tests/broker/queue.c tests/broker/message.c tests/broker/names.c \
-	tests/broker/outside.c
+	tests/broker/outside.c tests/broker/trap.c
 
 noinst_PROGRAMS += tests/broker/testbroker
 tests_broker_testbroker_SOURCES = \

@@ -44,7 +44,9 @@ static void usage(FILE *out)
 	      "      --log-connections   on stderr\n"
 	      "stdin takes: freeze thaw drop reset garbage delay block unblock close restart hold release "
 	      "refuse go\n"
-	      "  connections channels held messages stop\n",
+	      "  connections channels held messages stop\n"
+	      "Names that begin with trap.crash, trap.refuse or trap.drop end the connection of who uses "
+	      "them.\n",
 	      out);
 }
 

@@ -228,7 +228,7 @@ static void op_changed(void *context)
 	look_upstream(world, info.state);
 }
 
-const struct upstream_ops link_ops = {op_dial, op_hang_up, op_changed};
+const struct upstream_ops link_ops = {.dial = op_dial, .hang_up = op_hang_up, .changed = op_changed};
 
 /* ------------------------------------------------------------------ bytes */
 

@@ -29,7 +29,8 @@ static void on_changed(void *context)
 	rig->changes++;
 }
 
-static const struct upstream_ops upstream_ops = {on_dial, on_hang_up, on_changed};
+static const struct upstream_ops upstream_ops = {
+    .dial = on_dial, .hang_up = on_hang_up, .changed = on_changed};
 
 static void hand_random(void *context, void *out, size_t count)
 {

@@ -37,7 +37,7 @@ static void nothing(void *context)
 {
 }
 
-static const struct upstream_ops upstream_ops = {dial, nothing, nothing};
+static const struct upstream_ops upstream_ops = {.dial = dial, .hang_up = nothing, .changed = nothing};
 
 static void no_chance(void *context, void *out, size_t count)
 {

@@ -277,16 +277,19 @@ START_TEST(request__what_would_close_the_connection_is_refused_and_not_sent)
 	methods[3].queue_bind.routing_key = SPAN_LITERAL("\xc3(");
 	rig_up(&rig);
 	session = ready();
-	for (size_t i = 0; i < 4; i++) {
+	for (uint32_t i = 0; i < 4; i++) {
 		const struct rig_event *event;
 
-		rig_request(session, 1, &methods[i], 0);
+		session_open_channel(session->session, i + 10, 1);
+		rig_request(session, i + 10, &methods[i], 0);
+		rig_turn(&rig);
 		event = rig_event_of(session, RIG_REFUSED);
 		ck_assert_uint_eq(event->code, codes[i]);
-		ck_assert_int_eq(event->scope, SCOPE_REQUEST);
+		ck_assert_int_eq(event->scope, SCOPE_CHANNEL);
+		ck_assert_uint_eq(rig_event_of(session, RIG_CHANNEL_ENDED)->channel.number, i + 10);
 	}
-	rig_turn(&rig);
-	rig_expect_silence(&rig);
+	rig_serve(&rig);
+	ck_assert_uint_eq(rig.hang_ups, 0);
 	rig_free(&rig);
 }
 END_TEST

@@ -18,10 +18,10 @@ static void note(struct ahead *ahead, struct mono now, uint64_t rtt_usec, uint64
 {
 	ahead_note(ahead, now,
 		   &(struct ahead_path){
-			   .rtt_usec = rtt_usec,
-			   .min_rtt_usec = min_rtt_usec,
-			   .rate = rate,
-			   .segment_bytes = segment_bytes,
+		       .rtt_usec = rtt_usec,
+		       .min_rtt_usec = min_rtt_usec,
+		       .rate = rate,
+		       .segment_bytes = segment_bytes,
 		   });
 }
 

@@ -1,0 +1,480 @@
+#include "daemon/mux/blame.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/channel.h"
+#include "daemon/mux/consumer.h"
+#include "daemon/mux/lane.h"
+#include "daemon/mux/publish.h"
+#include "daemon/mux/queues.h"
+#include "daemon/mux/replay.h"
+#include "daemon/mux/request.h"
+#include "daemon/mux/session.h"
+
+#include <stdlib.h>
+
+#define TRIAL_BYTES (1024u * 1024u) /* of one trial, or one message */
+#define TRIAL_OPS 256u
+#define SHORT_LIFE_USEC (5 * USEC_PER_SEC) /* a connection that was lost sooner had no progress */
+#define OFFENCES_MAX 3u			   /* of one process within the time below */
+#define OFFENCE_KEPT_USEC (600 * USEC_PER_SEC)
+#define QUARANTINE_USEC (60 * USEC_PER_SEC)
+
+/* A channel whose operations may have cost the connection. */
+struct suspicion {
+	struct list node; /* in upstream->blame.suspicions */
+	struct trial trial;
+	struct channel *channel;
+	uint32_t most; /* operations in one trial */
+};
+
+/* ------------------------------------------------------------------ known culprits */
+
+#define HASH_BEGIN 0xCBF29CE484222325u /* FNV-1a */
+
+static uint64_t hash(uint64_t value, struct span bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		value = (value ^ bytes.data[i]) * 0x100000001B3u;
+	return value;
+}
+
+/* Its names and properties, but for what is not the same when it is sent again: see replay.h. */
+static uint64_t publish_fingerprint(const struct publish *publish)
+{
+	struct amqc_content_header header;
+	struct buf table = BUF_INIT, frame = BUF_INIT;
+	uint64_t value = hash(HASH_BEGIN, span_make(publish->data, publish->method_len));
+
+	if (!replay_original_header(publish, &table, &header))
+		return value;
+	header.body_size = 0;
+	if (amqc_content_header_append(&frame, 0, &header) == AMQC_OK)
+		value = hash(value, buf_span(&frame));
+	buf_deinit(&frame);
+	buf_deinit(&table);
+	return value;
+}
+
+static uint64_t fingerprint(struct op *op)
+{
+	const struct request *request;
+
+	if (op->kind == OP_PUBLISH)
+		return publish_fingerprint(container_of(op, struct publish, op));
+	request = container_of(op, struct request, op);
+	return hash(HASH_BEGIN, span_make(request->frame, request->frame_len));
+}
+
+static void remember(struct upstream *upstream, struct op *op, const struct fault *fault)
+{
+	struct blame *blame = &upstream->blame;
+	struct culprit *culprit = &blame->culprits[blame->culprit_next];
+
+	culprit->fingerprint = fingerprint(op);
+	culprit->fault = *fault;
+	blame->culprit_next = (blame->culprit_next + 1) % BLAME_CULPRITS_MAX;
+	if (blame->culprit_count < BLAME_CULPRITS_MAX)
+		blame->culprit_count++;
+}
+
+bool blame_is_known(const struct upstream *upstream, struct op *op, struct fault *ret_fault)
+{
+	const struct blame *blame = &upstream->blame;
+	uint64_t print;
+
+	if (blame->culprit_count == 0)
+		return false;
+	print = fingerprint(op);
+	for (size_t i = 0; i < blame->culprit_count; i++) {
+		if (blame->culprits[i].fingerprint == print) {
+			*ret_fault = blame->culprits[i].fault;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------ quarantine */
+
+static struct offender *find_offender(struct mux *mux, uint32_t uid, uint32_t pid)
+{
+	for (size_t i = 0; i < BLAME_OFFENDERS_MAX; i++) {
+		struct offender *offender = &mux->offenders[i];
+
+		if (offender->count > 0 && offender->uid == uid && offender->pid == pid &&
+		    mono_since_usec(mux->now, offender->last) < OFFENCE_KEPT_USEC)
+			return offender;
+	}
+	return NULL;
+}
+
+/* Another offence of the process; the place of the one that was quiet longest is taken if need be. */
+static struct offender *note_offence(struct mux *mux, const struct mux_creds *creds)
+{
+	struct offender *offender = find_offender(mux, creds->uid, creds->pid);
+
+	if (!offender) {
+		offender = &mux->offenders[0];
+		for (size_t i = 1; i < BLAME_OFFENDERS_MAX; i++) {
+			if (mono_before(mux->offenders[i].last, offender->last))
+				offender = &mux->offenders[i];
+		}
+		*offender = (struct offender){.uid = creds->uid, .pid = creds->pid};
+	}
+	offender->count++;
+	offender->last = mux->now;
+	return offender;
+}
+
+bool mux_is_quarantined(struct mux *mux, const struct mux_creds *creds, struct fault *ret_fault)
+{
+	const struct offender *offender = find_offender(mux, creds->uid, creds->pid);
+	uint64_t since;
+
+	if (!offender || offender->count < OFFENCES_MAX)
+		return false;
+	since = mono_since_usec(mux->now, offender->last);
+	if (since >= QUARANTINE_USEC)
+		return false;
+	*ret_fault = fault_make_retryable(
+	    AMQC_NOT_ALLOWED,
+	    "NOT_ALLOWED - quarantine: requests of this process have cost the connection to the broker %u "
+	    "times; it may come again in %llu s",
+	    offender->count, (unsigned long long)((QUARANTINE_USEC - since) / USEC_PER_SEC + 1));
+	return true;
+}
+
+static void punish(struct session *session, const struct fault *given)
+{
+	struct fault fault;
+
+	note_offence(session->mux, &session->creds);
+	log_warning("upstream \"%s\": session %llu (pid %u, uid %u, \"%.*s\") cost the connection: %s",
+		    session->upstream->options.name, (unsigned long long)session->id, session->creds.pid,
+		    session->creds.uid, (int)session->program_len, session->program, given->text);
+	if (mux_is_quarantined(session->mux, &session->creds, &fault) && !session->ended)
+		session_fail(session, &fault);
+}
+
+/* ------------------------------------------------------------------ trials */
+
+static void suspicion_free(struct suspicion *suspicion)
+{
+	suspicion->channel->suspicion = NULL;
+	trial_deinit(&suspicion->trial);
+	list_unlink(&suspicion->node);
+	free(suspicion);
+}
+
+void blame_forget(struct channel *channel)
+{
+	if (channel->suspicion)
+		suspicion_free(channel->suspicion);
+}
+
+/* It goes on as everybody does. */
+static void acquit(struct suspicion *suspicion)
+{
+	struct channel *channel = suspicion->channel;
+
+	suspicion_free(suspicion);
+	if (!list_empty(&channel->queue))
+		channel_send(channel);
+	channel_touch(channel);
+}
+
+static void append_publish(struct buf *frames, const struct publish *publish)
+{
+	struct span rest = publish_body(publish);
+
+	buf_append(frames, publish->data, publish->head_len);
+	while (rest.len > 0) {
+		struct span slice = span_first(rest, AMQC_FRAME_SIZE_MIN - AMQC_FRAME_OVERHEAD);
+		size_t mark = amqc_frame_begin(frames, AMQC_FRAME_BODY, 0);
+
+		buf_append_span(frames, slice);
+		amqc_frame_end(frames, mark);
+		rest = span_skip(rest, slice.len);
+	}
+}
+
+/* What it does is undone, as far as it would stand in the channel's own way. */
+static void append_request(struct buf *frames, const struct request *request)
+{
+	struct amqc_method method, extra = {.id = AMQC_BASIC_QOS};
+
+	if (!request_decode(request, &method))
+		return;
+	if (method.id == AMQC_BASIC_CONSUME) {
+		extra.basic_qos.prefetch_count = 1;
+		(void)amqc_method_append(frames, 0, &extra);
+	}
+	buf_append(frames, request->frame, request->frame_len);
+	if (method.id == AMQC_QUEUE_DECLARE && method.queue_declare.exclusive) {
+		extra = (struct amqc_method){.id = AMQC_QUEUE_DELETE};
+		extra.queue_delete.queue = method.queue_declare.queue;
+		(void)amqc_method_append(frames, 0, &extra);
+	}
+}
+
+static bool is_to_be_tried(struct op *op)
+{
+	if (op->cleared)
+		return false;
+	return op->kind == OP_PUBLISH ? container_of(op, struct publish, op)->sent_before
+				      : container_of(op, struct request, op)->sent_before;
+}
+
+/* The next of the channel's operations; false: none is left. */
+static bool begin_trial(struct suspicion *suspicion)
+{
+	struct buf *frames = &suspicion->trial.frames;
+	uint32_t count = 0;
+	struct op *op;
+
+	buf_truncate(frames, 0);
+	(void)amqc_method_append(frames, 0, &(struct amqc_method){.id = AMQC_TX_SELECT});
+	list_foreach (op, &suspicion->channel->queue, node) {
+		op->on_trial = false;
+		if (!is_to_be_tried(op) || count == suspicion->most || buf_len(frames) > TRIAL_BYTES)
+			continue;
+		if (op->kind == OP_PUBLISH)
+			append_publish(frames, container_of(op, struct publish, op));
+		else
+			append_request(frames, container_of(op, struct request, op));
+		op->on_trial = true;
+		count++;
+	}
+	if (count == 0)
+		return false;
+	(void)amqc_method_append(frames, 0, &(struct amqc_method){.id = AMQC_TX_ROLLBACK});
+	scout_try(&suspicion->channel->upstream->scout, &suspicion->trial);
+	return true;
+}
+
+static uint32_t count_on_trial(const struct channel *channel, struct op **ret_first)
+{
+	uint32_t count = 0;
+	struct op *op;
+
+	list_foreach (op, &channel->queue, node) {
+		if (op->on_trial && ++count == 1)
+			*ret_first = op;
+	}
+	return count;
+}
+
+static void convict(struct channel *channel, struct op *op, const struct fault *given)
+{
+	struct session *session = channel->session;
+	struct fault fault = *given;
+
+	fault.retryable = false;
+	remember(channel->upstream, op, &fault);
+	if (op->kind == OP_PUBLISH)
+		publish_discard(container_of(op, struct publish, op), &fault);
+	else
+		channel_refuse_unsent(container_of(op, struct request, op), SCOPE_CHANNEL, &fault);
+	if (session) {
+		channel_fail(channel, &fault);
+		punish(session, &fault);
+	}
+}
+
+static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const struct fault *fault)
+{
+	struct suspicion *suspicion = container_of(trial, struct suspicion, trial);
+	struct channel *channel = suspicion->channel;
+	struct op *op = NULL;
+	uint32_t count = count_on_trial(channel, &op);
+
+	if (verdict == SCOUT_CANNOT) {
+		acquit(suspicion);
+		return;
+	}
+	if (count > 1 && verdict == SCOUT_KILLED) {
+		suspicion->most = count / 2;
+	} else if (count > 1 && verdict == SCOUT_REFUSED) {
+		suspicion->most = 1; /* what stands behind the refused one was not looked at */
+	} else if (count == 1 && verdict == SCOUT_KILLED) {
+		blame_forget(channel);
+		convict(channel, op, fault);
+		return;
+	} else {
+		list_foreach (op, &channel->queue, node)
+			op->cleared |= op->on_trial;
+	}
+	if (!begin_trial(suspicion))
+		acquit(suspicion);
+}
+
+/* ------------------------------------------------------------------ suspects */
+
+/* The first request of the lane's lessee that has no answer. */
+static struct request *first_request(const struct lane *lane)
+{
+	struct request *request;
+
+	list_foreach (request, &lane->awaiting, op.node) {
+		if (request->op.channel == lane->channel)
+			return request;
+	}
+	return NULL;
+}
+
+static bool has_publishes(const struct lane *lane)
+{
+	return lane->confirms.first != lane->confirms.next;
+}
+
+/* The lane had something under way that the fault may mean. */
+static bool is_meant(const struct lane *lane, const struct fault *fault)
+{
+	const struct request *request = first_request(lane);
+
+	if (fault->class_id == 0)
+		return request || has_publishes(lane);
+	if (AMQC_CLASS_ID(AMQC_BASIC_PUBLISH) == fault->class_id &&
+	    AMQC_METHOD_ID(AMQC_BASIC_PUBLISH) == fault->method_id)
+		return has_publishes(lane);
+	return request && request_is_named(request, fault);
+}
+
+static void suspect(struct channel *channel)
+{
+	struct suspicion *suspicion;
+
+	if (channel->suspicion || !channel->upstream->ops->scout_dial)
+		return;
+	suspicion = calloc(1, sizeof(*suspicion));
+	if (!suspicion)
+		return; /* it is tried on the main connection, as ever */
+	suspicion->channel = channel;
+	suspicion->most = TRIAL_OPS;
+	trial_init(&suspicion->trial, on_trial_done);
+	channel->suspicion = suspicion;
+	list_append(&channel->upstream->blame.suspicions, &suspicion->node);
+}
+
+static bool is_ours(const struct channel *channel)
+{
+	const struct upstream *upstream = channel->upstream;
+
+	return channel == upstream->recovery.maker || channel == upstream->housekeeper;
+}
+
+/* Every lane that may be meant; the only one, if it is one. */
+static struct lane *find_meant(const struct upstream *upstream, const struct fault *fault,
+			       uint32_t *ret_count)
+{
+	struct lane *found = NULL;
+
+	*ret_count = 0;
+	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
+		struct lane *lane = upstream->lanes[number];
+
+		if (lane && lane->channel && !is_ours(lane->channel) && is_meant(lane, fault)) {
+			found = lane;
+			++*ret_count;
+		}
+	}
+	return found;
+}
+
+static bool is_suspicious(struct upstream *upstream, const struct fault *fault)
+{
+	struct blame *blame = &upstream->blame;
+
+	if (fault->origin == FAULT_BROKER) {
+		blame->silent_losses = 0;
+		return amqc_reply_is_hard(fault->code) && fault->code != AMQC_CONNECTION_FORCED &&
+		       !limit_is_meant(fault);
+	}
+	if (mono_since_usec(upstream->mux->now, upstream->opened) >= SHORT_LIFE_USEC)
+		blame->silent_losses = 0;
+	return ++blame->silent_losses > 1;
+}
+
+/* The broker names what only one lane had under way: that ends here, with the broker's own words. */
+static void end_sole(struct upstream *upstream, struct request *request)
+{
+	struct blame *blame = &upstream->blame;
+
+	blame->fault.retryable = false;
+	blame->guilty = request->op.channel;
+	remember(upstream, &request->op, &blame->fault);
+	queues_request_failed(request);
+	if (request->method == AMQC_BASIC_CONSUME && request->consumer)
+		consumer_free(request->consumer);
+	request_refuse(request, SCOPE_CHANNEL, &blame->fault);
+	request_drop(request);
+}
+
+/* What the fault can mean, of what was under way: a method that it names, or anything. */
+static struct fault meaning(const struct upstream *upstream, uint32_t *ret_count, struct lane **ret_lane)
+{
+	struct fault meant = upstream->blame.fault;
+
+	if (meant.origin == FAULT_BROKER) {
+		*ret_lane = find_meant(upstream, &meant, ret_count);
+		if (*ret_count > 0)
+			return meant;
+	}
+	meant.class_id = 0;
+	meant.method_id = 0;
+	*ret_lane = find_meant(upstream, &meant, ret_count);
+	return meant;
+}
+
+void blame_connection_lost(struct upstream *upstream)
+{
+	struct blame *blame = &upstream->blame;
+	struct fault meant;
+	struct lane *lane;
+	uint32_t count;
+
+	if (!upstream->lanes || !is_suspicious(upstream, &blame->fault))
+		return;
+	meant = meaning(upstream, &count, &lane);
+	if (count == 1 && meant.class_id != 0 && first_request(lane) &&
+	    request_is_named(first_request(lane), &meant)) {
+		end_sole(upstream, first_request(lane));
+		return;
+	}
+	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
+		lane = upstream->lanes[number];
+		if (lane && lane->channel && !is_ours(lane->channel) && is_meant(lane, &meant))
+			suspect(lane->channel);
+	}
+}
+
+void blame_begin(struct upstream *upstream)
+{
+	struct blame *blame = &upstream->blame;
+	struct channel *guilty = blame->guilty;
+	struct suspicion *suspicion, *tmp;
+
+	blame->guilty = NULL;
+	if (guilty && guilty->session) {
+		channel_fail(guilty, &blame->fault);
+		punish(guilty->session, &blame->fault);
+	}
+	list_foreach_safe (suspicion, tmp, &blame->suspicions, node) {
+		if (list_empty(&suspicion->trial.node) && !begin_trial(suspicion))
+			acquit(suspicion);
+	}
+}
+
+void blame_init(struct upstream *upstream)
+{
+	list_init(&upstream->blame.suspicions);
+}
+
+void blame_deinit(struct upstream *upstream)
+{
+	struct suspicion *suspicion, *tmp;
+
+	list_foreach_safe (suspicion, tmp, &upstream->blame.suspicions, node)
+		suspicion_free(suspicion);
+}

@@ -1,0 +1,38 @@
+/*
+ * Who is to blame when the broker closes the whole connection.
+ *
+ * Most losses are the network's, and everything is sent again. But when the
+ * broker says that it was a mistake (a close with a code that is the client's
+ * doing), or drops the connection twice in a row for no reason it says, then
+ * the channels that had something under way are suspects. They are held back
+ * on the next connection, where everybody else goes on, while the scout tries
+ * what they had under way, half by half: publishes in a transaction that is
+ * rolled back, so that nothing of them is felt.
+ *
+ * What the scout's connection is closed for is answered with the broker's own
+ * error, and its channel ends; the same again is refused beforehand. A process
+ * of which so much is found is quarantined: its session ends, and it gets no
+ * other one for a while.
+ *
+ * What cannot be tried without doing it (purge, delete) is never sent again:
+ * its outcome is unknown.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+void blame_init(struct upstream *upstream);
+void blame_deinit(struct upstream *upstream);
+
+/* The connection was lost, by blame.fault; its lanes are still as they were. */
+void blame_connection_lost(struct upstream *upstream);
+
+/* The lanes are gone, and what was under way is back in its channels' queues: the guilty one ends, trials
+ * begin. */
+void blame_begin(struct upstream *upstream);
+
+/* The channel ends: there is nothing to try any more. */
+void blame_forget(struct channel *channel);
+
+/* True if this one cost a connection before; *ret_fault is what the broker said. */
+bool blame_is_known(const struct upstream *upstream, struct op *op, struct fault *ret_fault);

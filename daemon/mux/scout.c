@@ -1,0 +1,383 @@
+#include "daemon/mux/scout.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/state.h"
+
+#include <stdio.h>
+
+#define UNDER_WAY_MAX 16u
+#define FAILURES_MAX 3u
+#define REDIAL_USEC (200 * USEC_PER_MSEC)
+#define ANSWER_USEC (10 * USEC_PER_SEC)
+#define IDLE_USEC (5 * USEC_PER_SEC)
+
+static void timer_fired(struct timer *timer, struct mono now);
+
+static const char *name_of(const struct scout *scout)
+{
+	return scout->upstream->options.name;
+}
+
+static void arm(struct scout *scout, uint64_t usec)
+{
+	struct mux *mux = scout->upstream->mux;
+
+	if (timerq_set(&mux->timers, &scout->timer, mono_add_usec(mux->now, usec)) < 0)
+		log_error("no memory for a timer of the scout of upstream \"%s\"", name_of(scout));
+}
+
+static void disarm(struct scout *scout)
+{
+	timerq_clear(&scout->upstream->mux->timers, &scout->timer);
+}
+
+/* ------------------------------------------------------------------ trials */
+
+void trial_init(struct trial *trial, trial_done_fn done)
+{
+	*trial = (struct trial){.frames = BUF_INIT, .done = done};
+	list_init(&trial->node);
+}
+
+void trial_deinit(struct trial *trial)
+{
+	list_unlink(&trial->node);
+	buf_deinit(&trial->frames);
+}
+
+void scout_try(struct scout *scout, struct trial *trial)
+{
+	list_append(&scout->waiting, &trial->node);
+}
+
+static void count_under_way(struct scout *scout)
+{
+	const struct list *node;
+
+	scout->under_way_count = 0;
+	for (node = scout->under_way.next; node != &scout->under_way; node = node->next)
+		scout->under_way_count++;
+}
+
+static void finish(struct scout *scout, struct trial *trial, enum scout_verdict verdict,
+		   const struct fault *fault)
+{
+	list_unlink(&trial->node);
+	trial->was_lost = false;
+	if (scout->careful > 0)
+		scout->careful--;
+	trial->done(trial, verdict, fault);
+}
+
+static void finish_all(struct scout *scout, struct list *trials, const struct fault *fault)
+{
+	struct list ending;
+	struct trial *trial;
+
+	/* What is started anew meanwhile waits for its own turn. */
+	list_init(&ending);
+	list_splice(&ending, trials);
+	while ((trial = list_first(&ending, struct trial, node)))
+		finish(scout, trial, SCOUT_CANNOT, fault);
+}
+
+static struct trial *find(const struct scout *scout, uint16_t number)
+{
+	struct trial *trial;
+
+	list_foreach (trial, &scout->under_way, node) {
+		if (trial->number == number)
+			return trial;
+	}
+	return NULL;
+}
+
+static void append_method(struct scout *scout, uint16_t number, const struct amqc_method *method)
+{
+	(void)amqc_method_append(&scout->conn.out, number, method);
+}
+
+/* The trial's frames, with its channel's number in each. */
+static void append_frames(struct scout *scout, const struct trial *trial)
+{
+	struct span rest = buf_span(&trial->frames);
+
+	while (rest.len >= AMQC_FRAME_OVERHEAD) {
+		size_t size = (size_t)load_be32(rest.data + 3) + AMQC_FRAME_OVERHEAD;
+		uint8_t *room = buf_reserve(&scout->conn.out, size);
+
+		if (!room)
+			return;
+		memcpy(room, rest.data, size);
+		store_be16(room + 1, trial->number);
+		buf_commit(&scout->conn.out, size);
+		rest = span_skip(rest, size);
+	}
+}
+
+static void send(struct scout *scout, struct trial *trial)
+{
+	struct amqc_method close = {.id = AMQC_CHANNEL_CLOSE};
+
+	close.channel_close.reply_code = AMQC_REPLY_SUCCESS;
+	close.channel_close.reply_text = SPAN_LITERAL("done");
+	trial->number = ++scout->last_number;
+	append_method(scout, trial->number, &(struct amqc_method){.id = AMQC_CHANNEL_OPEN});
+	append_frames(scout, trial);
+	append_method(scout, trial->number, &close);
+	list_unlink(&trial->node);
+	list_append(&scout->under_way, &trial->node);
+	scout->under_way_count++;
+	conn_wrote(&scout->conn, scout->upstream->mux->now);
+}
+
+/* ------------------------------------------------------------------ the connection */
+
+static void hang_up(struct scout *scout)
+{
+	scout->upstream->ops->scout_hang_up(scout->upstream->context);
+	conn_reset(&scout->conn);
+	scout->state = SCOUT_IDLE;
+	scout->last_number = 0;
+	scout->ending = false;
+	disarm(scout);
+}
+
+static void cannot_connect(struct scout *scout)
+{
+	if (++scout->failures < FAILURES_MAX) {
+		arm(scout, REDIAL_USEC);
+		return;
+	}
+	log_warning("upstream \"%s\": the scout has no connection: %s", name_of(scout), scout->fault.text);
+	scout->failures = 0;
+	finish_all(scout, &scout->waiting, &scout->fault);
+}
+
+/* Whether the broker has said that it is our doing: an operator's close, or a shutdown, is not. */
+static bool is_told(const struct fault *fault)
+{
+	return fault->origin == FAULT_BROKER && fault->code != AMQC_CONNECTION_FORCED;
+}
+
+/* One was under way alone: it is the reason, if the broker says so, or if it happens twice. */
+static void judge(struct scout *scout, struct trial *trial)
+{
+	struct fault fault = scout->fault;
+
+	if (!is_told(&fault) && !trial->was_lost) {
+		trial->was_lost = fault.origin != FAULT_BROKER;
+		list_unlink(&trial->node);
+		list_prepend(&scout->waiting, &trial->node);
+		scout->careful++;
+		return;
+	}
+	if (!is_told(&fault))
+		fault =
+		    fault_make(AMQC_INTERNAL_ERROR, "the broker drops the connection for it, without a word");
+	finish(scout, trial, SCOUT_KILLED, &fault);
+}
+
+static void take_back_all(struct scout *scout)
+{
+	struct trial *trial;
+
+	while ((trial = list_last(&scout->under_way, struct trial, node))) {
+		list_unlink(&trial->node);
+		list_prepend(&scout->waiting, &trial->node);
+		scout->careful++;
+	}
+}
+
+void scout_settle(struct scout *scout)
+{
+	bool was_open = scout->state == SCOUT_OPEN;
+
+	if (!scout->ending)
+		return;
+	hang_up(scout);
+	count_under_way(scout);
+	if (!was_open)
+		cannot_connect(scout);
+	else if (scout->under_way_count == 1)
+		judge(scout, list_first(&scout->under_way, struct trial, node));
+	else
+		take_back_all(scout);
+	scout->under_way_count = 0;
+}
+
+static void on_opened(void *context)
+{
+	struct scout *scout = context;
+
+	scout->state = SCOUT_OPEN;
+	scout->failures = 0;
+	disarm(scout);
+}
+
+static void on_close(struct scout *scout, uint16_t number, const struct amqc_channel_close *close)
+{
+	struct fault fault =
+	    fault_from_broker(close->reply_code, close->reply_text, close->class_id, close->method_id);
+	struct trial *trial = find(scout, number);
+
+	append_method(scout, number, &(struct amqc_method){.id = AMQC_CHANNEL_CLOSE_OK});
+	if (trial)
+		finish(scout, trial, SCOUT_REFUSED, &fault);
+}
+
+/* Of all that comes only the end of a channel counts. */
+static void on_frame(void *context, const struct amqc_frame *frame)
+{
+	struct scout *scout = context;
+	struct amqc_method method;
+	struct trial *trial;
+
+	if (frame->type != AMQC_FRAME_METHOD || amqc_method_decode(frame->payload, &method) != AMQC_OK)
+		return;
+	if (method.id == AMQC_CHANNEL_CLOSE) {
+		on_close(scout, frame->channel, &method.channel_close);
+	} else if (method.id == AMQC_CHANNEL_CLOSE_OK) {
+		trial = find(scout, frame->channel);
+		if (trial)
+			finish(scout, trial, SCOUT_PASSED, &FAULT_NONE);
+	}
+}
+
+static void on_blocked(void *context, bool blocked, struct span reason)
+{
+}
+
+static void on_ended(void *context, enum conn_end end, const struct fault *fault)
+{
+	struct scout *scout = context;
+
+	scout->ending = true;
+	scout->fault = *fault;
+}
+
+static const struct conn_ops conn_ops = {
+    .opened = on_opened, .frame = on_frame, .blocked = on_blocked, .ended = on_ended};
+
+void scout_dialled(struct scout *scout, const struct handshake_options *options)
+{
+	conn_begin(&scout->conn, options, scout->upstream->mux->now);
+}
+
+void scout_dial_failed(struct scout *scout, const char *reason)
+{
+	scout->fault = fault_make_retryable(AMQC_CONNECTION_FORCED, "%s", reason);
+	scout->ending = true;
+}
+
+void scout_lost(struct scout *scout, const char *reason)
+{
+	struct fault fault =
+	    fault_make_retryable(AMQC_CONNECTION_FORCED, "connection to the broker was lost: %s", reason);
+
+	conn_end(&scout->conn, CONN_END_LOST, &fault);
+	scout_settle(scout);
+}
+
+size_t scout_feed(struct scout *scout, struct span bytes)
+{
+	size_t consumed = conn_feed(&scout->conn, bytes, scout->upstream->mux->now);
+
+	scout_settle(scout);
+	return consumed;
+}
+
+/* ------------------------------------------------------------------ a turn */
+
+static void timer_fired(struct timer *timer, struct mono now)
+{
+	struct scout *scout = container_of(timer, struct scout, timer);
+
+	switch (scout->state) {
+	case SCOUT_IDLE:
+		return; /* the turn dials */
+	case SCOUT_DIALLING:
+		scout_dial_failed(scout, "no connection within connect-timeout");
+		return;
+	case SCOUT_OPEN:
+		if (conn_is_open(&scout->conn) && list_empty(&scout->under_way)) {
+			conn_close(&scout->conn, AMQC_REPLY_SUCCESS, "done");
+			arm(scout, ANSWER_USEC);
+			return;
+		}
+		scout->fault = fault_make_retryable(AMQC_CONNECTION_FORCED, "the broker does not answer");
+		hang_up(scout);
+		finish_all(scout, &scout->under_way, &scout->fault);
+		return;
+	}
+}
+
+static void dial(struct scout *scout)
+{
+	const struct upstream *upstream = scout->upstream;
+
+	if (!upstream->ops->scout_dial || upstream->closing) {
+		scout->fault = fault_make_retryable(AMQC_CONNECTION_FORCED, "muxd stops");
+		finish_all(scout, &scout->waiting, &scout->fault);
+		return;
+	}
+	scout->state = SCOUT_DIALLING;
+	scout->endpoint = upstream->endpoint;
+	arm(scout, upstream->options.connect_timeout_usec);
+	upstream->ops->scout_dial(upstream->context, scout->endpoint);
+}
+
+/* Nothing is under way. A connection without a number left makes room for a new one. */
+static void rest(struct scout *scout)
+{
+	struct mono end = mono_add_usec(scout->upstream->mux->now, IDLE_USEC);
+
+	if (!list_empty(&scout->waiting))
+		hang_up(scout);
+	else if (!timer_is_set(&scout->timer) || mono_before(end, scout->timer.when))
+		arm(scout, IDLE_USEC);
+}
+
+static void send_waiting(struct scout *scout)
+{
+	uint32_t most = scout->careful > 0 ? 1 : UNDER_WAY_MAX;
+	struct trial *trial;
+
+	count_under_way(scout);
+	while (scout->under_way_count < most && scout->last_number < scout->conn.handshake.channel_max &&
+	       (trial = list_first(&scout->waiting, struct trial, node))) {
+		send(scout, trial);
+		arm(scout, ANSWER_USEC);
+	}
+	if (scout->under_way_count == 0)
+		rest(scout);
+	else if (buf_failed(&scout->conn.out))
+		scout_lost(scout, "no memory for its output");
+}
+
+void scout_turn(struct scout *scout)
+{
+	if (scout->state == SCOUT_IDLE && !list_empty(&scout->waiting) && !timer_is_set(&scout->timer))
+		dial(scout);
+	if (scout->state == SCOUT_OPEN && conn_is_open(&scout->conn))
+		send_waiting(scout);
+}
+
+void scout_init(struct scout *scout, struct upstream *upstream)
+{
+	*scout = (struct scout){.upstream = upstream};
+	(void)snprintf(scout->name, sizeof(scout->name), "%.48s (scout)", upstream->options.name);
+	list_init(&scout->waiting);
+	list_init(&scout->under_way);
+	timer_init(&scout->timer, timer_fired);
+	conn_init(&scout->conn, &upstream->mux->timers, &conn_ops, scout);
+}
+
+void scout_deinit(struct scout *scout)
+{
+	if (scout->state != SCOUT_IDLE)
+		hang_up(scout);
+	disarm(scout);
+	conn_deinit(&scout->conn);
+}

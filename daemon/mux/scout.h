@@ -1,0 +1,82 @@
+/*
+ * The scout: a second, short-lived connection to the broker, to try what might
+ * cost the first one. What it is closed for, is closed for nobody else.
+ *
+ * A trial is some frames that are sent on a channel of its own, between
+ * channel.open and channel.close: close-ok means that the broker has worked
+ * through them. Several are under way at once; when the connection ends then,
+ * those are tried again one at a time, so that the verdict names the right one.
+ *
+ * The connection is made for the first trial, and closed when there was none
+ * for a while. Nothing of it is felt by lanes or sessions.
+ */
+#pragma once
+
+#include "daemon/base/list.h"
+#include "daemon/mux/conn.h"
+
+enum scout_verdict {
+	SCOUT_PASSED,  /* worked through */
+	SCOUT_REFUSED, /* the channel was closed: it is a mistake, and costs nobody else anything */
+	SCOUT_KILLED,  /* the connection was closed */
+	SCOUT_CANNOT   /* no connection, or no answer in time: nothing is known */
+};
+
+struct upstream;
+struct trial;
+
+/* The trial is over, and the caller's again: it may be started anew, or freed. fault: not with PASSED. */
+typedef void (*trial_done_fn)(struct trial *trial, enum scout_verdict verdict, const struct fault *fault);
+
+struct trial {
+	struct list node;  /* in scout->waiting or under_way, or none */
+	struct buf frames; /* whole frames, with channel 0; the caller's */
+	uint16_t number;   /* the channel it has */
+	bool was_lost;	   /* once already, without a word, when nothing else was under way */
+	trial_done_fn done;
+};
+
+enum scout_state {
+	SCOUT_IDLE,
+	SCOUT_DIALLING, /* the body was asked for a transport, or the handshake is going on */
+	SCOUT_OPEN
+};
+
+struct scout {
+	struct upstream *upstream;
+	char name[64]; /* for the broker's list of connections */
+	enum scout_state state;
+	size_t endpoint; /* in use or tried last */
+	struct conn conn;
+	struct timer timer;  /* deadline of dialling or of what is under way; next dial; end of an idle one */
+	struct list waiting; /* struct trial */
+	struct list under_way; /* struct trial */
+	uint32_t under_way_count;
+	uint32_t careful;  /* so many of the waiting ones are tried one at a time */
+	uint32_t failures; /* to connect, in a row */
+	uint16_t last_number;
+	bool ending; /* the connection ended in this turn, by fault */
+	struct fault fault;
+};
+
+void scout_init(struct scout *scout, struct upstream *upstream);
+/* Drops the transport; trials that have not ended are the callers'. */
+void scout_deinit(struct scout *scout);
+
+void trial_init(struct trial *trial, trial_done_fn done);
+/* Takes it out, wherever it is, and frees its frames. */
+void trial_deinit(struct trial *trial);
+
+void scout_try(struct scout *scout, struct trial *trial);
+
+/* Deals with a connection that ended. */
+void scout_settle(struct scout *scout);
+
+/* Dials and sends, for all that wants to be tried by now. */
+void scout_turn(struct scout *scout);
+
+/* Events of its transport; see the same ones of an upstream in mux.h. */
+void scout_dialled(struct scout *scout, const struct handshake_options *options);
+void scout_dial_failed(struct scout *scout, const char *reason);
+void scout_lost(struct scout *scout, const char *reason);
+size_t scout_feed(struct scout *scout, struct span bytes);
