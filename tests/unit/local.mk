@@ -195,6 +195,7 @@ MUX_ENGINE_TESTS = tests/unit/test-mux-redial tests/unit/test-mux-handshake test
 MUX_RIG_TESTS = tests/unit/test-mux-lane tests/unit/test-mux-limit tests/unit/test-mux-publish \
 	tests/unit/test-mux-delivery tests/unit/test-mux-reader tests/unit/test-mux-request \
 	tests/unit/test-mux-session tests/unit/test-mux-upstream tests/unit/test-mux-recovery \
+	tests/unit/test-mux-blame \
 	tests/unit/test-mux-flow
 MUX_RIG = tests/unit/mux-rig.c tests/unit/mux-rig.h
 check_PROGRAMS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
@@ -236,6 +237,9 @@ tests_unit_test_mux_session_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_upstream_SOURCES = tests/unit/test-mux-upstream.c $(MUX_RIG)
 tests_unit_test_mux_upstream_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_upstream_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_blame_SOURCES = tests/unit/test-mux-blame.c $(MUX_RIG)
+tests_unit_test_mux_blame_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_blame_LDADD = tests/broker/libbroker.a $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_recovery_SOURCES = tests/unit/test-mux-recovery.c $(MUX_RIG)
 tests_unit_test_mux_recovery_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_recovery_LDADD = $(UNIT_MUX) $(CHECK_LIBS)

@@ -29,8 +29,27 @@ static void on_changed(void *context)
 	rig->changes++;
 }
 
+static void on_scout_dial(void *context, size_t index)
+{
+	struct rig *rig = context;
+
+	rig->scout_dials++;
+}
+
+static void on_scout_hang_up(void *context)
+{
+	struct rig *rig = context;
+
+	rig->scout_hang_ups++;
+}
+
 static const struct upstream_ops upstream_ops = {
     .dial = on_dial, .hang_up = on_hang_up, .changed = on_changed};
+static const struct upstream_ops scouting_ops = {.dial = on_dial,
+						 .hang_up = on_hang_up,
+						 .changed = on_changed,
+						 .scout_dial = on_scout_dial,
+						 .scout_hang_up = on_scout_hang_up};
 
 static void hand_random(void *context, void *out, size_t count)
 {
@@ -247,7 +266,8 @@ void rig_start(struct rig *rig)
 {
 	ck_assert_int_eq(mux_new(&rig->options, &rig->mux), 0);
 	mux_set_now(rig->mux, rig->now);
-	ck_assert_int_eq(upstream_new(rig->mux, &rig->upstream_options, &upstream_ops, rig, &rig->upstream),
+	ck_assert_int_eq(upstream_new(rig->mux, &rig->upstream_options,
+				      rig->has_scout ? &scouting_ops : &upstream_ops, rig, &rig->upstream),
 			 0);
 	upstream_start(rig->upstream);
 }
@@ -496,9 +516,14 @@ void rig_lose(struct rig *rig)
 
 struct rig_session *rig_session(struct rig *rig)
 {
+	return rig_session_of(rig, 7);
+}
+
+struct rig_session *rig_session_of(struct rig *rig, uint32_t pid)
+{
 	struct rig_session *session = &rig->sessions[rig->session_count++];
 	struct session_options options = {.upstream = rig->upstream,
-					  .creds = {.uid = 1000, .gid = 1000, .pid = 7},
+					  .creds = {.uid = 1000, .gid = 1000, .pid = pid},
 					  .program = SPAN_LITERAL("test"),
 					  .get_bytes = 1u << 20,
 					  .ops = &session_ops,

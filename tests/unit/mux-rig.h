@@ -63,6 +63,8 @@ struct rig {
 	struct upstream_options upstream_options;
 	uint16_t heartbeat_sec; /* that the broker wants; 0: none */
 	unsigned int dials, hang_ups, changes;
+	bool has_scout; /* before rig_start() */
+	unsigned int scout_dials, scout_hang_ups;
 	size_t dialled;		 /* the endpoint asked for last */
 	struct buf sent;	 /* by mux, not looked at yet */
 	struct buf last_words;	 /* what was in the output when mux hung up */
@@ -120,6 +122,7 @@ void rig_lose(struct rig *rig);
 struct rig_session *rig_ready(struct rig *rig, uint32_t channels);
 
 struct rig_session *rig_session(struct rig *rig);
+struct rig_session *rig_session_of(struct rig *rig, uint32_t pid);
 void rig_end(struct rig_session *session);
 
 /* The next event that is not of credit or of the upstream; RIG_NOTHING: none. */

@@ -1,0 +1,478 @@
+/*
+ * Blame, scout and probe, against the test broker's engine: its traps end the
+ * connection of who uses them (tests/broker/trap.c).
+ */
+#include "tests/broker/broker.h"
+#include "tests/unit/mux-rig.h"
+
+#include <stdlib.h>
+
+static struct rig rig;
+static struct broker *broker;
+static struct broker_conn *first, *scout;
+static unsigned int dials, hang_ups, scout_dials, scout_hang_ups;
+static bool broker_is_away;
+
+/* ------------------------------------------------------------------ the two connections */
+
+static void open_asked(void)
+{
+	if (rig.dials > dials) {
+		dials = rig.dials;
+		first = broker_conn_new(broker, NULL, rig.now);
+		upstream_dialled(rig.upstream);
+	}
+	if (rig.scout_dials > scout_dials) {
+		scout_dials = rig.scout_dials;
+		scout = broker_is_away ? NULL : broker_conn_new(broker, NULL, rig.now);
+		if (scout)
+			upstream_scout_dialled(rig.upstream);
+		else
+			upstream_scout_dial_failed(rig.upstream, "connection refused");
+	}
+}
+
+static void close_asked(void)
+{
+	if (rig.hang_ups > hang_ups) {
+		hang_ups = rig.hang_ups;
+		first = broker_conn_free(first, rig.now);
+	}
+	if (rig.scout_hang_ups > scout_hang_ups) {
+		scout_hang_ups = rig.scout_hang_ups;
+		scout = broker_conn_free(scout, rig.now);
+	}
+}
+
+/* What the broker says goes to mux; true: there was something. */
+static bool hear(struct broker_conn **conn, size_t (*feed)(struct upstream *, struct span),
+		 void (*lost)(struct upstream *, const char *))
+{
+	struct buf bytes = BUF_INIT;
+	bool any = *conn && broker_conn_output(*conn).len > 0;
+
+	if (any) {
+		buf_append_span(&bytes, broker_conn_output(*conn));
+		broker_conn_sent(*conn, buf_len(&bytes), rig.now);
+		(void)feed(rig.upstream, buf_span(&bytes));
+		buf_deinit(&bytes);
+	}
+	close_asked();
+	if (*conn && broker_conn_closed(*conn) && broker_conn_output(*conn).len == 0) {
+		*conn = broker_conn_free(*conn, rig.now);
+		lost(rig.upstream, "the broker closed it");
+		close_asked();
+		any = true;
+	}
+	return any;
+}
+
+static bool tell(struct broker_conn *conn, struct buf *bytes)
+{
+	bool any = conn && buf_len(bytes) > 0;
+
+	if (any)
+		broker_conn_feed(conn, buf_span(bytes), rig.now);
+	buf_consume(bytes, buf_len(bytes));
+	return any;
+}
+
+/* Until nobody has anything to say. */
+static void go_on(void)
+{
+	bool any = true;
+
+	while (any) {
+		rig_turn(&rig);
+		open_asked();
+		any = tell(first, &rig.sent);
+		any |= tell(scout, upstream_scout_output(rig.upstream));
+		close_asked();
+		any |= hear(&first, upstream_feed, upstream_lost);
+		any |= hear(&scout, upstream_scout_feed, upstream_scout_lost);
+		open_asked();
+	}
+}
+
+static void pass(uint64_t usec)
+{
+	go_on();
+	rig_pass(&rig, usec);
+	broker_tick(broker, rig.now);
+	go_on();
+}
+
+/* So long that it has dialled again, and all is tried. */
+static void settle(void)
+{
+	for (int i = 0; i < 40; i++)
+		pass(100 * USEC_PER_MSEC);
+}
+
+static void begin(void)
+{
+	struct broker_options options = BROKER_OPTIONS_INIT;
+
+	options.password = "secret"; /* the rig's */
+	broker = broker_new(&options);
+	rig_init(&rig);
+	rig.has_scout = true;
+	rig.upstream_options.reconnect_max_usec = USEC_PER_SEC;
+	rig_start(&rig);
+	dials = hang_ups = scout_dials = scout_hang_ups = 0;
+	first = scout = NULL;
+	broker_is_away = false;
+	go_on();
+}
+
+static void end(void)
+{
+	rig_free(&rig);
+	broker = broker_free(broker);
+}
+
+static uint64_t epoch(void)
+{
+	struct upstream_info info;
+
+	upstream_get_info(rig.upstream, &info);
+	return info.epoch;
+}
+
+static struct rig_session *ready(uint32_t pid)
+{
+	struct rig_session *session = rig_session_of(&rig, pid);
+
+	for (uint32_t number = 1; number <= 3; number++)
+		session_open_channel(session->session, number, 1);
+	session_want(session->session, 100, 1000000);
+	go_on();
+	return session;
+}
+
+static void bind_key(struct rig_session *session, uint32_t channel, const char *queue, const char *key)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_BIND};
+
+	method.queue_bind.queue = span_str(queue);
+	method.queue_bind.exchange = SPAN_LITERAL("amq.direct");
+	method.queue_bind.routing_key = span_str(key);
+	rig_request(session, channel, &method, 0);
+}
+
+/* What became of a request that was asked last. */
+static uint16_t refused(const struct rig_session *session)
+{
+	const struct rig_event *event = rig_last(session, RIG_REFUSED);
+
+	return event ? event->code : 0;
+}
+
+static size_t in_queue(const char *queue)
+{
+	size_t ready, unacked;
+
+	ck_assert(broker_queue_counts(broker, "/", span_str(queue), &ready, &unacked));
+	return ready;
+}
+
+/* ------------------------------------------------------------------ blame */
+
+START_TEST(blame__who_alone_did_what_is_named_gets_the_brokers_error)
+{
+	struct rig_session *guilty, *other;
+
+	begin();
+	guilty = ready(1);
+	other = ready(2);
+	rig_declare(guilty, 1, "q", false);
+	go_on();
+	bind_key(guilty, 1, "q", "trap.refuse");
+	rig_publish(other, 1, "q", SPAN_LITERAL("x"));
+	settle();
+	ck_assert_uint_eq(epoch(), 2);
+	ck_assert_uint_eq(refused(guilty), AMQC_NOT_IMPLEMENTED);
+	ck_assert(!rig_last(guilty, RIG_REFUSED)->retryable);
+	ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->code, AMQC_NOT_IMPLEMENTED);
+	ck_assert_int_eq(rig_last(other, RIG_OUTCOME)->outcome, OUTCOME_CONFIRMED);
+	ck_assert_ptr_null(rig_last(other, RIG_CHANNEL_ENDED));
+	ck_assert_uint_eq(rig.scout_dials, 0);
+	end();
+}
+END_TEST
+
+START_TEST(blame__the_same_again_is_refused_whoever_asks)
+{
+	struct rig_session *guilty, *again;
+
+	begin();
+	guilty = ready(1);
+	rig_declare(guilty, 1, "q", false);
+	go_on();
+	bind_key(guilty, 1, "q", "trap.crash");
+	settle();
+	again = ready(2);
+	bind_key(again, 1, "q", "trap.crash");
+	rig_publish(guilty, 2, "trap.crash", SPAN_LITERAL("x"));
+	settle();
+	ck_assert_uint_eq(epoch(), 3); /* for each kind once */
+	ck_assert_uint_eq(refused(again), AMQC_INTERNAL_ERROR);
+	rig_publish(again, 2, "trap.crash", SPAN_LITERAL("other body"));
+	settle();
+	ck_assert_uint_eq(epoch(), 3);
+	ck_assert_int_eq(rig_last(again, RIG_OUTCOME)->outcome, OUTCOME_NOT_SENT);
+	ck_assert_uint_eq(rig_last(again, RIG_OUTCOME)->code, AMQC_INTERNAL_ERROR);
+	end();
+}
+END_TEST
+
+/* Nothing is named: all that was under way is tried, and what is innocent is done. */
+START_TEST(blame__of_many_suspects_only_the_guilty_one_is_told)
+{
+	struct rig_session *guilty, *others[3];
+
+	begin();
+	guilty = ready(1);
+	rig_declare(guilty, 1, "q", false);
+	go_on();
+	for (uint32_t i = 0; i < 3; i++) {
+		others[i] = ready(10 + i);
+		for (int k = 0; k < 5; k++)
+			rig_publish(others[i], 1, "q", SPAN_LITERAL("x"));
+		bind_key(others[i], 2, "q", "fine");
+	}
+	for (int k = 0; k < 5; k++)
+		rig_publish(guilty, 2, k == 3 ? "trap.crash" : "q", SPAN_LITERAL("y"));
+	rig_get(others[0], 3, "q");
+	settle();
+	ck_assert_uint_eq(epoch(), 2);
+	ck_assert_uint_ge(rig.scout_dials, 1);
+	for (uint32_t i = 0; i < 3; i++) {
+		ck_assert_ptr_null(rig_last(others[i], RIG_CHANNEL_ENDED));
+		ck_assert_ptr_null(rig_last(others[i], RIG_REFUSED));
+		ck_assert_uint_eq(rig_last(others[i], RIG_OUTCOME)->last, 5);
+		ck_assert_int_eq(rig_last(others[i], RIG_OUTCOME)->outcome, OUTCOME_CONFIRMED);
+	}
+	ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->code, AMQC_INTERNAL_ERROR);
+	ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->channel.number, 2);
+	ck_assert_int_eq(rig_last(guilty, RIG_OUTCOME)->outcome, OUTCOME_UNKNOWN);
+	end();
+}
+END_TEST
+
+START_TEST(blame__a_trial_leaves_nothing_behind)
+{
+	struct rig_session *guilty, *other;
+
+	begin();
+	guilty = ready(1);
+	other = ready(2);
+	rig_declare(other, 1, "q", false);
+	rig_declare(other, 1, "own", true);
+	go_on();
+	rig_publish(other, 1, "q", SPAN_LITERAL("x"));
+	rig_declare(other, 2, "own too", true);
+	rig_publish(guilty, 1, "trap.crash", SPAN_LITERAL("y"));
+	settle();
+	ck_assert_uint_eq(epoch(), 2);
+	ck_assert_uint_ge(rig.scout_dials, 1);
+	ck_assert_ptr_null(rig_last(other, RIG_REFUSED));
+	ck_assert_uint_le(in_queue("q"), 2); /* as sent, and as sent again */
+	pass(20 * USEC_PER_SEC);
+	ck_assert_ptr_null(scout); /* nothing to do: it is closed */
+	ck_assert_uint_eq(broker_connection_count(broker), 1);
+	end();
+}
+END_TEST
+
+START_TEST(blame__two_silent_losses_in_a_row_make_suspects_and_one_does_not)
+{
+	struct rig_session *guilty, *other;
+
+	begin();
+	guilty = ready(1);
+	other = ready(2);
+	rig_declare(other, 1, "q", false);
+	go_on();
+	rig_publish(other, 1, "q", SPAN_LITERAL("x"));
+	broker_restart(broker, rig.now);
+	settle();
+	ck_assert_uint_eq(epoch(), 2);
+	ck_assert_uint_eq(rig.scout_dials, 0);
+	pass(10 * USEC_PER_SEC);
+	rig_publish(guilty, 1, "trap.drop", SPAN_LITERAL("y"));
+	settle();
+	ck_assert_uint_eq(epoch(), 4);
+	ck_assert_uint_ge(rig.scout_dials, 2);
+	ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->code, AMQC_INTERNAL_ERROR);
+	ck_assert_ptr_null(rig_last(other, RIG_CHANNEL_ENDED));
+	end();
+}
+END_TEST
+
+START_TEST(blame__an_operators_close_blames_nobody)
+{
+	struct rig_session *session;
+
+	begin();
+	session = ready(1);
+	rig_publish(session, 1, "q", SPAN_LITERAL("x"));
+	rig_turn(&rig);
+	broker_close_all(broker, AMQC_CONNECTION_FORCED, "CONNECTION_FORCED - by the operator", rig.now);
+	settle();
+	ck_assert_uint_eq(epoch(), 2);
+	ck_assert_uint_eq(rig.scout_dials, 0);
+	ck_assert_ptr_null(rig_last(session, RIG_CHANNEL_ENDED));
+	end();
+}
+END_TEST
+
+START_TEST(blame__without_a_scout_suspects_go_on)
+{
+	struct rig_session *session;
+
+	begin();
+	broker_is_away = true;
+	session = ready(1);
+	rig_declare(session, 1, "q", false);
+	go_on();
+	rig_publish(session, 1, "q", SPAN_LITERAL("x"));
+	rig_turn(&rig);
+	broker_close_all(broker, AMQC_INTERNAL_ERROR, "INTERNAL_ERROR", rig.now);
+	settle();
+	ck_assert_uint_ge(rig.scout_dials, 3);
+	ck_assert_int_eq(rig_last(session, RIG_OUTCOME)->outcome, OUTCOME_CONFIRMED);
+	ck_assert_ptr_null(rig_last(session, RIG_CHANNEL_ENDED));
+	end();
+}
+END_TEST
+
+START_TEST(blame__a_session_that_ends_while_it_is_tried_is_forgotten)
+{
+	struct rig_session *session, *other;
+
+	begin();
+	session = ready(1);
+	other = ready(2);
+	rig_publish(session, 1, "trap.crash", SPAN_LITERAL("x"));
+	bind_key(other, 1, "none", "fine");
+	go_on();
+	rig_end(session);
+	rig_end(other);
+	settle();
+	ck_assert_uint_eq(epoch(), 2);
+	ck_assert_uint_eq(mux_memory_used(rig.mux), 0);
+	end();
+}
+END_TEST
+
+START_TEST(quarantine__a_process_that_offends_three_times_is_sent_away_for_a_minute)
+{
+	static const char *const keys[3] = {"trap.crash.1", "trap.crash.2", "trap.crash.3"};
+	struct mux_creds creds = {.uid = 1000, .gid = 1000, .pid = 1};
+	struct rig_session *session, *other;
+	struct fault fault;
+
+	begin();
+	session = ready(1);
+	other = ready(2);
+	for (uint32_t i = 0; i < 3; i++) {
+		ck_assert(!mux_is_quarantined(rig.mux, &creds, &fault));
+		ck_assert_ptr_null(rig_last(session, RIG_ENDED));
+		rig_publish(session, 1 + i, keys[i], SPAN_LITERAL("x"));
+		settle();
+	}
+	ck_assert_uint_eq(rig_last(session, RIG_ENDED)->code, AMQC_NOT_ALLOWED);
+	ck_assert_ptr_null(rig_last(other, RIG_ENDED));
+	ck_assert(mux_is_quarantined(rig.mux, &creds, &fault));
+	ck_assert(fault.retryable);
+	creds.pid = 2;
+	ck_assert(!mux_is_quarantined(rig.mux, &creds, &fault));
+	creds.pid = 1;
+	pass(60 * USEC_PER_SEC);
+	ck_assert(!mux_is_quarantined(rig.mux, &creds, &fault));
+	end();
+}
+END_TEST
+
+/* ------------------------------------------------------------------ probe */
+
+static void declare_exchange(struct rig_session *session, uint32_t channel, const char *name,
+			     const char *type)
+{
+	struct amqc_method method = {.id = AMQC_EXCHANGE_DECLARE};
+
+	method.exchange_declare.exchange = span_str(name);
+	method.exchange_declare.type = span_str(type);
+	rig_request(session, channel, &method, 0);
+	settle();
+}
+
+START_TEST(probe__an_exchange_type_that_is_not_amqps_is_asked_for_once)
+{
+	struct rig_session *session;
+	unsigned int asked;
+
+	begin();
+	session = ready(1);
+	declare_exchange(session, 1, "e", "x-unheard-of");
+	ck_assert_uint_eq(refused(session), AMQC_COMMAND_INVALID);
+	ck_assert_uint_eq(rig_last(session, RIG_CHANNEL_ENDED)->code, AMQC_COMMAND_INVALID);
+	ck_assert_uint_eq(rig.scout_dials, 1);
+	asked = rig.scout_dials;
+	declare_exchange(session, 2, "f", "x-unheard-of");
+	ck_assert_uint_eq(rig_last(session, RIG_CHANNEL_ENDED)->channel.number, 2);
+	ck_assert_uint_eq(rig.scout_dials, asked);
+	ck_assert_uint_eq(epoch(), 1);
+	end();
+}
+END_TEST
+
+START_TEST(probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made)
+{
+	struct rig_session *session;
+
+	begin();
+	session = ready(1);
+	rig_get(session, 1, "missing");
+	settle();
+	ck_assert_uint_eq(refused(session), AMQC_NOT_FOUND);
+	ck_assert_uint_eq(rig.scout_dials, 1);
+	ck_assert_uint_eq(epoch(), 1);
+	rig_declare(session, 2, "here", false);
+	rig_get(session, 2, "here");
+	settle();
+	ck_assert_uint_eq(rig.scout_dials, 1); /* it saw the declare */
+	ck_assert_int_eq(rig_last(session, RIG_REPLY)->reply, AMQC_BASIC_GET_EMPTY);
+	end();
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *tests[] = {
+	    blame__who_alone_did_what_is_named_gets_the_brokers_error,
+	    blame__the_same_again_is_refused_whoever_asks,
+	    blame__of_many_suspects_only_the_guilty_one_is_told,
+	    blame__a_trial_leaves_nothing_behind,
+	    blame__two_silent_losses_in_a_row_make_suspects_and_one_does_not,
+	    blame__an_operators_close_blames_nobody,
+	    blame__without_a_scout_suspects_go_on,
+	    blame__a_session_that_ends_while_it_is_tried_is_forgotten,
+	    quarantine__a_process_that_offends_three_times_is_sent_away_for_a_minute,
+	    probe__an_exchange_type_that_is_not_amqps_is_asked_for_once,
+	    probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made,
+	};
+	Suite *suite = suite_create("mux/blame");
+	TCase *tcase = tcase_create("blame");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tcase_add_test(tcase, tests[i]);
+	suite_add_tcase(suite, tcase);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
