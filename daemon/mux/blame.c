@@ -4,6 +4,7 @@
 #include "daemon/base/log.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
+#include "daemon/mux/flow.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
@@ -15,6 +16,7 @@
 
 #define TRIAL_BYTES (1024u * 1024u) /* of one trial, or one message */
 #define TRIAL_OPS 256u
+#define SOLO_USEC (10 * USEC_PER_SEC)	   /* no longer does the line wait for one of it */
 #define SHORT_LIFE_USEC (5 * USEC_PER_SEC) /* a connection that was lost sooner had no progress */
 #define OFFENCES_MAX 3u			   /* of one process within the time below */
 #define OFFENCE_KEPT_USEC (600 * USEC_PER_SEC)
@@ -26,6 +28,7 @@ struct suspicion {
 	struct trial trial;
 	struct channel *channel;
 	uint32_t most; /* operations in one trial */
+	bool in_line;  /* the scout finds nothing: it waits for its turn on the main connection */
 };
 
 /* ------------------------------------------------------------------ known culprits */
@@ -171,6 +174,8 @@ void blame_forget(struct channel *channel)
 {
 	if (channel->suspicion)
 		suspicion_free(channel->suspicion);
+	if (channel->upstream->blame.solo == channel)
+		channel->upstream->blame.solo = NULL;
 }
 
 /* It goes on as everybody does. */
@@ -218,10 +223,8 @@ static void append_request(struct buf *frames, const struct request *request)
 	}
 }
 
-static bool is_to_be_tried(struct op *op)
+static bool was_sent(struct op *op)
 {
-	if (op->cleared)
-		return false;
 	return op->kind == OP_PUBLISH ? container_of(op, struct publish, op)->sent_before
 				      : container_of(op, struct request, op)->sent_before;
 }
@@ -237,7 +240,7 @@ static bool begin_trial(struct suspicion *suspicion)
 	(void)amqc_method_append(frames, 0, &(struct amqc_method){.id = AMQC_TX_SELECT});
 	list_foreach (op, &suspicion->channel->queue, node) {
 		op->on_trial = false;
-		if (!is_to_be_tried(op) || count == suspicion->most || buf_len(frames) > TRIAL_BYTES)
+		if (op->cleared || !was_sent(op) || count == suspicion->most || buf_len(frames) > TRIAL_BYTES)
 			continue;
 		if (op->kind == OP_PUBLISH)
 			append_publish(frames, container_of(op, struct publish, op));
@@ -411,6 +414,20 @@ static void end_sole(struct upstream *upstream, struct request *request)
 	request_drop(request);
 }
 
+/* It went on alone, with one operation: that comes back to its queue, and ends there. */
+static bool was_solo(struct upstream *upstream)
+{
+	struct blame *blame = &upstream->blame;
+	struct channel *solo = blame->solo;
+
+	blame->solo = NULL;
+	if (!solo || !solo->lane || (!first_request(solo->lane) && !has_publishes(solo->lane)))
+		return false;
+	blame->guilty = solo;
+	blame->alone = true;
+	return true;
+}
+
 /* What the fault can mean, of what was under way: a method that it names, or anything. */
 static struct fault meaning(const struct upstream *upstream, uint32_t *ret_count, struct lane **ret_lane)
 {
@@ -434,7 +451,7 @@ void blame_connection_lost(struct upstream *upstream)
 	struct lane *lane;
 	uint32_t count;
 
-	if (!upstream->lanes || !is_suspicious(upstream, &blame->fault))
+	if (!upstream->lanes || !is_suspicious(upstream, &blame->fault) || was_solo(upstream))
 		return;
 	meant = meaning(upstream, &count, &lane);
 	if (count == 1 && meant.class_id != 0 && first_request(lane) &&
@@ -449,20 +466,76 @@ void blame_connection_lost(struct upstream *upstream)
 	}
 }
 
+static void sentence(struct channel *guilty, bool alone, const struct fault *fault)
+{
+	struct op *op = alone ? list_first(&guilty->queue, struct op, node) : NULL;
+
+	if (op && was_sent(op)) {
+		convict(guilty, op, fault);
+	} else if (guilty->session) {
+		channel_fail(guilty, fault);
+		punish(guilty->session, fault);
+	}
+}
+
 void blame_begin(struct upstream *upstream)
 {
 	struct blame *blame = &upstream->blame;
 	struct channel *guilty = blame->guilty;
 	struct suspicion *suspicion, *tmp;
 
+	if (guilty)
+		sentence(guilty, blame->alone, &blame->fault);
 	blame->guilty = NULL;
-	if (guilty && guilty->session) {
-		channel_fail(guilty, &blame->fault);
-		punish(guilty->session, &blame->fault);
-	}
+	blame->alone = false;
 	list_foreach_safe (suspicion, tmp, &blame->suspicions, node) {
 		if (list_empty(&suspicion->trial.node) && !begin_trial(suspicion))
-			acquit(suspicion);
+			suspicion->in_line = true;
+	}
+}
+
+/* ------------------------------------------------------------------ one after the other */
+
+/* What was under way at the last loss has its answers. */
+static bool is_proven(const struct channel *channel)
+{
+	const struct op *op;
+
+	if (channel->lane && (first_request(channel->lane) || has_publishes(channel->lane)))
+		return false;
+	list_foreach (op, &channel->queue, node) {
+		if (op->cleared)
+			return false;
+	}
+	return true;
+}
+
+bool blame_must_wait(const struct lane *lane)
+{
+	return first_request(lane) || has_publishes(lane);
+}
+
+void blame_turn(struct upstream *upstream)
+{
+	struct blame *blame = &upstream->blame;
+	struct suspicion *suspicion, *tmp;
+
+	if (blame->solo) {
+		if (!is_proven(blame->solo) &&
+		    mono_since_usec(upstream->mux->now, blame->solo_since) < SOLO_USEC) {
+			flow_release(upstream); /* its next operation, if the last one has its answer */
+			return;
+		}
+		blame->solo = NULL;
+		flow_release(upstream);
+	}
+	list_foreach_safe (suspicion, tmp, &blame->suspicions, node) {
+		if (!suspicion->in_line)
+			continue;
+		blame->solo = suspicion->channel;
+		blame->solo_since = upstream->mux->now;
+		acquit(suspicion);
+		return;
 	}
 }
 

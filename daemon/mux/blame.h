@@ -9,6 +9,11 @@
  * what they had under way, half by half: publishes in a transaction that is
  * rolled back, so that nothing of them is felt.
  *
+ * The scout cannot know everything: an exclusive queue, for one, is not its
+ * own. Suspects that it has cleared, and that had something under way at the
+ * next loss too, go on one after the other, with one operation at a time: it
+ * was that one.
+ *
  * What the scout's connection is closed for is answered with the broker's own
  * error, and its channel ends; the same again is refused beforehand. A process
  * of which so much is found is quarantined: its session ends, and it gets no
@@ -30,6 +35,12 @@ void blame_connection_lost(struct upstream *upstream);
 /* The lanes are gone, and what was under way is back in its channels' queues: the guilty one ends, trials
  * begin. */
 void blame_begin(struct upstream *upstream);
+
+/* Whether a channel that goes on alone has something under way: its next operation waits. */
+bool blame_must_wait(const struct lane *lane);
+
+/* On an open connection: the next of those that go on one after the other. */
+void blame_turn(struct upstream *upstream);
 
 /* The channel ends: there is nothing to try any more. */
 void blame_forget(struct channel *channel);

@@ -220,10 +220,13 @@ struct culprit {
 
 /* Who is to blame for a lost connection: see blame.h. */
 struct blame {
-	struct fault fault;	    /* of the last loss, as it was told */
-	struct channel *guilty;	    /* the only one that it can mean, until it is failed; NULL: none */
-	struct list suspicions;	    /* struct suspicion, owned */
-	unsigned int silent_losses; /* in a row, each without progress */
+	struct fault fault;	/* of the last loss, as it was told */
+	struct channel *guilty; /* the only one that it can mean, until it is failed; NULL: none */
+	bool alone;		/* the guilty one had one operation under way, which is back in its queue */
+	struct list suspicions; /* struct suspicion, owned */
+	struct channel *solo;	/* the one that goes on before the others of the line; NULL: none */
+	struct mono solo_since;
+	unsigned int silent_losses;		     /* in a row, each without progress */
 	struct culprit culprits[BLAME_CULPRITS_MAX]; /* a ring */
 	size_t culprit_next, culprit_count;
 };

@@ -404,8 +404,10 @@ static void turn(struct upstream *upstream)
 	upstream->queue_freed = false;
 	upstream->window_freed = false;
 	recovery_turn(upstream);
-	if (recovery_is_over(upstream))
+	if (recovery_is_over(upstream)) {
+		blame_turn(upstream);
 		serve_waiting(upstream);
+	}
 	flow_ask(upstream);
 	upstream_pump(upstream);
 }

@@ -5,6 +5,7 @@
  *	trap.crash...     541, which names no method
  *	trap.refuse...    540, which names it
  *	trap.drop...      the socket is closed without a word
+ *	trap.own...       as trap.crash, as key of a binding to an exclusive queue of the connection's
  */
 #include "tests/broker/engine.h"
 
@@ -35,13 +36,21 @@ static bool begins(struct span name, const char *with)
 	return span_equal_str(span_first(name, strlen(with)), with);
 }
 
+static bool is_own(const struct channel *channel, const struct amqc_method *m)
+{
+	const struct queue *queue =
+	    m->id == AMQC_QUEUE_BIND ? bk_queue_find(channel->conn->vhost, m->queue_bind.queue) : NULL;
+
+	return queue && queue->owner == channel->conn;
+}
+
 bool bk_trap(struct channel *channel, const struct amqc_method *m)
 {
 	struct span name = name_in(m);
 
 	if (!begins(name, "trap."))
 		return false;
-	if (begins(name, "trap.crash"))
+	if (begins(name, "trap.crash") || (begins(name, "trap.own") && is_own(channel, m)))
 		bk_channel_fail(channel, AMQC_INTERNAL_ERROR, "a trap");
 	else if (begins(name, "trap.refuse"))
 		bk_channel_fail(channel, AMQC_NOT_IMPLEMENTED, "a trap");

@@ -285,6 +285,32 @@ START_TEST(blame__a_trial_leaves_nothing_behind)
 }
 END_TEST
 
+/* What is exclusive is not the scout's. */
+START_TEST(blame__what_the_scout_cannot_find_is_found_one_after_the_other)
+{
+	struct rig_session *guilty, *other;
+
+	begin();
+	guilty = ready(1);
+	other = ready(2);
+	rig_declare(guilty, 1, "mine", true);
+	rig_declare(other, 1, "q", false);
+	go_on();
+	rig_publish(other, 1, "q", SPAN_LITERAL("x"));
+	bind_key(other, 2, "q", "fine");
+	bind_key(guilty, 2, "mine", "trap.own");
+	rig_publish(other, 3, "q", SPAN_LITERAL("x"));
+	settle();
+	ck_assert_uint_eq(epoch(), 4);
+	ck_assert_uint_eq(refused(guilty), AMQC_INTERNAL_ERROR);
+	ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->channel.number, 2);
+	ck_assert_ptr_null(rig_last(other, RIG_CHANNEL_ENDED));
+	ck_assert_ptr_null(rig_last(other, RIG_REFUSED));
+	ck_assert_int_eq(rig_last(other, RIG_OUTCOME)->outcome, OUTCOME_CONFIRMED);
+	end();
+}
+END_TEST
+
 START_TEST(blame__two_silent_losses_in_a_row_make_suspects_and_one_does_not)
 {
 	struct rig_session *guilty, *other;
@@ -455,6 +481,7 @@ int main(void)
 	    blame__the_same_again_is_refused_whoever_asks,
 	    blame__of_many_suspects_only_the_guilty_one_is_told,
 	    blame__a_trial_leaves_nothing_behind,
+	    blame__what_the_scout_cannot_find_is_found_one_after_the_other,
 	    blame__two_silent_losses_in_a_row_make_suspects_and_one_does_not,
 	    blame__an_operators_close_blames_nobody,
 	    blame__without_a_scout_suspects_go_on,
