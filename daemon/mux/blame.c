@@ -16,6 +16,8 @@
 
 #define TRIAL_BYTES (1024u * 1024u) /* of one trial, or one message */
 #define TRIAL_OPS 256u
+#define LONE_LOSSES 2u
+#define LONE_LOSSES_SILENT 3u
 #define SOLO_USEC (10 * USEC_PER_SEC)	   /* no longer does the line wait for one of it */
 #define SHORT_LIFE_USEC (5 * USEC_PER_SEC) /* a connection that was lost sooner had no progress */
 #define OFFENCES_MAX 3u			   /* of one process within the time below */
@@ -268,12 +270,22 @@ static uint32_t count_on_trial(const struct channel *channel, struct op **ret_fi
 	return count;
 }
 
+/* Somebody else is found, and the loss explained. */
+static void nobody_was_alone(struct upstream *upstream)
+{
+	struct suspicion *suspicion;
+
+	list_foreach (suspicion, &upstream->blame.suspicions, node)
+		suspicion->channel->lone_losses = 0;
+}
+
 static void convict(struct channel *channel, struct op *op, const struct fault *given)
 {
 	struct session *session = channel->session;
 	struct fault fault = *given;
 
 	fault.retryable = false;
+	nobody_was_alone(channel->upstream);
 	remember(channel->upstream, op, &fault);
 	if (op->kind == OP_PUBLISH)
 		publish_discard(container_of(op, struct publish, op), &fault);
@@ -293,7 +305,7 @@ static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const
 	uint32_t count = count_on_trial(channel, &op);
 
 	if (verdict == SCOUT_CANNOT) {
-		acquit(suspicion);
+		suspicion->in_line = true;
 		return;
 	}
 	if (count > 1 && verdict == SCOUT_KILLED) {
@@ -391,8 +403,7 @@ static bool is_suspicious(struct upstream *upstream, const struct fault *fault)
 
 	if (fault->origin == FAULT_BROKER) {
 		blame->silent_losses = 0;
-		return amqc_reply_is_hard(fault->code) && fault->code != AMQC_CONNECTION_FORCED &&
-		       !limit_is_meant(fault);
+		return scout_is_told(fault);
 	}
 	if (mono_since_usec(upstream->mux->now, upstream->opened) >= SHORT_LIFE_USEC)
 		blame->silent_losses = 0;
@@ -414,18 +425,14 @@ static void end_sole(struct upstream *upstream, struct request *request)
 	request_drop(request);
 }
 
-/* It went on alone, with one operation: that comes back to its queue, and ends there. */
-static bool was_solo(struct upstream *upstream)
+/* It went on alone, with one operation: that may be it, if nothing else is found. */
+static void note_solo(struct upstream *upstream)
 {
-	struct blame *blame = &upstream->blame;
-	struct channel *solo = blame->solo;
+	struct channel *solo = upstream->blame.solo;
 
-	blame->solo = NULL;
-	if (!solo || !solo->lane || (!first_request(solo->lane) && !has_publishes(solo->lane)))
-		return false;
-	blame->guilty = solo;
-	blame->alone = true;
-	return true;
+	upstream->blame.solo = NULL;
+	if (solo && solo->lane && (first_request(solo->lane) || has_publishes(solo->lane)))
+		solo->lone_losses++;
 }
 
 /* What the fault can mean, of what was under way: a method that it names, or anything. */
@@ -451,8 +458,9 @@ void blame_connection_lost(struct upstream *upstream)
 	struct lane *lane;
 	uint32_t count;
 
-	if (!upstream->lanes || !is_suspicious(upstream, &blame->fault) || was_solo(upstream))
+	if (!upstream->lanes || !is_suspicious(upstream, &blame->fault))
 		return;
+	note_solo(upstream);
 	meant = meaning(upstream, &count, &lane);
 	if (count == 1 && meant.class_id != 0 && first_request(lane) &&
 	    request_is_named(first_request(lane), &meant)) {
@@ -466,28 +474,17 @@ void blame_connection_lost(struct upstream *upstream)
 	}
 }
 
-static void sentence(struct channel *guilty, bool alone, const struct fault *fault)
-{
-	struct op *op = alone ? list_first(&guilty->queue, struct op, node) : NULL;
-
-	if (op && was_sent(op)) {
-		convict(guilty, op, fault);
-	} else if (guilty->session) {
-		channel_fail(guilty, fault);
-		punish(guilty->session, fault);
-	}
-}
-
 void blame_begin(struct upstream *upstream)
 {
 	struct blame *blame = &upstream->blame;
 	struct channel *guilty = blame->guilty;
 	struct suspicion *suspicion, *tmp;
 
-	if (guilty)
-		sentence(guilty, blame->alone, &blame->fault);
 	blame->guilty = NULL;
-	blame->alone = false;
+	if (guilty && guilty->session) {
+		channel_fail(guilty, &blame->fault);
+		punish(guilty->session, &blame->fault);
+	}
 	list_foreach_safe (suspicion, tmp, &blame->suspicions, node) {
 		if (list_empty(&suspicion->trial.node) && !begin_trial(suspicion))
 			suspicion->in_line = true;
@@ -515,28 +512,58 @@ bool blame_must_wait(const struct lane *lane)
 	return first_request(lane) || has_publishes(lane);
 }
 
+/* Of what came back to its queue: it was alone on so many connections that were lost. */
+static bool is_convicted(struct channel *channel)
+{
+	const struct fault *last = &channel->upstream->blame.fault;
+	unsigned int most = last->origin == FAULT_BROKER ? LONE_LOSSES : LONE_LOSSES_SILENT;
+	struct fault fault = scout_is_told(last) ? *last : scout_silent_fault();
+	struct op *op;
+
+	if (channel->lone_losses < most)
+		return false;
+	list_foreach (op, &channel->queue, node) {
+		if (was_sent(op)) {
+			blame_forget(channel);
+			convict(channel, op, &fault);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool goes_on(struct upstream *upstream)
+{
+	struct blame *blame = &upstream->blame;
+
+	if (!blame->solo)
+		return false;
+	flow_release(upstream); /* its next operation, if the last one has its answer; or everybody's */
+	if (!is_proven(blame->solo) && mono_since_usec(upstream->mux->now, blame->solo_since) < SOLO_USEC)
+		return true;
+	blame->solo->lone_losses = 0;
+	blame->solo = NULL;
+	return false;
+}
+
 void blame_turn(struct upstream *upstream)
 {
 	struct blame *blame = &upstream->blame;
-	struct suspicion *suspicion, *tmp;
+	struct suspicion *first = list_first(&blame->suspicions, struct suspicion, node), *suspicion;
+	struct channel *channel;
 
-	if (blame->solo) {
-		if (!is_proven(blame->solo) &&
-		    mono_since_usec(upstream->mux->now, blame->solo_since) < SOLO_USEC) {
-			flow_release(upstream); /* its next operation, if the last one has its answer */
-			return;
-		}
-		blame->solo = NULL;
-		flow_release(upstream);
-	}
-	list_foreach_safe (suspicion, tmp, &blame->suspicions, node) {
-		if (!suspicion->in_line)
-			continue;
-		blame->solo = suspicion->channel;
-		blame->solo_since = upstream->mux->now;
-		acquit(suspicion);
+	if (goes_on(upstream) || !first)
 		return;
+	list_foreach (suspicion, &blame->suspicions, node) {
+		if (!suspicion->in_line)
+			return; /* the scout may still find another one */
 	}
+	channel = first->channel;
+	if (is_convicted(channel))
+		return;
+	blame->solo = channel;
+	blame->solo_since = upstream->mux->now;
+	acquit(first);
 }
 
 void blame_init(struct upstream *upstream)

@@ -493,13 +493,6 @@ void recovery_begin(struct upstream *upstream)
 	arm(upstream, recovery->give_up);
 }
 
-/* The broker says that it was something we asked for. */
-static bool is_told(const struct fault *fault)
-{
-	return fault->origin == FAULT_BROKER && amqc_reply_is_hard(fault->code) &&
-	       fault->code != AMQC_CONNECTION_FORCED && !limit_is_meant(fault);
-}
-
 /*
  * The broker closed the connection while things were brought back. If it names
  * what the first one under way was, or if one alone was, it does not come back;
@@ -512,7 +505,7 @@ static struct thing *fatal_thing(struct upstream *upstream)
 	const struct request *first =
 	    maker && maker->lane ? list_first(&maker->lane->awaiting, struct request, op.node) : NULL;
 
-	if (!first || !first->thing || !is_told(&upstream->blame.fault))
+	if (!first || !first->thing || !scout_is_told(&upstream->blame.fault))
 		return NULL;
 	if (recovery->asked_count == 1 || request_is_named(first, &upstream->blame.fault))
 		return first->thing;
@@ -525,7 +518,7 @@ static struct channel *fatal_channel(struct upstream *upstream)
 {
 	struct recovery *recovery = &upstream->recovery;
 
-	if (recovery->phase != RECOVERY_CONSUMERS || !is_told(&upstream->blame.fault) ||
+	if (recovery->phase != RECOVERY_CONSUMERS || !scout_is_told(&upstream->blame.fault) ||
 	    list_empty(&recovery->channels_asked))
 		return NULL;
 	if (recovery->channels_asked.next == recovery->channels_asked.prev)

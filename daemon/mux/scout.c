@@ -155,10 +155,15 @@ static void cannot_connect(struct scout *scout)
 	finish_all(scout, &scout->waiting, &scout->fault);
 }
 
-/* Whether the broker has said that it is our doing: an operator's close, or a shutdown, is not. */
-static bool is_told(const struct fault *fault)
+bool scout_is_told(const struct fault *fault)
 {
-	return fault->origin == FAULT_BROKER && fault->code != AMQC_CONNECTION_FORCED;
+	return fault->origin == FAULT_BROKER && amqc_reply_is_hard(fault->code) &&
+	       fault->code != AMQC_CONNECTION_FORCED && !limit_is_meant(fault);
+}
+
+struct fault scout_silent_fault(void)
+{
+	return fault_make(AMQC_INTERNAL_ERROR, "the broker drops the connection for it, without a word");
 }
 
 /* One was under way alone: it is the reason, if the broker says so, or if it happens twice. */
@@ -166,16 +171,15 @@ static void judge(struct scout *scout, struct trial *trial)
 {
 	struct fault fault = scout->fault;
 
-	if (!is_told(&fault) && !trial->was_lost) {
+	if (!scout_is_told(&fault) && !trial->was_lost) {
 		trial->was_lost = fault.origin != FAULT_BROKER;
 		list_unlink(&trial->node);
 		list_prepend(&scout->waiting, &trial->node);
 		scout->careful++;
 		return;
 	}
-	if (!is_told(&fault))
-		fault =
-		    fault_make(AMQC_INTERNAL_ERROR, "the broker drops the connection for it, without a word");
+	if (!scout_is_told(&fault))
+		fault = scout_silent_fault();
 	finish(scout, trial, SCOUT_KILLED, &fault);
 }
 

@@ -67,6 +67,12 @@ void trial_init(struct trial *trial, trial_done_fn done);
 /* Takes it out, wherever it is, and frees its frames. */
 void trial_deinit(struct trial *trial);
 
+/* Whether the broker has said that a loss is our doing: an operator's close, or a shutdown, is not. */
+bool scout_is_told(const struct fault *fault);
+
+/* What a loss without a word is called. */
+struct fault scout_silent_fault(void);
+
 void scout_try(struct scout *scout, struct trial *trial);
 
 /* Deals with a connection that ended. */

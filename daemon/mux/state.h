@@ -222,7 +222,6 @@ struct culprit {
 struct blame {
 	struct fault fault;	/* of the last loss, as it was told */
 	struct channel *guilty; /* the only one that it can mean, until it is failed; NULL: none */
-	bool alone;		/* the guilty one had one operation under way, which is back in its queue */
 	struct list suspicions; /* struct suspicion, owned */
 	struct channel *solo;	/* the one that goes on before the others of the line; NULL: none */
 	struct mono solo_since;
@@ -428,6 +427,7 @@ struct channel {
 	struct list touched_node;    /* in mux->touched */
 	struct list unhurried_node;  /* in mux->unhurried */
 	struct list recovery_node;   /* in a list of upstream->recovery: its consumers are not all back yet */
+	uint8_t lone_losses;	     /* connections lost in a row while it went on alone (blame.h) */
 	struct suspicion *suspicion; /* it may have cost the connection, and sends nothing; NULL: no */
 	struct session *session;     /* NULL: nobody to tell */
 	struct upstream *upstream;

@@ -26,6 +26,7 @@ void client_begin(struct client *client)
 	life->get_credit = world->calm ? UINT64_MAX / 2 : (chance(world, 700) ? 1000000 : 0);
 	options.get_bytes = life->get_credit;
 	client->life = life;
+	options.creds.pid = life->serial;
 	if (session_new(world->mux, &options, &life->session) != 0) {
 		violate(world, "a session can begin", "session %u", life->serial);
 		return;

@@ -37,6 +37,8 @@
 	X(FAULT_EXIT, "client exits")                                         \
 	X(FAULT_EXIT_PUBLISHING, "client exits, publishes under way")         \
 	X(FAULT_BREACH, "client breaches the protocol")                       \
+	X(FAULT_TRAP, "client runs into what costs the connection")           \
+	X(FAULT_SCOUT, "scout dials")                                         \
 	X(FAULT_DEAF, "client stops reading")                                 \
 	X(FAULT_INEXPRESSIBLE, "message that a client's protocol cannot express")
 #define COVER_OUTCOME_EVENTS(X)                \

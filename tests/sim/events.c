@@ -139,6 +139,8 @@ static void on_refuse(void *context, uint32_t request, struct mux_channel_id cha
 		call->consumer->ended = true;
 	topology_answered(world, call);
 	topology_refused(world, fault);
+	if (call->chan)
+		traps_check(world, call->chan, fault);
 	if (scope == SCOPE_SESSION || fault->code == 0)
 		violate(world, "an error has a scope and a code", "request %u", request);
 	if (call->method == AMQC_CHANNEL_CLOSE)
@@ -272,6 +274,7 @@ static void on_channel_ended(void *context, struct mux_channel_id channel, const
 	happened(world, CLIENT_CHANNEL_FAILED);
 	topology_refused(world, fault);
 	check_late(world, chan, fault);
+	traps_check(world, chan, fault);
 	if (fault->code == AMQC_CONNECTION_FORCED)
 		violate(world, "a channel outlives its connection", "session %u, channel %u.%u: %s",
 			life->serial, channel.number, channel.generation, fault->text);
@@ -354,7 +357,7 @@ static void on_ended(void *context, const struct fault *fault)
 	struct world *world = events_hear(life, "ended");
 
 	trace(world, "s%u hears its end: %u %s", life->serial, fault->code, fault->text);
-	if (!life->breached || life->ended)
+	if ((!life->breached && !traps_end_session(life, fault)) || life->ended)
 		violate(world, "a session that keeps to the protocol is not ended", "session %u: %u %s",
 			life->serial, fault->code, fault->text);
 	life->ended = true;

@@ -31,6 +31,7 @@ void faults_plan(struct world *world)
 	plan->wipe = chance(world, 600) ? 30 : 0;
 	plan->slow_reader = maybe(world, 900);
 	plan->inexpressible = chance(world, 100) ? 20 : 0;
+	plan->traps = chance(world, 250) ? 1 + below(world, 8) : 0;
 }
 
 /* ------------------------------------------------------------------ the broker */

@@ -201,7 +201,7 @@ static void check_reason(struct world *world)
 		if (strncmp(info.last_error, reasons[i], strlen(reasons[i])) == 0)
 			return;
 	}
-	if (world->link.conn && !world->closing)
+	if (world->link.conn && !world->closing && !traps_explain(span_str(info.last_error)))
 		violate(world, "mux does not give up a good connection", "%s", info.last_error);
 }
 
@@ -228,7 +228,21 @@ static void op_changed(void *context)
 	look_upstream(world, info.state);
 }
 
-const struct upstream_ops link_ops = {.dial = op_dial, .hang_up = op_hang_up, .changed = op_changed};
+static void op_scout_dial(void *context, size_t index)
+{
+	traps_dial(context);
+}
+
+static void op_scout_hang_up(void *context)
+{
+	traps_hang_up(context);
+}
+
+const struct upstream_ops link_ops = {.dial = op_dial,
+				      .hang_up = op_hang_up,
+				      .changed = op_changed,
+				      .scout_dial = op_scout_dial,
+				      .scout_hang_up = op_scout_hang_up};
 
 /* ------------------------------------------------------------------ bytes */
 
@@ -432,7 +446,7 @@ static void check_shut(struct world *world)
 	    buf_len(&link->down.bytes) > 0)
 		return;
 	if (world->wire.running && !world->closing && !link->close_expected &&
-	    strncmp(reason, "missed heartbeats", 17) != 0)
+	    !traps_explain(span_str(reason)) && strncmp(reason, "missed heartbeats", 17) != 0)
 		violate(world, "nothing makes the broker drop the connection", "%s", reason);
 	link_cut(world, "the broker closed it");
 }
@@ -442,6 +456,7 @@ void link_move(struct world *world)
 	struct link *link = &world->link;
 
 	link_bury(world, world->calm);
+	traps_move(world);
 	if (link->dialling && !mono_before(world->now, link->dial_done))
 		end_dial(world);
 	if (!link->conn || mono_before(world->now, link->frozen_until))
@@ -476,7 +491,7 @@ bool link_is_quiet(const struct world *world)
 {
 	const struct link *link = &world->link;
 
-	return link->conn && world->wire.running && buf_len(&link->up.bytes) == 0 &&
+	return traps_are_quiet(world) && link->conn && world->wire.running && buf_len(&link->up.bytes) == 0 &&
 	       buf_len(&link->down.bytes) == 0 && broker_conn_output(link->conn).len == 0 &&
 	       buf_len(upstream_output(world->upstream)) == 0;
 }

@@ -125,13 +125,14 @@ bool look_is_resting(const struct world *world, uint16_t lane)
 bool look_is_recovering(const struct world *world)
 {
 	const struct recovery *recovery = &world->upstream->recovery;
+	const struct blame *blame = &world->upstream->blame;
 
 	/* Channels may keep all lanes for ever. */
 	if (world->plan.few_lanes && look_waits_for_lane(world) && list_empty(&recovery->asked))
 		return false;
 	return recovery->phase != RECOVERY_NONE || !list_empty(&recovery->parked) ||
 	       !list_empty(&recovery->channels_parked) || !list_empty(&recovery->channels_asked) ||
-	       !list_empty(&recovery->channels_due);
+	       !list_empty(&recovery->channels_due) || !list_empty(&blame->suspicions) || blame->solo;
 }
 
 static void look_at_recovery(struct world *world)

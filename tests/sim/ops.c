@@ -437,6 +437,10 @@ void ops_one(struct client *client)
 		asking[below(world, 3)](client, chan);
 		return;
 	}
+	if (chance(world, world->calm ? 0 : world->plan.traps)) {
+		traps_spring(client, chan);
+		return;
+	}
 	if (chance(world, world->plan.wipe)) {
 		do_wipe(client, chan);
 		return;

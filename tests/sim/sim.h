@@ -201,6 +201,7 @@ struct chan {
 	bool close_done;
 	bool failed;	  /* mux said so */
 	bool failed_seen; /* and the client has read it */
+	bool trapped;	  /* it ran into one of the broker's traps */
 	bool pure;	  /* nothing was done on it that could fail: only publishes to the default exchange */
 	uint8_t look;	  /* the state that look.c saw last */
 };
@@ -229,9 +230,10 @@ struct life {
 	struct client *client;
 	struct session *session; /* NULL when it is over */
 	uint32_t serial;
-	bool ended;	   /* by an error, as mux said */
-	bool breached;	   /* on purpose, so that it ends */
-	uint64_t position; /* bytes written to its socket, as a front would */
+	bool ended;	    /* by an error, as mux said */
+	bool breached;	    /* on purpose, so that it ends */
+	unsigned int traps; /* that it ran into */
+	uint64_t position;  /* bytes written to its socket, as a front would */
 	struct event *events, **events_end;
 	struct event *taken; /* the first one that the socket has not taken, or NULL */
 	struct call *calls;
@@ -296,6 +298,13 @@ struct link {
 	bool close_expected;	   /* the broker was told to close */
 	bool dead;		   /* the broker has restarted: nothing comes any more */
 	struct zombie zombies[ZOMBIES_MAX];
+};
+
+/* The scout's connection. */
+struct scout_link {
+	struct broker_conn *conn; /* NULL: none */
+	bool dialling;
+	bool was_cut; /* in this run, by us */
 };
 
 struct wire_consumer {
@@ -368,6 +377,7 @@ struct plan {
 	unsigned int turns;
 	unsigned int cut, stall, freeze, dial_fails, kill, breach, block, restart, close_all, wipe;
 	unsigned int endpoint, throttle, outside, deaf, ack_timeout;
+	unsigned int traps;	  /* of operations */
 	unsigned int delay_msec;  /* the most that bytes take */
 	unsigned int chunk;	  /* the most that arrive at a time */
 	unsigned int body_max;	  /* bytes */
@@ -425,6 +435,7 @@ struct world {
 	bool throttled; /* the broker holds back confirms */
 	bool closing;	/* the upstream is being closed in order */
 	struct link link;
+	struct scout_link scout;
 	struct wire wire;
 	struct client clients[CLIENTS_MAX];
 	unsigned int client_count;
@@ -463,6 +474,18 @@ void faults_turn(struct world *world);
 void faults_broker(struct world *world);
 /* The calm begins. */
 void faults_end(struct world *world);
+
+/* traps.c */
+void traps_dial(struct world *world);
+void traps_hang_up(struct world *world);
+void traps_move(struct world *world);
+bool traps_are_quiet(const struct world *world);
+void traps_spring(struct client *client, struct chan *chan);
+/* Whether the broker's reason for closing a connection is one of them. */
+bool traps_explain(struct span reason);
+/* An error that a channel hears. */
+void traps_check(struct world *world, const struct chan *chan, const struct fault *fault);
+bool traps_end_session(const struct life *life, const struct fault *fault);
 
 /* check.c */
 void violate(struct world *world, const char *invariant, const char *format, ...)

@@ -267,7 +267,8 @@ static void down_connection(struct world *world, const struct amqc_method *metho
 	trace(world, "        wire: the broker closes the connection: %u %.*s",
 	      method->connection_close.reply_code, (int)method->connection_close.reply_text.len,
 	      (const char *)method->connection_close.reply_text.data);
-	if (world->wire.running && !world->link.close_expected)
+	if (world->wire.running && !world->link.close_expected &&
+	    !traps_explain(method->connection_close.reply_text))
 		violate(world, "nothing makes the broker close the connection", "%u %.*s",
 			method->connection_close.reply_code, (int)method->connection_close.reply_text.len,
 			(const char *)method->connection_close.reply_text.data);
