@@ -30,6 +30,7 @@ struct suspicion {
 	struct trial trial;
 	struct channel *channel;
 	uint32_t most; /* operations in one trial */
+	bool again;    /* the scout has cleared some of them before */
 	bool in_line;  /* the scout finds nothing: it waits for its turn on the main connection */
 };
 
@@ -180,15 +181,22 @@ void blame_forget(struct channel *channel)
 		channel->upstream->blame.solo = NULL;
 }
 
-/* It goes on as everybody does. */
+/* The channel goes on as everybody does. */
+static void let_go(struct channel *channel)
+{
+	if (channel->lane)
+		lane_ready(channel->lane);
+	else if (!list_empty(&channel->queue))
+		channel_send(channel);
+	channel_touch(channel);
+}
+
 static void acquit(struct suspicion *suspicion)
 {
 	struct channel *channel = suspicion->channel;
 
 	suspicion_free(suspicion);
-	if (!list_empty(&channel->queue))
-		channel_send(channel);
-	channel_touch(channel);
+	let_go(channel);
 }
 
 static void append_publish(struct buf *frames, const struct publish *publish)
@@ -229,6 +237,17 @@ static bool was_sent(struct op *op)
 {
 	return op->kind == OP_PUBLISH ? container_of(op, struct publish, op)->sent_before
 				      : container_of(op, struct request, op)->sent_before;
+}
+
+static bool has_cleared(const struct channel *channel)
+{
+	const struct op *op;
+
+	list_foreach (op, &channel->queue, node) {
+		if (op->cleared)
+			return true;
+	}
+	return false;
 }
 
 /* The next of the channel's operations; false: none is left. */
@@ -294,7 +313,17 @@ static void convict(struct channel *channel, struct op *op, const struct fault *
 	if (session) {
 		channel_fail(channel, &fault);
 		punish(session, &fault);
+	} else {
+		let_go(channel);
 	}
+}
+
+/* The scout finds nothing. Once that is the end of it; but it may be what only the main connection shows. */
+static void end_trials(struct suspicion *suspicion)
+{
+	suspicion->in_line = suspicion->again;
+	if (!suspicion->again)
+		acquit(suspicion);
 }
 
 static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const struct fault *fault)
@@ -321,7 +350,7 @@ static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const
 			op->cleared |= op->on_trial;
 	}
 	if (!begin_trial(suspicion))
-		acquit(suspicion);
+		end_trials(suspicion);
 }
 
 /* ------------------------------------------------------------------ suspects */
@@ -343,17 +372,27 @@ static bool has_publishes(const struct lane *lane)
 	return lane->confirms.first != lane->confirms.next;
 }
 
+/* The first of them that the fault names. */
+static struct request *named_request(const struct lane *lane, const struct fault *fault)
+{
+	struct request *request;
+
+	list_foreach (request, &lane->awaiting, op.node) {
+		if (request->op.channel == lane->channel && request_is_named(request, fault))
+			return request;
+	}
+	return NULL;
+}
+
 /* The lane had something under way that the fault may mean. */
 static bool is_meant(const struct lane *lane, const struct fault *fault)
 {
-	const struct request *request = first_request(lane);
-
 	if (fault->class_id == 0)
-		return request || has_publishes(lane);
+		return first_request(lane) || has_publishes(lane);
 	if (AMQC_CLASS_ID(AMQC_BASIC_PUBLISH) == fault->class_id &&
 	    AMQC_METHOD_ID(AMQC_BASIC_PUBLISH) == fault->method_id)
 		return has_publishes(lane);
-	return request && request_is_named(request, fault);
+	return named_request(lane, fault) != NULL;
 }
 
 static void suspect(struct channel *channel)
@@ -417,6 +456,8 @@ static void end_sole(struct upstream *upstream, struct request *request)
 
 	blame->fault.retryable = false;
 	blame->guilty = request->op.channel;
+	blame->solo = NULL;
+	nobody_was_alone(upstream);
 	remember(upstream, &request->op, &blame->fault);
 	queues_request_failed(request);
 	if (request->method == AMQC_BASIC_CONSUME && request->consumer)
@@ -451,22 +492,24 @@ static struct fault meaning(const struct upstream *upstream, uint32_t *ret_count
 	return meant;
 }
 
-void blame_connection_lost(struct upstream *upstream)
+void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 {
 	struct blame *blame = &upstream->blame;
 	struct fault meant;
 	struct lane *lane;
 	uint32_t count;
 
-	if (!upstream->lanes || !is_suspicious(upstream, &blame->fault))
+	if (!upstream->lanes)
 		return;
-	note_solo(upstream);
+	blame->fault = *fault;
+	if (!is_suspicious(upstream, fault))
+		return;
 	meant = meaning(upstream, &count, &lane);
-	if (count == 1 && meant.class_id != 0 && first_request(lane) &&
-	    request_is_named(first_request(lane), &meant)) {
-		end_sole(upstream, first_request(lane));
+	if (count == 1 && meant.class_id != 0 && named_request(lane, &meant)) {
+		end_sole(upstream, named_request(lane, &meant));
 		return;
 	}
+	note_solo(upstream);
 	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
 		lane = upstream->lanes[number];
 		if (lane && lane->channel && !is_ours(lane->channel) && is_meant(lane, &meant))
@@ -486,8 +529,11 @@ void blame_begin(struct upstream *upstream)
 		punish(guilty->session, &blame->fault);
 	}
 	list_foreach_safe (suspicion, tmp, &blame->suspicions, node) {
-		if (list_empty(&suspicion->trial.node) && !begin_trial(suspicion))
-			suspicion->in_line = true;
+		if (suspicion->in_line || !list_empty(&suspicion->trial.node))
+			continue;
+		suspicion->again = has_cleared(suspicion->channel);
+		if (!begin_trial(suspicion))
+			end_trials(suspicion);
 	}
 }
 
@@ -496,12 +542,12 @@ void blame_begin(struct upstream *upstream)
 /* What was under way at the last loss has its answers. */
 static bool is_proven(const struct channel *channel)
 {
-	const struct op *op;
+	struct op *op;
 
 	if (channel->lane && (first_request(channel->lane) || has_publishes(channel->lane)))
 		return false;
 	list_foreach (op, &channel->queue, node) {
-		if (op->cleared)
+		if (was_sent(op))
 			return false;
 	}
 	return true;

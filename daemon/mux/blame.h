@@ -29,8 +29,8 @@
 void blame_init(struct upstream *upstream);
 void blame_deinit(struct upstream *upstream);
 
-/* The connection was lost, by blame.fault; its lanes are still as they were. */
-void blame_connection_lost(struct upstream *upstream);
+/* The connection was lost, by that fault; its lanes, if it had come so far, are still as they were. */
+void blame_connection_lost(struct upstream *upstream, const struct fault *fault);
 
 /* The lanes are gone, and what was under way is back in its channels' queues: the guilty one ends, trials
  * begin. */

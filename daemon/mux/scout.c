@@ -8,6 +8,7 @@
 
 #define UNDER_WAY_MAX 16u
 #define FAILURES_MAX 3u
+#define SILENT_LOSSES 3u /* fewer may be the network's */
 #define REDIAL_USEC (200 * USEC_PER_MSEC)
 #define ANSWER_USEC (10 * USEC_PER_SEC)
 #define IDLE_USEC (5 * USEC_PER_SEC)
@@ -64,7 +65,7 @@ static void finish(struct scout *scout, struct trial *trial, enum scout_verdict 
 		   const struct fault *fault)
 {
 	list_unlink(&trial->node);
-	trial->was_lost = false;
+	trial->losses = 0;
 	if (scout->careful > 0)
 		scout->careful--;
 	trial->done(trial, verdict, fault);
@@ -166,13 +167,13 @@ struct fault scout_silent_fault(void)
 	return fault_make(AMQC_INTERNAL_ERROR, "the broker drops the connection for it, without a word");
 }
 
-/* One was under way alone: it is the reason, if the broker says so, or if it happens twice. */
+/* One was under way alone: it is the reason, if the broker says so, or if it happens again and again. */
 static void judge(struct scout *scout, struct trial *trial)
 {
 	struct fault fault = scout->fault;
 
-	if (!scout_is_told(&fault) && !trial->was_lost) {
-		trial->was_lost = fault.origin != FAULT_BROKER;
+	trial->losses += fault.origin != FAULT_BROKER;
+	if (!scout_is_told(&fault) && trial->losses < SILENT_LOSSES) {
 		list_unlink(&trial->node);
 		list_prepend(&scout->waiting, &trial->node);
 		scout->careful++;
@@ -327,7 +328,7 @@ static void dial(struct scout *scout)
 		return;
 	}
 	scout->state = SCOUT_DIALLING;
-	scout->endpoint = upstream->endpoint;
+	scout->endpoint = upstream->good_endpoint;
 	arm(scout, upstream->options.connect_timeout_usec);
 	upstream->ops->scout_dial(upstream->context, scout->endpoint);
 }

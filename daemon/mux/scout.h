@@ -29,10 +29,10 @@ struct trial;
 typedef void (*trial_done_fn)(struct trial *trial, enum scout_verdict verdict, const struct fault *fault);
 
 struct trial {
-	struct list node;  /* in scout->waiting or under_way, or none */
-	struct buf frames; /* whole frames, with channel 0; the caller's */
-	uint16_t number;   /* the channel it has */
-	bool was_lost;	   /* once already, without a word, when nothing else was under way */
+	struct list node;    /* in scout->waiting or under_way, or none */
+	struct buf frames;   /* whole frames, with channel 0; the caller's */
+	uint16_t number;     /* the channel it has */
+	unsigned int losses; /* without a word, when nothing else was under way */
 	trial_done_fn done;
 };
 

@@ -244,9 +244,11 @@ struct upstream {
 	struct conn conn;
 	bool ending; /* the connection ended in this turn, by end and last_fault: not dealt with yet */
 	enum conn_end end;
+	struct fault end_fault; /* as it was told */
 	uint64_t epoch, reconnects;
-	struct mono opened; /* when this epoch began */
-	size_t endpoint;    /* in use or tried last */
+	struct mono opened;   /* when this epoch began */
+	size_t endpoint;      /* in use or tried last */
+	size_t good_endpoint; /* that let us in last */
 	struct fault last_fault;
 	struct fault refusal; /* of an endpoint, in this round */
 

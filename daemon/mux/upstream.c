@@ -140,7 +140,7 @@ void upstream_settle(struct upstream *upstream)
 	conn_reset(&upstream->conn);
 	timerq_clear(&upstream->mux->timers, &upstream->timer);
 	if (upstream->end == CONN_END_LOST)
-		blame_connection_lost(upstream);
+		blame_connection_lost(upstream, &upstream->end_fault);
 	lose_lanes(upstream);
 	blame_begin(upstream);
 	if (upstream->closing)
@@ -167,6 +167,7 @@ static void on_opened(void *context)
 	window_reset(&upstream->window);
 	upstream->epoch++;
 	upstream->opened = upstream->mux->now;
+	upstream->good_endpoint = upstream->endpoint;
 	log_notice("upstream \"%s\": connected to %s (%s), vhost \"%s\", epoch %llu", upstream->options.name,
 		   endpoint_of(upstream)->label, upstream->conn.handshake.broker,
 		   endpoint_of(upstream)->vhost, (unsigned long long)upstream->epoch);
@@ -203,7 +204,7 @@ static void on_ended(void *context, enum conn_end end, const struct fault *fault
 
 	upstream->ending = true;
 	upstream->end = end;
-	upstream->blame.fault = *fault;
+	upstream->end_fault = *fault;
 	if (!fault_is_set(fault))
 		return;
 	lanes_heed(upstream, fault);
