@@ -29,9 +29,10 @@ struct suspicion {
 	struct list node; /* in upstream->blame.suspicions */
 	struct trial trial;
 	struct channel *channel;
-	uint32_t most; /* operations in one trial */
-	bool again;    /* the scout has cleared some of them before */
-	bool in_line;  /* the scout finds nothing: it waits for its turn on the main connection */
+	uint32_t most;	/* operations in one trial */
+	uint32_t tried; /* in this one; some may have ended since */
+	bool again;	/* the scout has cleared some of them before */
+	bool in_line;	/* the scout finds nothing: it waits for its turn on the main connection */
 };
 
 /* ------------------------------------------------------------------ known culprits */
@@ -270,6 +271,7 @@ static bool begin_trial(struct suspicion *suspicion)
 		op->on_trial = true;
 		count++;
 	}
+	suspicion->tried = count;
 	if (count == 0)
 		return false;
 	(void)amqc_method_append(frames, 0, &(struct amqc_method){.id = AMQC_TX_ROLLBACK});
@@ -337,9 +339,9 @@ static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const
 		suspicion->in_line = true;
 		return;
 	}
-	if (count > 1 && verdict == SCOUT_KILLED) {
-		suspicion->most = count / 2;
-	} else if (count > 1 && verdict == SCOUT_REFUSED) {
+	if (suspicion->tried > 1 && verdict == SCOUT_KILLED) {
+		suspicion->most = suspicion->tried / 2;
+	} else if (suspicion->tried > 1 && verdict == SCOUT_REFUSED) {
 		suspicion->most = 1; /* what stands behind the refused one was not looked at */
 	} else if (count == 1 && verdict == SCOUT_KILLED) {
 		blame_forget(channel);
