@@ -167,6 +167,9 @@ static void check_deleted(struct world *world, const struct queue *queue, const 
 
 void topology_check(struct world *world, const char *when)
 {
+	/* It is about to end, and has taken what was its own with it. */
+	if (world->link.conn && broker_conn_reason(world->link.conn)[0] != '\0')
+		return;
 	for (unsigned int i = 0; i < world->client_count; i++) {
 		const struct life *life = world->clients[i].life;
 

@@ -47,16 +47,33 @@ static void lose(struct world *world)
 	upstream_scout_lost(world->upstream, "it is gone");
 }
 
+/* What is said, for the reader of a trace. */
+static void trace_frames(struct world *world, const char *who, struct span bytes)
+{
+	struct amqc_frame frame;
+	struct amqc_method method;
+	size_t size;
+
+	while (world->verbose && amqc_frame_peek(bytes, UINT32_MAX, &frame, &size) == AMQC_OK) {
+		if (frame.type == AMQC_FRAME_METHOD && amqc_method_decode(frame.payload, &method) == AMQC_OK)
+			trace(world, "        scout: %s: %s on channel %u", who, amqc_method_name(method.id),
+			      frame.channel);
+		bytes = span_skip(bytes, size);
+	}
+}
+
 /* True: something was said. */
 static bool exchange(struct world *world)
 {
 	struct buf *out = upstream_scout_output(world->upstream), in = BUF_INIT;
 	bool any = buf_len(out) > 0;
 
+	trace_frames(world, "mux", buf_span(out));
 	broker_conn_feed(world->scout.conn, buf_span(out), world->now);
 	buf_consume(out, buf_len(out));
 	buf_append_span(&in, broker_conn_output(world->scout.conn));
 	broker_conn_sent(world->scout.conn, buf_len(&in), world->now);
+	trace_frames(world, "broker", buf_span(&in));
 	any |= buf_len(&in) > 0;
 	(void)upstream_scout_feed(world->upstream, buf_span(&in));
 	buf_deinit(&in);

@@ -131,6 +131,10 @@ static void trace_request(struct world *world, const struct wire_lane *lane, con
 		trace(world, "        wire: %s of %.*s%s on lane %zu", amqc_method_name(method->id),
 		      (int)name->len, name->len ? (const char *)name->data : "", passive ? ", passive" : "",
 		      (size_t)(lane - world->wire.lanes));
+	if (method->id == AMQC_QUEUE_BIND)
+		trace(world, "              to %.*s by %.*s", (int)method->queue_bind.exchange.len,
+		      (const char *)method->queue_bind.exchange.data, (int)method->queue_bind.routing_key.len,
+		      (const char *)method->queue_bind.routing_key.data);
 }
 
 static void up_queue_method(struct world *world, const struct amqc_method *method)
