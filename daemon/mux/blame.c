@@ -386,6 +386,24 @@ static struct request *named_request(const struct lane *lane, const struct fault
 	return NULL;
 }
 
+/* It may as well be something whose channel has left, or that is muxd's own. */
+static bool may_mean_another(const struct upstream *upstream, const struct request *request,
+			     const struct fault *fault)
+{
+	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
+		const struct lane *lane = upstream->lanes[number];
+		const struct request *other;
+
+		if (!lane)
+			continue;
+		list_foreach (other, &lane->awaiting, op.node) {
+			if (other->op.channel != request->op.channel && request_is_named(other, fault))
+				return true;
+		}
+	}
+	return false;
+}
+
 /* The lane had something under way that the fault may mean. */
 static bool is_meant(const struct lane *lane, const struct fault *fault)
 {
@@ -497,6 +515,7 @@ static struct fault meaning(const struct upstream *upstream, uint32_t *ret_count
 void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 {
 	struct blame *blame = &upstream->blame;
+	struct request *request;
 	struct fault meant;
 	struct lane *lane;
 	uint32_t count;
@@ -507,8 +526,9 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 	if (!is_suspicious(upstream, fault))
 		return;
 	meant = meaning(upstream, &count, &lane);
-	if (count == 1 && meant.class_id != 0 && named_request(lane, &meant)) {
-		end_sole(upstream, named_request(lane, &meant));
+	request = count == 1 && meant.class_id != 0 ? named_request(lane, &meant) : NULL;
+	if (request && !may_mean_another(upstream, request, &meant)) {
+		end_sole(upstream, request);
 		return;
 	}
 	note_solo(upstream);
