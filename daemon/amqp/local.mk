@@ -6,5 +6,6 @@ daemon_amqp_libamqp_a_SOURCES = \
 	daemon/amqp/table.c daemon/amqp/table.h \
 	daemon/amqp/method.c daemon/amqp/method.h \
 	daemon/amqp/content.c daemon/amqp/content.h \
+	daemon/amqp/describe.c daemon/amqp/describe.h \
 	daemon/amqp/reply.c daemon/amqp/reply.h \
 	daemon/amqp/wire.h

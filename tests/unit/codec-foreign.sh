@@ -29,10 +29,10 @@ codec_foreign() {
   fi
 
   broken=0
-  for test in frame table method content captured; do
+  for test in frame table method content describe captured; do
     if ! "$@" -std=gnu11 -g -O1 -fno-strict-aliasing -Wall -Wextra -Wno-unused-parameter -Werror \
       -I"$srcdir/tests/unit/shim" -I"$srcdir" -o "$work/test-amqp-$test" \
-      "$srcdir"/daemon/amqp/*.c "$srcdir/proto/buf.c" \
+      "$srcdir"/daemon/amqp/*.c "$srcdir/daemon/base/log.c" "$srcdir/proto/buf.c" \
       "$srcdir/tests/unit/codec-gen.c" "$srcdir/tests/unit/test-amqp-$test.c"; then
       echo "$label: test-amqp-$test does not compile"
       broken=$((broken + 1))

@@ -59,7 +59,7 @@ TESTS += tests/unit/test-protocol-example
 
 # amqp: the codec. The same tests run 32-bit and on musl, without check.
 AMQP_TESTS = tests/unit/test-amqp-frame tests/unit/test-amqp-table tests/unit/test-amqp-method \
-	tests/unit/test-amqp-content tests/unit/test-amqp-captured
+	tests/unit/test-amqp-content tests/unit/test-amqp-describe tests/unit/test-amqp-captured
 AMQP_GEN = tests/unit/codec-gen.c tests/unit/codec-gen.h
 check_PROGRAMS += $(AMQP_TESTS)
 TESTS += $(AMQP_TESTS) tests/unit/codec-m32 tests/unit/codec-musl
@@ -77,6 +77,9 @@ tests_unit_test_amqp_method_LDADD = $(UNIT_AMQP) $(CHECK_LIBS)
 tests_unit_test_amqp_content_SOURCES = tests/unit/test-amqp-content.c $(AMQP_GEN)
 tests_unit_test_amqp_content_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_amqp_content_LDADD = $(UNIT_AMQP) $(CHECK_LIBS)
+tests_unit_test_amqp_describe_SOURCES = tests/unit/test-amqp-describe.c $(AMQP_GEN)
+tests_unit_test_amqp_describe_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_amqp_describe_LDADD = $(UNIT_AMQP) $(CHECK_LIBS)
 tests_unit_test_amqp_captured_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_amqp_captured_LDADD = $(UNIT_AMQP) $(CHECK_LIBS)
 if HAVE_RABBITMQ
