@@ -9,6 +9,7 @@
 #include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/recorder.h"
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/topology.h"
@@ -502,6 +503,7 @@ static void answer_close(struct channel *channel)
 
 	if (channel->close_request == 0 || is_waited_for(channel))
 		return;
+	recorder_end(session, channel->close_record, false, 0);
 	session->ops->reply(session->context, channel->close_request, channel->id, &reply);
 	channel->close_request = 0;
 	session->request_count--;

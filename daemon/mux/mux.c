@@ -219,6 +219,17 @@ bool mux_next_session(const struct mux *mux, uint64_t after, struct session_info
 	return false;
 }
 
+struct session *mux_find_session(const struct mux *mux, uint64_t id)
+{
+	struct session *session;
+
+	list_foreach (session, &mux->sessions, node) {
+		if (session->id == id)
+			return session;
+	}
+	return NULL;
+}
+
 static void describe_channel(const struct session *session, const struct channel *channel,
 			     struct channel_info *ret)
 {

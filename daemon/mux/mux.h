@@ -334,6 +334,7 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 void session_end(struct session *session);
 
 uint64_t session_id(const struct session *session);
+const struct mux_creds *session_creds(const struct session *session);
 struct upstream *session_upstream(const struct session *session);
 
 /*
@@ -442,3 +443,29 @@ bool mux_next_session(const struct mux *mux, uint64_t after, struct session_info
 
 /* The channel behind (session, channel), in order of both; false: no more. */
 bool mux_next_channel(const struct mux *mux, uint64_t session, uint32_t channel, struct channel_info *ret);
+
+/* NULL: there is none with that id. */
+struct session *mux_find_session(const struct mux *mux, uint64_t id);
+
+enum record_end {
+	RECORD_UNANSWERED,
+	RECORD_ANSWERED,
+	RECORD_REFUSED
+};
+
+#define RECORD_TEXT_MAX 512u
+
+/* What the flight recorder has of a request, or of several that are alike. */
+struct record_info {
+	uint32_t serial;
+	uint64_t age_usec; /* since the last of them */
+	struct mux_channel_id channel;
+	uint32_t count;
+	uint32_t unanswered;
+	enum record_end end; /* the worst: one was refused; else some are unanswered */
+	uint16_t code;	     /* the last one was refused with; 0: a nack */
+	char operation[RECORD_TEXT_MAX];
+};
+
+/* The entry behind the one with the serial after, oldest first; 0: the first one. False: no more. */
+bool session_next_record(const struct session *session, uint32_t after, struct record_info *ret);

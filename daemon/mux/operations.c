@@ -12,6 +12,7 @@
 #include "daemon/mux/probe.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/recorder.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
 #include "daemon/mux/subscribe.h"
@@ -36,6 +37,7 @@ static void refuse(struct session *session, const struct mux_request *request, e
 {
 	struct mux_channel_id id = {request->channel, session_generation(session, request->channel)};
 
+	recorder_at_once(session, id, request->method, fault->code);
 	session->ops->refuse(session->context, request->id, id, scope, fault);
 }
 
@@ -53,6 +55,7 @@ static void set_prefetch(struct channel *channel, const struct mux_request *requ
 	struct amqc_method reply = {.id = AMQC_BASIC_QOS_OK};
 
 	channel->prefetch = request->method->basic_qos.prefetch_count;
+	recorder_at_once(channel->session, channel->id, request->method, 0);
 	channel->session->ops->reply(channel->session->context, request->id, channel->id, &reply);
 }
 
@@ -110,6 +113,12 @@ static bool accept_consume(struct channel *channel, const struct mux_request *re
 	return false;
 }
 
+static void note(struct request *request)
+{
+	request->record = recorder_request(request->session, request->channel_id,
+					   span_make(request->frame, request->frame_len));
+}
+
 /* Puts a request, ready but for its consumer, into the channel's queue. */
 static void enqueue(struct channel *channel, const struct mux_request *source, struct amqc_method *method)
 {
@@ -139,6 +148,7 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 		refuse(channel->session, source, SCOPE_REQUEST, &fault);
 		return;
 	}
+	note(request);
 	request->consumer = consumer;
 	request->no_ack = no_ack;
 	request->unsure = probe_is_needed(channel, method);
@@ -166,6 +176,7 @@ static void cancel(struct channel *channel, const struct mux_request *source)
 	if (!consumer || (consumer->restoring && !subscribe_is_asked(consumer))) {
 		if (consumer)
 			consumer_free(consumer);
+		recorder_at_once(channel->session, channel->id, &method, 0);
 		method.id = AMQC_BASIC_CANCEL_OK;
 		channel->session->ops->reply(channel->session->context, source->id, channel->id, &method);
 		return;
@@ -177,6 +188,7 @@ static void cancel(struct channel *channel, const struct mux_request *source)
 		refuse(channel->session, source, SCOPE_REQUEST, &fault);
 		return;
 	}
+	note(request);
 	request->consumer = consumer;
 	consumer->cancel_asked = true;
 	channel_send(channel);
@@ -263,6 +275,7 @@ static bool publish_authorized(struct channel *channel, const struct mux_publish
 static void not_sent(struct channel *channel, const struct mux_publish *publish, const struct fault *fault)
 {
 	channel->published++;
+	recorder_publish_refused(channel->session, channel->id, publish, fault->code);
 	outcome_add(channel, OUTCOME_NOT_SENT, channel->published, fault);
 	credit_release(channel->session, publish->cost_bytes);
 }

@@ -1,7 +1,9 @@
 #include "daemon/mux/publish.h"
 
+#include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
 #include "daemon/mux/credit.h"
+#include "daemon/mux/recorder.h"
 #include "daemon/mux/replay.h"
 
 #include <assert.h>
@@ -89,6 +91,7 @@ enum amqc_result publish_queue(struct channel *channel, const struct mux_publish
 	publish->expiration_usec = replay_expiration_usec(source->properties);
 	publish->op.channel = channel;
 	publish->number = ++channel->published;
+	publish->record = recorder_publish(channel->session, channel->id, publish, source->properties);
 	channel->unsettled++;
 	channel->unsettled_bytes += publish->cost_bytes;
 	list_append(&channel->queue, &publish->op.node);
@@ -160,6 +163,15 @@ void outcome_add(struct channel *channel, enum outcome_kind kind, uint64_t numbe
 	channel_touch(channel);
 }
 
+static void record_end(struct session *session, const struct publish *publish, enum outcome_kind kind,
+		       const struct fault *fault)
+{
+	if (kind == OUTCOME_RETURNED)
+		recorder_end(session, publish->record, true, AMQC_NO_ROUTE);
+	else
+		recorder_end(session, publish->record, kind != OUTCOME_CONFIRMED, fault ? fault->code : 0);
+}
+
 void publish_settle(struct publish *publish, enum outcome_kind kind, const struct fault *fault)
 {
 	struct channel *channel = publish->op.channel;
@@ -176,6 +188,8 @@ void publish_settle(struct publish *publish, enum outcome_kind kind, const struc
 		credit_release(channel->session, publish->cost_bytes);
 	if (!channel->session && kind != OUTCOME_CONFIRMED)
 		log_warning("a publish whose session has ended was not confirmed");
+	if (channel->session)
+		record_end(channel->session, publish, kind, fault);
 	outcome_add(channel, kind, publish->number, fault);
 	channel_touch(channel);
 	publish->op.channel = NULL;

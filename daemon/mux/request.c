@@ -5,6 +5,7 @@
 #include "daemon/mux/channel.h"
 #include "daemon/mux/flow.h"
 #include "daemon/mux/lane.h"
+#include "daemon/mux/recorder.h"
 
 #include <stdlib.h>
 
@@ -140,17 +141,24 @@ static void get_ended(struct session *session)
 	flow_release(session->upstream);
 }
 
-void request_settle(struct request *request)
+/* code: 0 if it was answered. */
+static void settle(struct request *request, uint16_t code)
 {
 	timerq_clear(&request->mux->timers, &request->timer);
 	if (!request->session)
 		return;
+	recorder_end(request->session, request->record, code != 0, code);
 	list_unlink(&request->session_node);
 	request->session->request_count--;
 	charge_end(&request->charge);
 	if (request->counted_get)
 		get_ended(request->session);
 	request->session = NULL;
+}
+
+void request_settle(struct request *request)
+{
+	settle(request, 0);
 }
 
 void request_answer(struct request *request, const struct amqc_method *reply)
@@ -166,7 +174,7 @@ void request_refuse(struct request *request, enum fault_scope scope, const struc
 {
 	struct session *session = request->session;
 
-	request_settle(request);
+	settle(request, fault->code);
 	if (session)
 		session->ops->refuse(session->context, request->id, request->channel_id, scope, fault);
 }

@@ -17,6 +17,7 @@
 #include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/recorder.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/taken.h"
 #include "daemon/mux/topology.h"
@@ -96,6 +97,7 @@ void session_end(struct session *session)
 	topology_session_ends(session);
 	credit_deinit(session);
 	backlog_deinit(session);
+	recorder_deinit(session);
 	party_deinit(&session->party);
 	list_unlink(&session->node);
 	mux->session_count--;
@@ -108,6 +110,11 @@ void session_end(struct session *session)
 uint64_t session_id(const struct session *session)
 {
 	return session->id;
+}
+
+const struct mux_creds *session_creds(const struct session *session)
+{
+	return &session->creds;
 }
 
 struct upstream *session_upstream(const struct session *session)
@@ -198,16 +205,19 @@ void session_open_channel(struct session *session, uint32_t number, uint32_t gen
 	}
 	slot->generation = generation;
 	slot->channel = channel_new(session->upstream, session, (struct mux_channel_id){number, generation});
-	if (!slot->channel)
+	if (!slot->channel) {
 		fail_open(session, AMQC_RESOURCE_ERROR, number, "no memory");
-	else
-		session->channel_count++;
+		return;
+	}
+	session->channel_count++;
+	recorder_at_once(session, slot->channel->id, &(struct amqc_method){.id = AMQC_CHANNEL_OPEN}, 0);
 }
 
 void session_close_channel(struct session *session, uint32_t request, uint32_t number)
 {
 	struct channel *channel = session_channel(session, number);
 	struct mux_channel_id id = {number, session_generation(session, number)};
+	struct amqc_method method = {.id = AMQC_CHANNEL_CLOSE};
 
 	if (!session_claim_request(session, request))
 		return;
@@ -215,16 +225,19 @@ void session_close_channel(struct session *session, uint32_t request, uint32_t n
 		struct fault fault =
 		    fault_make(AMQC_CHANNEL_ERROR, "CHANNEL_ERROR - channel %u is not open", number);
 
+		recorder_at_once(session, id, &method, fault.code);
 		session->ops->refuse(session->context, request, id, SCOPE_CHANNEL, &fault);
 		return;
 	}
 	session->channels[number].channel = NULL;
 	session->channel_count--;
+	channel->close_record = recorder_method(session, id, &method);
 	if (channel->state == CHANNEL_OPEN) {
 		session->request_count++;
 		channel_leave(channel, request);
 		return;
 	}
+	recorder_end(session, channel->close_record, false, 0);
 	channel_forget(channel);
 	session->ops->reply(session->context, request, id,
 			    &(struct amqc_method){.id = AMQC_CHANNEL_CLOSE_OK});
@@ -293,6 +306,7 @@ void session_settle(struct session *session, uint32_t number, enum settle_kind k
 
 	if (!channel)
 		return;
+	recorder_settle(session, channel->id, kind, first, last);
 	if (!delivery_settle(channel, kind, first, last, &fault))
 		channel_fail(channel, &fault);
 }

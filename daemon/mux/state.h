@@ -32,6 +32,7 @@
  *	party     who shares in an upstream: turns, and the unconfirmed
  *	window    how much may be unconfirmed
  *	vet       what the broker would close the connection for
+ *	recorder  what a session asked for last
  *
  * Ownership is a tree: mux owns upstreams and sessions; a session owns its
  * channels as long as it lives, then their upstream does (orphans), until what
@@ -354,6 +355,7 @@ struct request {
 	struct consumer *consumer; /* basic.consume, basic.cancel */
 	struct owned_queue *queue; /* exclusive queue.declare, or queue.delete of an owned one */
 	struct thing *thing;	   /* it makes this one again */
+	uint32_t record;	   /* in its session's recorder */
 	uint64_t before;	   /* sent before the publish with this tag on its lane */
 	bool sent_before;	   /* on a connection that is gone */
 	bool no_ack;		   /* basic.get */
@@ -374,6 +376,7 @@ struct publish {
 	uint32_t block_size;	  /* of this block, for the pool */
 	uint32_t method_len;	  /* bytes of the method frame */
 	uint32_t head_len;	  /* of method and header frame together */
+	uint32_t record;	  /* in its session's recorder */
 	bool mandatory;
 	bool sent_before; /* on a connection that is gone: goes out marked */
 	bool returned;
@@ -440,6 +443,7 @@ struct channel {
 	struct list queue;	    /* struct op not yet sent */
 	uint32_t requests;	    /* unanswered or unsent ones, ours included */
 	uint32_t close_request;	    /* to be answered when it has left; 0: none */
+	uint32_t close_record;	    /* of it, in the session's recorder */
 	uint64_t published;	    /* number of the last one accepted */
 	uint64_t unsettled;	    /* publishes without an outcome */
 	uint64_t unsettled_bytes;   /* of credit that these cost */
@@ -571,7 +575,8 @@ struct session {
 	size_t taken_mask, taken_first, taken_count;
 
 	uint64_t published, delivered, unacked;
-	struct pace pace; /* of its publishes and deliveries */
+	struct pace pace;	   /* of its publishes and deliveries */
+	struct recorder *recorder; /* owned; NULL: nothing was asked yet */
 };
 
 enum owned_state {

@@ -198,8 +198,7 @@ MUX_ENGINE_TESTS = tests/unit/test-mux-redial tests/unit/test-mux-handshake test
 MUX_RIG_TESTS = tests/unit/test-mux-lane tests/unit/test-mux-limit tests/unit/test-mux-publish \
 	tests/unit/test-mux-delivery tests/unit/test-mux-reader tests/unit/test-mux-request \
 	tests/unit/test-mux-session tests/unit/test-mux-upstream tests/unit/test-mux-recovery \
-	tests/unit/test-mux-blame \
-	tests/unit/test-mux-flow
+	tests/unit/test-mux-blame tests/unit/test-mux-flow tests/unit/test-mux-recorder
 MUX_RIG = tests/unit/mux-rig.c tests/unit/mux-rig.h
 check_PROGRAMS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
 TESTS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
@@ -213,6 +212,9 @@ tests_unit_test_mux_assemble_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_assemble_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_window_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_window_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_recorder_SOURCES = tests/unit/test-mux-recorder.c $(MUX_RIG)
+tests_unit_test_mux_recorder_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_recorder_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_flow_SOURCES = tests/unit/test-mux-flow.c $(MUX_RIG)
 tests_unit_test_mux_flow_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_flow_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
