@@ -16,21 +16,26 @@
 #define PROPERTIES_KEPT 96u
 #define FRAME_HEAD (AMQC_FRAME_OVERHEAD - 1)
 
-struct record {
-	struct mono when;	    /* of the last of them */
-	uint64_t first, last;	    /* tags; of publishes last is the largest body */
-	uint32_t serial;	    /* 0: none */
-	enum amqc_method_id method; /* of what was settled: ack, nack (requeue) or reject */
+/* What entries that count together have in common, besides the bytes of their methods; no padding. */
+struct likeness {
+	uint32_t method; /* of what was settled: ack, nack (requeue) or reject */
 	struct mux_channel_id channel;
-	uint32_t count, ended;
-	uint32_t at;	      /* what was kept of it, in recorder->bytes */
-	uint32_t headers_len; /* of a publish, as the others of what makes it alike */
+	uint32_t headers_len; /* of a publish */
+	uint16_t present;     /* the same */
 	uint16_t method_len;
-	uint16_t present;
-	uint16_t method_kept, properties_kept;
 	uint16_t code; /* of the last one that was refused */
 	bool refused;
 	bool unsent; /* publishes that were refused at once */
+};
+
+struct record {
+	struct likeness like;
+	uint32_t serial;      /* 0: none */
+	uint32_t at;	      /* what was kept of it, in recorder->bytes */
+	struct mono when;     /* of the last of them */
+	uint64_t first, last; /* tags; of publishes last is the largest body */
+	uint32_t count, ended;
+	uint16_t method_kept, properties_kept;
 };
 
 struct recorder {
@@ -178,9 +183,9 @@ static struct record *put_method(struct session *session, struct mux_channel_id 
 	struct record *record;
 
 	record =
-	    put(session, &(struct record){.channel = channel,
-					  .method = (enum amqc_method_id)load_be32(frame.data + FRAME_HEAD),
-					  .method_len = (uint16_t)(frame.len - AMQC_FRAME_OVERHEAD),
+	    put(session, &(struct record){.like = {.method = load_be32(frame.data + FRAME_HEAD),
+						   .channel = channel,
+						   .method_len = (uint16_t)(frame.len - AMQC_FRAME_OVERHEAD)},
 					  .method_kept = (uint16_t)kept.len});
 	memcpy(bytes_at(session->recorder, record), kept.data, kept.len);
 	return record;
@@ -198,8 +203,8 @@ static void end(struct record *record, bool refused, uint16_t code)
 	record->ended++;
 	if (!refused)
 		return;
-	record->refused = true;
-	record->code = code;
+	record->like.refused = true;
+	record->like.code = code;
 }
 
 void recorder_end(struct session *session, uint32_t serial, bool refused, uint16_t code)
@@ -235,25 +240,29 @@ void recorder_at_once(struct session *session, struct mux_channel_id channel,
 	recorder_end(session, recorder_method(session, channel, method), code != 0, code);
 }
 
-static bool is_alike(const struct recorder *recorder, const struct record *old, const struct record *new,
-		     const uint8_t *method)
+/* As memcmp() would, but for each publish. */
+static inline bool is_alike(const struct likeness *a, const struct likeness *b)
 {
-	return old->method == new->method && old->channel.number == new->channel.number &&
-	       old->channel.generation == new->channel.generation && old->method_len == new->method_len &&
-	       old->present == new->present && old->headers_len == new->headers_len &&
-	       old->refused == new->refused && old->code == new->code &&is_kept(recorder, old) &&
-	       (new->method_kept == 0 || memcmp(bytes_at(recorder, old), method, new->method_kept) == 0);
+	uint64_t x[3], y[3];
+
+	_Static_assert(sizeof(x) == sizeof(*a), "no padding");
+	memcpy(x, a, sizeof(x));
+	memcpy(y, b, sizeof(y));
+	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
 }
 
 /* One of the last few entries that this one is like, counted there; NULL: none. */
-static struct record *count_alike(struct session *session, const struct record *new, const uint8_t *method)
+static struct record *count_alike(struct session *session, const struct likeness *like, const uint8_t *method)
 {
 	struct recorder *recorder = session->recorder;
 
 	for (uint32_t back = 0; back < LIKE_BACK && back < recorder->last; back++) {
-		struct record *old = find(recorder, recorder->last - back);
+		struct record *old = &recorder->entries[(recorder->last - back) & (recorder->capacity - 1)];
 
-		if (!old || !is_alike(recorder, old, new, method))
+		if (!is_alike(&old->like, like) ||
+		    (old->method_kept > 0 &&
+		     (!is_kept(recorder, old) ||
+		      memcmp(bytes_at(recorder, old), method, old->method_kept) != 0)))
 			continue;
 		old->count++;
 		old->when = session->mux->now;
@@ -262,34 +271,41 @@ static struct record *count_alike(struct session *session, const struct record *
 	return NULL;
 }
 
+static struct record *put_publish(struct session *session, const struct likeness *like,
+				  const struct publish *publish)
+{
+	struct span method =
+	    span_first(span_make(publish->data + FRAME_HEAD, like->method_len), PUBLISH_KEPT);
+	struct span properties =
+	    span_first(span_make(publish->data + publish->method_len + FRAME_HEAD,
+				 publish->head_len - publish->method_len - AMQC_FRAME_OVERHEAD),
+		       PROPERTIES_KEPT);
+	struct record *record = put(session, &(struct record){.like = *like,
+							      .method_kept = (uint16_t)method.len,
+							      .properties_kept = (uint16_t)properties.len});
+
+	memcpy(bytes_at(session->recorder, record), method.data, method.len);
+	memcpy(bytes_at(session->recorder, record) + method.len, properties.data, properties.len);
+	return record;
+}
+
 uint32_t recorder_publish(struct session *session, struct mux_channel_id channel,
 			  const struct publish *publish, const struct amqc_properties *properties)
 {
-	const uint8_t *method = publish->data + FRAME_HEAD;
-	uint32_t method_len = publish->method_len - AMQC_FRAME_OVERHEAD;
-	uint32_t properties_len = publish->head_len - publish->method_len - AMQC_FRAME_OVERHEAD;
-	struct record new = {
+	struct likeness like = {
 	    .method = AMQC_BASIC_PUBLISH,
 	    .channel = channel,
-	    .method_len = (uint16_t)method_len,
-	    .method_kept = (uint16_t)(method_len < PUBLISH_KEPT ? method_len : PUBLISH_KEPT),
-	    .properties_kept =
-		(uint16_t)(properties_len < PROPERTIES_KEPT ? properties_len : PROPERTIES_KEPT),
+	    .headers_len = properties->present & AMQC_PROP_HEADERS ? (uint32_t)properties->headers.len : 0,
 	    .present = properties->present,
+	    .method_len = (uint16_t)(publish->method_len - AMQC_FRAME_OVERHEAD),
 	};
 	struct record *record;
 
 	if (!is_ready(session))
 		return 0;
-	if (properties->present & AMQC_PROP_HEADERS)
-		new.headers_len = (uint32_t)properties->headers.len;
-	record = count_alike(session, &new, method);
-	if (!record) {
-		record = put(session, &new);
-		memcpy(bytes_at(session->recorder, record), method, new.method_kept);
-		memcpy(bytes_at(session->recorder, record) + new.method_kept,
-		       publish->data + publish->method_len + FRAME_HEAD, new.properties_kept);
-	}
+	record = count_alike(session, &like, publish->data + FRAME_HEAD);
+	if (!record)
+		record = put_publish(session, &like, publish);
 	if (publish->body_len > record->last)
 		record->last = publish->body_len;
 	return record->serial;
@@ -304,8 +320,9 @@ void recorder_publish_refused(struct session *session, struct mux_channel_id cha
 	uint32_t serial;
 
 	/* All that follows on a channel that has ended. */
-	if (last && last->unsent && last->code == code && last->channel.number == channel.number &&
-	    last->channel.generation == channel.generation) {
+	if (last && last->like.unsent && last->like.code == code &&
+	    last->like.channel.number == channel.number &&
+	    last->like.channel.generation == channel.generation) {
 		last->count++;
 		last->when = session->mux->now;
 		end(last, true, code);
@@ -318,7 +335,7 @@ void recorder_publish_refused(struct session *session, struct mux_channel_id cha
 	if (serial == 0)
 		return;
 	last = find(session->recorder, serial);
-	last->unsent = true;
+	last->like.unsent = true;
 	last->last = publish->body.len;
 	end(last, true, code);
 }
@@ -329,14 +346,14 @@ void recorder_settle(struct session *session, struct mux_channel_id channel, enu
 	static const enum amqc_method_id methods[] = {[SETTLE_ACK] = AMQC_BASIC_ACK,
 						      [SETTLE_REQUEUE] = AMQC_BASIC_NACK,
 						      [SETTLE_DISCARD] = AMQC_BASIC_REJECT};
-	struct record new = {.method = methods[kind], .channel = channel, .first = first};
+	struct likeness like = {.method = (uint32_t)methods[kind], .channel = channel};
 	struct record *record;
 
 	if (!is_ready(session))
 		return;
-	record = count_alike(session, &new, NULL);
+	record = count_alike(session, &like, NULL);
 	if (!record)
-		record = put(session, &new);
+		record = put(session, &(struct record){.like = like, .first = first});
 	record->last = last;
 	record->ended++;
 }
@@ -345,9 +362,9 @@ void recorder_settle(struct session *session, struct mux_channel_id channel, enu
 
 static void describe_settle(const struct record *record, char *out, size_t size)
 {
-	const char *kind = record->method == AMQC_BASIC_ACK    ? "ack"
-			   : record->method == AMQC_BASIC_NACK ? "requeue"
-							       : "discard";
+	const char *kind = record->like.method == AMQC_BASIC_ACK    ? "ack"
+			   : record->like.method == AMQC_BASIC_NACK ? "requeue"
+								    : "discard";
 
 	if (record->last == 0)
 		(void)snprintf(out, size, "settle %s all", kind);
@@ -361,16 +378,16 @@ static void describe(const struct recorder *recorder, const struct record *recor
 	const uint8_t *bytes = bytes_at(recorder, record);
 	size_t len;
 
-	if (record->method_len == 0) {
+	if (record->like.method_len == 0) {
 		describe_settle(record, out, size);
 		return;
 	}
 	if (!is_kept(recorder, record)) {
-		(void)snprintf(out, size, "%s ...", amqc_method_name(record->method));
+		(void)snprintf(out, size, "%s ...", amqc_method_name(record->like.method));
 		return;
 	}
 	len = amqc_describe_method(out, size, span_make(bytes, record->method_kept));
-	if (record->method != AMQC_BASIC_PUBLISH)
+	if (record->like.method != AMQC_BASIC_PUBLISH)
 		return;
 	(void)snprintf(out + len, size - len,
 		       record->count > 1 ? " body of up to %" PRIu64 " bytes" : " body of %" PRIu64 " bytes",
@@ -398,13 +415,13 @@ bool session_next_record(const struct session *session, uint32_t after, struct r
 	*ret = (struct record_info){
 	    .serial = record->serial,
 	    .age_usec = mono_since_usec(session->mux->now, record->when),
-	    .channel = record->channel,
+	    .channel = record->like.channel,
 	    .count = record->count,
 	    .unanswered = record->count - record->ended,
-	    .end = record->refused		   ? RECORD_REFUSED
+	    .end = record->like.refused		   ? RECORD_REFUSED
 		   : record->ended < record->count ? RECORD_UNANSWERED
 						   : RECORD_ANSWERED,
-	    .code = record->code,
+	    .code = record->like.code,
 	};
 	describe(recorder, record, ret->operation, sizeof(ret->operation));
 	return true;
