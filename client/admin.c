@@ -36,6 +36,12 @@ struct muxc_channel_list {
 	size_t count;
 };
 
+struct muxc_record_list {
+	struct pages pages;
+	struct muxc_record *records;
+	size_t count;
+};
+
 int admin_keep(struct request *request, struct span header)
 {
 	struct admin_answer *answer = malloc(sizeof(*answer) + header.len);
@@ -396,6 +402,91 @@ struct muxc_channel_list *muxc_channel_list_free(struct muxc_channel_list *list)
 		return NULL;
 	pages_free(&list->pages);
 	free(list->infos);
+	free(list);
+	return NULL;
+}
+
+/* ----------------------------------------------------------------- recorder */
+
+const char *muxc_record_end_name(int end)
+{
+	static const char *const names[] = {"unanswered", "answered", "refused"};
+
+	return end >= 0 && end < (int)(sizeof(names) / sizeof(names[0])) ? names[end] : "unknown";
+}
+
+static int records_fill(struct muxc_record_list *list)
+{
+	Muxd__V1__ServerFrame *frame = list->pages.frames[0];
+	const Muxd__V1__Recorder *from = frame->recorder;
+	size_t i;
+
+	if (frame->event_case != MUXD__V1__SERVER_FRAME__EVENT_RECORDER)
+		return -EPROTO;
+	list->records = calloc(from->n_entries + 1, sizeof(list->records[0]));
+	if (!list->records)
+		return -ENOMEM;
+	list->count = from->n_entries;
+	for (i = 0; i < list->count; i++) {
+		struct muxc_record *to = &list->records[i];
+		Muxd__V1__RecorderEntry *entry = from->entries[i];
+
+		to->age_ms = entry->age_ms;
+		to->channel = entry->channel;
+		to->generation = entry->generation;
+		to->operation = text_in_place(&entry->operation);
+		to->count = entry->count;
+		to->unanswered = entry->unanswered;
+		to->end = (int)entry->end;
+		to->code = entry->code;
+	}
+	return 0;
+}
+
+int muxc_recorder(struct muxc *c, uint64_t session, uint64_t timeout_usec, struct muxc_record_list **ret,
+		  struct muxc_error *ret_error)
+{
+	struct call call = {.c = c, .timeout_usec = timeout_usec, .error = ret_error};
+	struct muxc_record_list *list;
+	struct buf query = BUF_INIT;
+	int r;
+
+	if (!ret)
+		return error_set(ret_error, -EINVAL, "no place for the answer was given");
+	list = calloc(1, sizeof(*list));
+	if (!list)
+		return error_set(ret_error, -ENOMEM, "no memory");
+	wire_put_number(&query, 1, session);
+	r = ask(&call, MUXD__V1__CLIENT_FRAME__OP_RECORDER, &query, &list->pages);
+	buf_deinit(&query);
+	if (r == 0) {
+		r = records_fill(list);
+		if (r < 0)
+			error_set(ret_error, r, "the recorder cannot be used");
+	}
+	if (r < 0)
+		(void)muxc_record_list_free(list);
+	else
+		*ret = list;
+	return r;
+}
+
+size_t muxc_record_list_count(const struct muxc_record_list *list)
+{
+	return list ? list->count : 0;
+}
+
+const struct muxc_record *muxc_record_list_get(const struct muxc_record_list *list, size_t index)
+{
+	return list && index < list->count ? &list->records[index] : NULL;
+}
+
+struct muxc_record_list *muxc_record_list_free(struct muxc_record_list *list)
+{
+	if (!list)
+		return NULL;
+	pages_free(&list->pages);
+	free(list->records);
 	free(list);
 	return NULL;
 }

@@ -90,6 +90,7 @@ struct muxc_message;	  /* a message, received or to be published */
 struct muxc_table;	  /* an AMQP field table or array that is being built */
 struct muxc_session_list; /* answer of muxc_sessions() */
 struct muxc_channel_list; /* answer of muxc_channels() */
+struct muxc_record_list;  /* answer of muxc_recorder() */
 
 /* ------------------------------------------------------------------ errors */
 
@@ -826,6 +827,38 @@ int muxc_channels(struct muxc *c, uint64_t timeout_usec, struct muxc_channel_lis
 size_t muxc_channel_list_count(const struct muxc_channel_list *list);
 const struct muxc_channel_info *muxc_channel_list_get(const struct muxc_channel_list *list, size_t index);
 struct muxc_channel_list *muxc_channel_list_free(struct muxc_channel_list *list);
+
+enum muxc_record_end {
+	MUXC_RECORD_UNANSWERED = 0, /* not all of them were answered yet */
+	MUXC_RECORD_ANSWERED = 1,
+	MUXC_RECORD_REFUSED = 2 /* at least one was, or a publish was not confirmed */
+};
+
+/* "unanswered", "answered", "refused"; "unknown" for anything else. */
+const char *muxc_record_end_name(int end);
+
+/* A request of a session, or several publishes or acknowledgements that were alike. */
+struct muxc_record {
+	uint64_t age_ms; /* since the last of them */
+	uint32_t channel;
+	uint32_t generation;   /* of the channel's number: how often it was opened */
+	const char *operation; /* printable ASCII, for people: "queue.declare queue='jobs' durable" */
+	uint32_t count;
+	uint32_t unanswered; /* how many of them */
+	int end;	     /* enum muxc_record_end */
+	uint32_t code;	     /* AMQP reply code of the last one that was refused; 0: none, or a nack */
+};
+
+/*
+ * What a session, named by its id, asked for last, oldest first: muxd keeps a
+ * few dozen requests of each. -ENOENT: there is no such session. -EACCES: it is
+ * another user's, and this process may not control muxd.
+ */
+int muxc_recorder(struct muxc *c, uint64_t session, uint64_t timeout_usec, struct muxc_record_list **ret,
+		  struct muxc_error *ret_error) MUXC_CHECK;
+size_t muxc_record_list_count(const struct muxc_record_list *list);
+const struct muxc_record *muxc_record_list_get(const struct muxc_record_list *list, size_t index);
+struct muxc_record_list *muxc_record_list_free(struct muxc_record_list *list);
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -42,7 +42,7 @@ static bool is_known_op(uint32_t number)
 	return (number >= MUXD__V1__SERVER_FRAME__EVENT_DELIVERY &&
 		number <= MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY) ||
 	       (number >= MUXD__V1__SERVER_FRAME__EVENT_STATUS &&
-		number <= MUXD__V1__SERVER_FRAME__EVENT_CHANNELS);
+		number <= MUXD__V1__SERVER_FRAME__EVENT_RECORDER);
 }
 
 static int read_head(struct received *frame)
@@ -367,6 +367,7 @@ static void on_answer(struct muxc *c, const struct received *frame, struct reque
 	case MUXD__V1__SERVER_FRAME__EVENT_STATUS:
 	case MUXD__V1__SERVER_FRAME__EVENT_SESSIONS:
 	case MUXD__V1__SERVER_FRAME__EVENT_CHANNELS:
+	case MUXD__V1__SERVER_FRAME__EVENT_RECORDER:
 		request->result = admin_keep(request, frame->header);
 		break;
 	default:

@@ -268,6 +268,15 @@ bool gate_authorize(void *context, const struct mux_creds *creds, const char *up
 	return access_check(gate->access, &who, upstream, &request, ret_fault);
 }
 
+bool gate_control(struct gate *gate, const struct mux_creds *creds, const char *upstream,
+		  struct fault *ret_fault)
+{
+	struct access_creds who = creds_of(creds);
+	struct access_request request = {.operation = ACCESS_CONTROL};
+
+	return access_check(gate->access, &who, upstream, &request, ret_fault);
+}
+
 bool gate_admit(struct gate *gate, const struct mux_creds *creds, const char *upstream,
 		struct limits *ret_limits, struct fault *ret_fault)
 {

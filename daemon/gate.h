@@ -27,3 +27,7 @@ bool gate_authorize(void *context, const struct mux_creds *creds, const char *up
 /* May this process use the upstream at all? Its limits are then in *ret_limits. */
 bool gate_admit(struct gate *gate, const struct mux_creds *creds, const char *upstream,
 		struct limits *ret_limits, struct fault *ret_fault);
+
+/* May it look into other users' sessions of the upstream, and control them? */
+bool gate_control(struct gate *gate, const struct mux_creds *creds, const char *upstream,
+		  struct fault *ret_fault);

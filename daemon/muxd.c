@@ -55,6 +55,14 @@ static bool admit(void *context, const struct mux_creds *creds, const char *upst
 	return true;
 }
 
+static bool control(void *context, const struct mux_creds *creds, const char *upstream,
+		    struct fault *ret_fault)
+{
+	struct muxd *muxd = context;
+
+	return gate_control(muxd->gate, creds, upstream, ret_fault);
+}
+
 static bool authorize(void *context, const struct mux_creds *creds, const char *upstream,
 		      const struct amqc_method *method, struct fault *ret_fault)
 {
@@ -207,6 +215,7 @@ static int make_front(struct muxd *muxd)
 		       (uint32_t)limits->channels_per_session, (uint32_t)limits->sessions_per_uid},
 	    .sessions_max = (uint32_t)limits->sessions,
 	    .admit = admit,
+	    .control = control,
 	    .context = muxd,
 	};
 

@@ -53,6 +53,7 @@ const uint8_t prescan_table[PRESCAN_KIND_COUNT][PRESCAN_FIELD_NUMBER_MAX + 1] =
 		[65] = PRESCAN_KIND_LEAF,	      /* status */
 		[66] = PRESCAN_KIND_LEAF,	      /* sessions */
 		[67] = PRESCAN_KIND_LEAF,	      /* channels */
+		[68] = PRESCAN_KIND_LEAF,	      /* recorder */
 	    },
 	[PRESCAN_KIND_PUBLISH] =
 	    {
@@ -117,6 +118,7 @@ const uint8_t prescan_table[PRESCAN_KIND_COUNT][PRESCAN_FIELD_NUMBER_MAX + 1] =
 		[64] = PRESCAN_KIND_STATUS,   /* status */
 		[65] = PRESCAN_KIND_SESSIONS, /* sessions */
 		[66] = PRESCAN_KIND_CHANNELS, /* channels */
+		[67] = PRESCAN_KIND_RECORDER, /* recorder */
 	    },
 	[PRESCAN_KIND_DELIVERY] =
 	    {
@@ -151,6 +153,10 @@ const uint8_t prescan_table[PRESCAN_KIND_COUNT][PRESCAN_FIELD_NUMBER_MAX + 1] =
 	[PRESCAN_KIND_SESSIONS] =
 	    {
 		[1] = PRESCAN_REPEATED | PRESCAN_KIND_LEAF, /* sessions */
+	    },
+	[PRESCAN_KIND_RECORDER] =
+	    {
+		[1] = PRESCAN_KIND_LEAF | PRESCAN_REPEATED, /* entries */
 	    },
 	[PRESCAN_KIND_CHANNELS] =
 	    {

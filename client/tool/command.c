@@ -27,6 +27,8 @@ static const struct command commands[] = {
     {"status", "", "muxd and its connections to brokers", "", cmd_status},
     {"sessions", "", "the processes that are connected", "", cmd_sessions},
     {"channels", "", "their channels", "", cmd_channels},
+    {"recorder", "SESSION", "what a process asked for last",
+     "SESSION: its id, as sessions shows it; another user's only for who may control muxd.\n", cmd_recorder},
     {"ping", "", "ask muxd for an answer", "", cmd_ping},
     {"publish",
      "[-e EXCHANGE] [-r KEY] [-p] [-m] [-t CONTENT-TYPE] [-H NAME=VALUE]... [--property NAME=VALUE]... "

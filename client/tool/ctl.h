@@ -114,6 +114,7 @@ void ctl_close(struct ctl *ctl);
 int cmd_status(struct ctl *ctl, int argc, char **argv);
 int cmd_sessions(struct ctl *ctl, int argc, char **argv);
 int cmd_channels(struct ctl *ctl, int argc, char **argv);
+int cmd_recorder(struct ctl *ctl, int argc, char **argv);
 int cmd_ping(struct ctl *ctl, int argc, char **argv);
 int cmd_publish(struct ctl *ctl, int argc, char **argv);
 int cmd_get(struct ctl *ctl, int argc, char **argv);

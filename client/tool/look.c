@@ -1,5 +1,5 @@
 /*
- * Looking at muxd: status, sessions, channels, ping.
+ * Looking at muxd: status, sessions, channels, recorder, ping.
  */
 #include "client/tool/json.h"
 #include "client/tool/option.h"
@@ -231,6 +231,78 @@ int cmd_channels(struct ctl *ctl, int argc, char **argv)
 		return ctl_fail(ctl, NULL, &error);
 	r = ctl->json ? channels_json(ctl, list) : channels_print(ctl, list);
 	(void)muxc_channel_list_free(list);
+	return r;
+}
+
+/* ---------------------------------------------------------------- recorder */
+
+static json_t *record_json(const struct muxc_record *record)
+{
+	json_t *object =
+	    json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:s}", "age_ms", (json_int_t)record->age_ms, "channel",
+		      (json_int_t)record->channel, "generation", (json_int_t)record->generation, "operation",
+		      text(record->operation), "count", (json_int_t)record->count, "unanswered",
+		      (json_int_t)record->unanswered, "end", muxc_record_end_name(record->end));
+
+	if (record->code)
+		(void)json_object_set_new(object, "code", json_integer((json_int_t)record->code));
+	return object;
+}
+
+static int recorder_json(struct ctl *ctl, uint64_t session, const struct muxc_record_list *list)
+{
+	json_t *records = json_array();
+	size_t i;
+
+	for (i = 0; i < muxc_record_list_count(list); i++)
+		(void)json_array_append_new(records, record_json(muxc_record_list_get(list, i)));
+	return print_json(ctl, json_pack("{s:I, s:o}", "session", (json_int_t)session, "recorder", records),
+			  JSON_INDENT(2));
+}
+
+static int recorder_print(struct ctl *ctl, const struct muxc_record_list *list)
+{
+	static const char *const titles[] = {"#AGO", "#CHANNEL", "#COUNT", "END", "OPERATION"};
+	struct table table = {.titles = titles, .columns = sizeof(titles) / sizeof(titles[0])};
+	const struct muxc_record *record;
+	size_t i;
+
+	for (i = 0; i < muxc_record_list_count(list); i++) {
+		record = muxc_record_list_get(list, i);
+		table_add(&table, "%.3fs", (double)record->age_ms / 1000);
+		table_add(&table, "%u", record->channel);
+		table_add(&table, "%u", record->count);
+		if (record->end == MUXC_RECORD_REFUSED && record->code)
+			table_add(&table, "refused %u", record->code);
+		else if (record->end == MUXC_RECORD_UNANSWERED && record->count > 1)
+			table_add(&table, "%u unanswered", record->unanswered);
+		else
+			table_add(&table, "%s", muxc_record_end_name(record->end));
+		table_add_text(&table, record->operation);
+	}
+	return table_print(ctl, &table);
+}
+
+int cmd_recorder(struct ctl *ctl, int argc, char **argv)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+	struct muxc_record_list *list;
+	uint64_t session = 0;
+	int r;
+
+	if (option_next(ctl, argc, argv, "", NULL) == OPTION_STOP)
+		return ctl->exit_code;
+	if (argc - optind != 1)
+		return ctl_usage(ctl, "it takes one SESSION");
+	if (!option_count(ctl, "SESSION", argv[optind], UINT64_MAX, &session))
+		return ctl->exit_code;
+	r = ctl_connect(ctl, NULL);
+	if (r != CTL_DONE)
+		return r;
+	if (muxc_recorder(ctl->c, session, ctl_timeout(ctl), &list, &error) < 0)
+		return ctl_fail(ctl, NULL, &error);
+	r = ctl->json ? recorder_json(ctl, session, list) : recorder_print(ctl, list);
+	(void)muxc_record_list_free(list);
 	return r;
 }
 

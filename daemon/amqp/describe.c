@@ -153,25 +153,39 @@ static void add_value(struct text *text, const struct amqc_field *field)
 	}
 }
 
+/* Of a field that is cut off, its name. */
+static void add_cut_field(struct text *text, struct span rest)
+{
+	char name[VALUE_SHOWN];
+	struct span cut;
+
+	if (amqc_wire_take_shortstr(&rest, &cut))
+		add(text, "%s=", log_clean(name, sizeof(name), cut));
+	add(text, CUT);
+}
+
 /* The fields of a table that may be cut off. */
 static void add_table(struct text *text, struct span rest)
 {
-	enum amqc_result result = AMQC_OK;
 	struct amqc_field field;
 	char name[VALUE_SHOWN];
 
 	add(text, "{");
-	for (size_t i = 0; i < FIELDS_SHOWN && rest.len > 0; i++) {
-		result = amqc_table_next(&rest, &field);
-		if (result != AMQC_OK)
+	for (size_t i = 0; rest.len > 0; i++) {
+		struct span from = rest;
+
+		add(text, "%s", i > 0 ? " " : "");
+		if (i == FIELDS_SHOWN || amqc_table_next(&rest, &field) != AMQC_OK) {
+			add_cut_field(text, from);
 			break;
-		add(text, "%s%s=", i > 0 ? " " : "", log_clean(name, sizeof(name), field.name));
+		}
+		add(text, "%s=", log_clean(name, sizeof(name), field.name));
 		if (is_secret(&field))
 			add(text, "***");
 		else
 			add_value(text, &field);
 	}
-	add(text, "%s}", rest.len > 0 ? CUT : "");
+	add(text, "}");
 }
 
 /* ------------------------------------------------------------------ fields */

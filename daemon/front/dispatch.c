@@ -6,7 +6,7 @@
 #include "daemon/front/ipc.h"
 
 #define OP(name) MUXD__V1__CLIENT_FRAME__OP_##name
-#define OP_COUNT (OP(CHANNELS) + 1)
+#define OP_COUNT (OP(RECORDER) + 1)
 
 typedef void (*op_fn)(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes);
 
@@ -369,6 +369,12 @@ static void do_channels(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, con
 				  frame->channels->after_channel);
 }
 
+static void do_recorder(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
+{
+	if (session_request_local(ipc->session, frame->request))
+		ipc_send_recorder(ipc, frame->request, frame->recorder->session);
+}
+
 /* ------------------------------------------------------------------ the table */
 
 static const op_fn operations[OP_COUNT] = {
@@ -397,6 +403,7 @@ static const op_fn operations[OP_COUNT] = {
     [OP(STATUS)] = do_status,
     [OP(SESSIONS)] = do_sessions,
     [OP(CHANNELS)] = do_channels,
+    [OP(RECORDER)] = do_recorder,
 };
 
 void ipc_dispatch(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)

@@ -44,7 +44,13 @@ struct front_options {
 	 */
 	bool (*admit)(void *context, const struct mux_creds *creds, const char *upstream,
 		      struct front_limits *limits, struct fault *ret_fault);
-	void *context;
+	/*
+	 * May this process look into other users' sessions of this upstream, and
+	 * control them? False with *ret_fault set. NULL: everybody may.
+	 */
+	bool (*control)(void *context, const struct mux_creds *creds, const char *upstream,
+			struct fault *ret_fault);
+	void *context; /* of both */
 };
 
 /* 0 or -ENOMEM. */

@@ -96,3 +96,4 @@ Muxd__V1__UpstreamState ipc_upstream_state(enum upstream_state state);
 void ipc_send_status(struct ipc *ipc, uint32_t request);
 void ipc_send_sessions(struct ipc *ipc, uint32_t request, uint64_t after);
 void ipc_send_channels(struct ipc *ipc, uint32_t request, uint64_t after_session, uint32_t after_channel);
+void ipc_send_recorder(struct ipc *ipc, uint32_t request, uint64_t session);

@@ -1,5 +1,5 @@
 /*
- * What muxd says about itself: status, sessions, channels. Lists go page by
+ * What muxd says about itself: status, sessions, channels, recorders. Lists go page by
  * page, so that no answer is larger than a header may be.
  */
 #include "daemon/front/ipc.h"
@@ -8,6 +8,7 @@
 
 #define PAGE_ENTRIES_MAX 500u
 #define UPSTREAMS_MAX 256u /* in one status */
+#define RECORDER_ENTRIES_MAX 256u
 
 static void send_answer(struct ipc *ipc, Muxd__V1__ServerFrame *frame, uint32_t request)
 {
@@ -205,5 +206,93 @@ void ipc_send_channels(struct ipc *ipc, uint32_t request, uint64_t after_session
 	channels.channels = (Muxd__V1__ChannelInfo **)entries;
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_CHANNELS;
 	frame.channels = &channels;
+	send_answer(ipc, &frame, request);
+}
+
+/* ------------------------------------------------------------------ recorder */
+
+struct record_room {
+	Muxd__V1__RecorderEntry entry;
+	struct record_info info;
+};
+
+static void fill_record(struct record_room *room)
+{
+	static const Muxd__V1__RecordEnd ends[] = {
+	    [RECORD_UNANSWERED] = MUXD__V1__RECORD_END__UNANSWERED,
+	    [RECORD_ANSWERED] = MUXD__V1__RECORD_END__ANSWERED,
+	    [RECORD_REFUSED] = MUXD__V1__RECORD_END__REFUSED,
+	};
+	const struct record_info *info = &room->info;
+	Muxd__V1__RecorderEntry *entry = &room->entry;
+
+	muxd__v1__recorder_entry__init(entry);
+	SET(entry, age_ms, info->age_usec / USEC_PER_MSEC);
+	SET(entry, channel, info->channel.number);
+	SET(entry, generation, info->channel.generation);
+	SET(entry, operation, bytes_of(span_str(info->operation)));
+	SET(entry, count, info->count);
+	SET(entry, end, ends[info->end]);
+	if (info->code != 0)
+		SET(entry, code, info->code);
+	SET(entry, unanswered, info->unanswered);
+}
+
+static const char *name_of(const struct upstream *upstream)
+{
+	struct upstream_info info;
+
+	upstream_get_info(upstream, &info);
+	return info.name;
+}
+
+/* One's own uid's sessions, or those that one may control. */
+static struct session *find_recorded(struct ipc *ipc, uint64_t id, struct fault *ret_fault)
+{
+	const struct front_options *options = &ipc->front->options;
+	struct session *session = mux_find_session(options->mux, id);
+	const struct mux_creds *own = session_creds(ipc->session);
+
+	if (!session) {
+		*ret_fault = fault_make(404, "NOT_FOUND - there is no session %llu", (unsigned long long)id);
+		return NULL;
+	}
+	if (own->uid == session_creds(session)->uid || !options->control)
+		return session;
+	return options->control(options->context, own, name_of(session_upstream(session)), ret_fault)
+		   ? session
+		   : NULL;
+}
+
+void ipc_send_recorder(struct ipc *ipc, uint32_t request, uint64_t id)
+{
+	Muxd__V1__ServerFrame frame = MUXD__V1__SERVER_FRAME__INIT;
+	Muxd__V1__Recorder recorder = MUXD__V1__RECORDER__INIT;
+	struct fault fault;
+	struct session *session = find_recorded(ipc, id, &fault);
+	struct record_room *room;
+	void **rooms;
+	uint32_t after = 0;
+
+	if (!session) {
+		ipc_send_error(ipc, request, (struct mux_channel_id){0, 0}, SCOPE_REQUEST, &fault);
+		return;
+	}
+	rooms = alloc_entries(ipc->front, RECORDER_ENTRIES_MAX, sizeof(*room));
+	if (!rooms) {
+		refuse_no_memory(ipc, request);
+		return;
+	}
+	while (recorder.n_entries < RECORDER_ENTRIES_MAX) {
+		room = rooms[recorder.n_entries];
+		if (!session_next_record(session, after, &room->info))
+			break;
+		fill_record(room);
+		after = room->info.serial;
+		recorder.n_entries++;
+	}
+	recorder.entries = (Muxd__V1__RecorderEntry **)rooms; /* the entry is each room's first member */
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_RECORDER;
+	frame.recorder = &recorder;
 	send_answer(ipc, &frame, request);
 }

@@ -44,6 +44,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/ended.sh tests/integration/ended.py \
 	tests/integration/readme.sh \
 	tests/integration/roundtrip.sh tests/integration/roundtrip.py \
+	tests/integration/recorder.sh tests/integration/recorder.py \
 	tests/integration/reconnect.sh tests/integration/reconnect.py \
 	tests/integration/service.sh tests/integration/notify.py tests/integration/drain.py \
 	tests/integration/muxctl.sh \

@@ -152,12 +152,18 @@ START_TEST(cut__is_shown)
 {
 	struct amqc_method method = {.id = AMQC_QUEUE_BIND};
 	struct span payload;
+	struct buf table;
 
 	method.queue_bind.queue = SPAN_LITERAL("jobs");
 	method.queue_bind.exchange = SPAN_LITERAL("events");
 	payload = encode(&method);
 	(void)amqc_describe_method(text, sizeof(text), span_first(payload, 4 + 2 + 5 + 3));
 	ck_assert_str_eq(text, "queue.bind queue='jobs' exchange='ev' ...");
+	method.queue_bind.arguments = some_table(&table);
+	payload = encode(&method);
+	(void)amqc_describe_method(text, sizeof(text), span_first(payload, payload.len - 60));
+	ck_assert_ptr_nonnull(strstr(text, " uri=*** long=...} ..."));
+	buf_deinit(&table);
 	(void)amqc_describe_method(text, sizeof(text), SPAN_LITERAL("\0\x09\0\x09"));
 	ck_assert_str_eq(text, "?");
 }

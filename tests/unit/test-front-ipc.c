@@ -26,7 +26,8 @@ static struct {
 	struct buf received[CLIENTS_MAX];
 	size_t count;
 	Muxd__V1__ServerFrame *frame; /* the last one received; owned */
-	bool refuses;		      /* admit() says no */
+	bool refuses;
+	bool controls; /* admit() says no */
 } t;
 
 static void dial(void *context, size_t index)
@@ -67,6 +68,16 @@ static struct mono hook_next_deadline(void *context)
 static void hook_run_timers(void *context)
 {
 	mux_run_timers(t.mux);
+}
+
+static bool control(void *context, const struct mux_creds *creds, const char *upstream,
+		    struct fault *ret_fault)
+{
+	ck_assert_uint_eq(creds->uid, geteuid());
+	ck_assert_str_eq(upstream, "other");
+	if (!t.controls)
+		*ret_fault = fault_make(403, "ACCESS_REFUSED - not you");
+	return t.controls;
 }
 
 static void hook_turn(void *context)
@@ -119,6 +130,7 @@ static void setup(void)
 	    .sessions_max = 10,
 	    .hello_usec = HELLO_USEC,
 	    .admit = admit,
+	    .control = control,
 	};
 
 	t.count = 0;
@@ -657,6 +669,83 @@ START_TEST(ipc__lists_sessions_and_channels)
 }
 END_TEST
 
+static void send_recorder(size_t client, uint64_t session)
+{
+	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
+	Muxd__V1__RecorderQuery query = MUXD__V1__RECORDER_QUERY__INIT;
+
+	query.has_session = true;
+	query.session = session;
+	frame.has_request = true;
+	frame.request = 1;
+	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_RECORDER;
+	frame.recorder = &query;
+	send_frame(client, &frame, SPAN_NULL);
+}
+
+START_TEST(ipc__recorder_shows_what_a_session_asked_for)
+{
+	size_t client = greeted();
+	size_t other = greeted();
+	const Muxd__V1__RecorderEntry *entry;
+
+	send_open(other, 3, 4);
+	send_ping(other, 1);
+	(void)receive(other);
+	send_recorder(client, 2);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_RECORDER);
+	ck_assert_uint_eq(t.frame->recorder->n_entries, 1);
+	entry = t.frame->recorder->entries[0];
+	assert_text(entry->operation, "channel.open");
+	ck_assert_uint_eq(entry->channel, 3);
+	ck_assert_uint_eq(entry->generation, 4);
+	ck_assert_uint_eq(entry->count, 1);
+	ck_assert_int_eq(entry->end, MUXD__V1__RECORD_END__ANSWERED);
+	ck_assert(!entry->has_code);
+	send_recorder(client, 77);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_ERROR);
+	ck_assert_uint_eq(t.frame->error->code, 404);
+	ck_assert_int_eq(t.frame->error->scope, MUXD__V1__SCOPE__REQUEST);
+	/* Its own, with nothing in it. */
+	send_recorder(client, 1);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_RECORDER);
+	ck_assert_uint_eq(t.frame->recorder->n_entries, 0);
+}
+END_TEST
+
+/* What the kernel would say of another user's process. */
+static struct session *foreign_session(uint32_t uid)
+{
+	static const struct session_ops none;
+	struct session_options options = {
+	    .upstream = mux_find_upstream(t.mux, SPAN_LITERAL("other")), .creds = {.uid = uid}, .ops = &none};
+	struct session *session;
+
+	ck_assert_int_eq(session_new(t.mux, &options, &session), 0);
+	session_open_channel(session, 1, 1);
+	return session;
+}
+
+START_TEST(ipc__recorder_of_another_user_needs_control)
+{
+	size_t client = greeted();
+	struct session *foreign = foreign_session(geteuid() + 1);
+
+	t.controls = true;
+	send_recorder(client, session_id(foreign));
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_RECORDER);
+	ck_assert_uint_eq(t.frame->recorder->n_entries, 1);
+	t.controls = false;
+	send_recorder(client, session_id(foreign));
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_ERROR);
+	ck_assert_uint_eq(t.frame->error->code, 403);
+	/* One's own without. */
+	send_recorder(client, 1);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_RECORDER);
+	session_end(foreign);
+}
+END_TEST
+
 START_TEST(ipc__request_whose_arguments_do_not_fit_ends_alone)
 {
 	size_t client = greeted();
@@ -800,6 +889,8 @@ int main(void)
 	tcase_add_test(tests, ipc__answers_pings_that_come_in_pieces_and_all_at_once);
 	tcase_add_test(tests, ipc__status_names_the_upstreams);
 	tcase_add_test(tests, ipc__lists_sessions_and_channels);
+	tcase_add_test(tests, ipc__recorder_shows_what_a_session_asked_for);
+	tcase_add_test(tests, ipc__recorder_of_another_user_needs_control);
 	tcase_add_test(tests, ipc__request_whose_arguments_do_not_fit_ends_alone);
 	tcase_add_test(tests, ipc__publish_whose_properties_do_not_fit_fails_its_channel);
 	tcase_add_test(tests, ipc__going_away_is_told_to_all_and_to_those_who_come);
