@@ -127,7 +127,8 @@ static bool must_wait(struct lane *lane, struct op *op)
 	request = container_of(op, struct request, op);
 	if (request->unsure && probe_must_wait(request))
 		return true;
-	return request->method == AMQC_BASIC_GET && get_must_wait(request->session);
+	return queues_are_undecided(request) ||
+	       (request->method == AMQC_BASIC_GET && get_must_wait(request->session));
 }
 
 /* A consumer's prefetch is what basic.qos said last before its basic.consume (RabbitMQ, consumer-prefetch).

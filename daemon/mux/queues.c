@@ -112,6 +112,18 @@ static bool prepare_declare(struct channel *channel, struct amqc_queue_declare *
 	return true;
 }
 
+/* Declared, and the broker has not answered yet. */
+static bool is_claim(const struct owned_queue *owned)
+{
+	return owned && owned->state == OWNED_DECLARING;
+}
+
+static bool declares_exclusively(const struct amqc_method *method)
+{
+	return method->id == AMQC_QUEUE_DECLARE && method->queue_declare.exclusive &&
+	       !method->queue_declare.passive;
+}
+
 static bool is_live(const struct owned_queue *owned)
 {
 	return owned && owned->session;
@@ -151,7 +163,25 @@ bool queues_prepare(struct channel *channel, struct amqc_method *method, char *n
 		}
 		*queue = span_make(channel->last_queue, channel->last_queue_len);
 	}
+	if (is_claim(find_owned(channel->upstream, *queue)) && !declares_exclusively(method))
+		return true;
 	return may_use(channel->upstream, *queue, channel->session, ret_fault);
+}
+
+bool queues_are_undecided(const struct request *request)
+{
+	const struct channel *channel = request->op.channel;
+	const struct owned_queue *owned;
+	struct amqc_method method;
+	const struct span *queue;
+
+	if (channel->upstream->queues.count == 0 || request->queue || request->thing ||
+	    !request_decode(request, &method))
+		return false;
+	queue = queues_of_method(&method);
+	owned = queue ? find_owned(channel->upstream, *queue) : NULL;
+	return is_claim(owned) && owned->session != channel->session &&
+	       !topology_is_shared(channel->upstream, *queue);
 }
 
 bool queues_may_send(const struct request *request, struct fault *ret_fault)
@@ -165,6 +195,8 @@ bool queues_may_send(const struct request *request, struct fault *ret_fault)
 	    !request_decode(request, &method))
 		return true;
 	queue = queues_of_method(&method);
+	if (queue && is_claim(find_owned(upstream, *queue)) && topology_is_shared(upstream, *queue))
+		return true;
 	if (!queue || (!request->op.channel->session && !is_live(find_owned(upstream, *queue))))
 		return true; /* of a session that has ended, about what may have been its own */
 	return may_use(upstream, *queue, request->op.channel->session, ret_fault);
@@ -172,6 +204,7 @@ bool queues_may_send(const struct request *request, struct fault *ret_fault)
 
 static void owned_free(struct owned_queue *owned)
 {
+	owned->upstream->queue_freed = true;
 	map_remove(&owned->upstream->queues, &owned->map_node);
 	list_unlink(&owned->node);
 	free(owned);
@@ -203,9 +236,10 @@ bool queues_accept(struct request *request, struct channel *channel, const struc
 	struct owned_queue *owned;
 
 	if (method->id == AMQC_QUEUE_DELETE) {
-		request->queue = find_owned(channel->upstream, method->queue_delete.queue);
-	} else if (method->id == AMQC_QUEUE_DECLARE && method->queue_declare.exclusive &&
-		   !method->queue_declare.passive) {
+		owned = find_owned(channel->upstream, method->queue_delete.queue);
+		if (owned && owned->session == channel->session)
+			request->queue = owned;
+	} else if (declares_exclusively(method)) {
 		owned = find_owned(channel->upstream, method->queue_declare.queue);
 		if (!owned)
 			owned = owned_new(channel, method->queue_declare.queue);
@@ -270,6 +304,7 @@ void queues_request_done(struct request *request)
 	request->queue = NULL;
 	owned->pending--;
 	owned->state = request->method == AMQC_QUEUE_DECLARE ? OWNED_DECLARED : OWNED_DELETING;
+	owned->upstream->queue_freed = true; /* or not: who waits for it is told */
 	owned_settle(owned);
 }
 

@@ -2,9 +2,14 @@
  * Queue names, and whose exclusive queue is whose.
  *
  * At the broker an exclusive queue belongs to the connection, which all
- * sessions share. Here it belongs to the session that declared it, from the
- * moment the declare is accepted; others are told 405, as the broker would
- * tell another connection. It is deleted when the session ends.
+ * sessions share. Here it belongs to the session that declared it, and others
+ * are told 405, as the broker would tell another connection. It is deleted when
+ * the session ends.
+ *
+ * A declare claims the queue from the moment it is accepted, but the broker may
+ * refuse it: the queue is there already, and everybody's. So what others want
+ * with it waits until the broker has answered, unless muxd knows that the queue
+ * is shared; but another exclusive declare is refused at once.
  *
  * A queue declared without a name gets one here, so that the name is known
  * before it is sent. An empty name elsewhere means the one declared last on
@@ -20,6 +25,9 @@
  * spans put in point into the channel or into name (255 bytes, the caller's).
  */
 bool queues_prepare(struct channel *channel, struct amqc_method *method, char *name, struct fault *ret_fault);
+
+/* Whether the request must wait until the broker has answered another session's declare. */
+bool queues_are_undecided(const struct request *request);
 
 /*
  * Asked again when the request is about to be sent: since it was accepted, the

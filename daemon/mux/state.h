@@ -279,7 +279,7 @@ struct upstream {
 	uint64_t unconfirmed_messages; /* sent and not answered */
 	uint64_t unconfirmed_bytes;    /* of them: publish_window_bytes() */
 	bool window_freed;	       /* some of them ended: who waits for the window may go on */
-	bool queue_freed;	       /* a queue is back: who waits for it may go on */
+	bool queue_freed; /* a queue is back, or a claim to it decided: who waits for it may go on */
 
 	struct topology topology;
 	struct recovery recovery;

@@ -101,6 +101,20 @@ bool topology_has_queue(const struct upstream *upstream, struct span name)
 	return false;
 }
 
+bool topology_is_shared(const struct upstream *upstream, struct span name)
+{
+	const struct entity *entity = topology_queue(upstream, name);
+	const struct thing *thing;
+
+	if (!entity || entity->presence != PRESENT)
+		return false;
+	list_foreach (thing, &entity->about, about_node) {
+		if (thing->kind == THING_QUEUE && !thing->exclusive)
+			return true;
+	}
+	return false;
+}
+
 /* ------------------------------------------------------------------ things */
 
 void topology_release_holder(struct holder *holder)

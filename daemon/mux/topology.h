@@ -54,6 +54,9 @@ void topology_set_presence(struct entity *queue, enum presence presence);
 /* Whether somebody would have the queue now. */
 bool topology_has_queue(const struct upstream *upstream, struct span name);
 
+/* Whether somebody would, and not for itself alone. */
+bool topology_is_shared(const struct upstream *upstream, struct span name);
+
 /*
  * A consumer of the queue has begun: an auto-delete queue goes when the last
  * one does. The entity lives as long as one of them; NULL: no memory.

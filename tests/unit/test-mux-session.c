@@ -35,15 +35,82 @@ START_TEST(exclusive__belongs_to_its_session_from_when_it_is_asked_for)
 		method.queue_declare.queue = SPAN_LITERAL("mine");
 		session_open_channel(other->session, (uint32_t)(4 + i), 1);
 		rig_request(other, (uint32_t)(4 + i), &method, 0);
+		rig_expect_no_event(other); /* the broker may yet refuse the owner */
+	}
+	rig_serve(&rig);
+	for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++) {
 		ck_assert_uint_eq(rig_event_of(other, RIG_REFUSED)->code, AMQC_RESOURCE_LOCKED);
 		(void)rig_event_of(other, RIG_CHANNEL_ENDED);
 	}
-	rig_serve(&rig);
 	ck_assert_int_eq(rig_event_of(owner, RIG_REPLY)->reply, AMQC_QUEUE_DECLARE_OK);
 	/* The owner may use it, from any of its channels. */
 	rig_get(owner, 2, "mine");
 	rig_serve(&rig);
 	ck_assert_int_eq(rig_event_of(owner, RIG_REPLY)->reply, AMQC_BASIC_GET_EMPTY);
+	rig_free(&rig);
+}
+END_TEST
+
+static uint16_t claim_lane;
+
+static bool is_exclusive_declare(const struct rig_frame *frame)
+{
+	if (frame->method.id != AMQC_QUEUE_DECLARE || !frame->method.queue_declare.exclusive)
+		return false;
+	claim_lane = frame->lane;
+	return true;
+}
+
+START_TEST(exclusive__claim_that_the_broker_refuses_disturbs_nobody)
+{
+	struct rig_session *claimer, *user, *rival;
+	struct amqc_method method = {.id = AMQC_QUEUE_DELETE};
+
+	rig_up(&rig);
+	claimer = ready();
+	user = ready();
+	rival = ready();
+	/* One queue that muxd knows to be shared, one that it knows nothing of. */
+	rig_declare(user, 1, "known", false);
+	rig_serve(&rig);
+	(void)rig_event_of(user, RIG_REPLY);
+	rig_declare(claimer, 1, "known", true);
+	rig_declare(claimer, 2, "unknown", true);
+	rig_get(user, 1, "known");
+	rig_get(user, 2, "unknown");
+	method.queue_delete.queue = SPAN_LITERAL("unknown");
+	rig_request(user, 3, &method, 0);
+	rig_declare(rival, 1, "unknown", true);
+	ck_assert_uint_eq(rig_event_of(rival, RIG_REFUSED)->code, AMQC_RESOURCE_LOCKED);
+	(void)rig_event_of(rival, RIG_CHANNEL_ENDED);
+	rig_serve_but(&rig, is_exclusive_declare);
+	ck_assert_int_eq(rig_event_of(user, RIG_REPLY)->reply, AMQC_BASIC_GET_EMPTY);
+	rig_expect_no_event(user);
+	rig_close_lane(&rig, claim_lane, AMQC_RESOURCE_LOCKED, "RESOURCE_LOCKED");
+	rig_serve_but(&rig, is_exclusive_declare);
+	ck_assert_int_eq(rig_event_of(user, RIG_REPLY)->reply, AMQC_BASIC_GET_EMPTY);
+	ck_assert_int_eq(rig_event_of(user, RIG_REPLY)->reply, AMQC_QUEUE_DELETE_OK);
+	ck_assert_uint_eq(rig_event_of(claimer, RIG_REFUSED)->code, AMQC_RESOURCE_LOCKED);
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(exclusive__claim_of_a_session_that_died_is_waited_for)
+{
+	struct rig_session *claimer, *user;
+
+	rig_up(&rig);
+	claimer = ready();
+	user = ready();
+	rig_declare(claimer, 1, "unknown", true);
+	rig_turn(&rig);
+	rig_end(claimer);
+	rig_get(user, 1, "unknown");
+	rig_serve_but(&rig, is_exclusive_declare);
+	rig_expect_no_event(user);
+	rig_close_lane(&rig, claim_lane, AMQC_RESOURCE_LOCKED, "RESOURCE_LOCKED");
+	rig_serve(&rig);
+	ck_assert_int_eq(rig_event_of(user, RIG_REPLY)->reply, AMQC_BASIC_GET_EMPTY);
 	rig_free(&rig);
 }
 END_TEST
@@ -110,7 +177,9 @@ END_TEST
 START_TEST(exclusive__is_not_used_by_what_others_asked_before_it_was_there)
 {
 	struct rig_session *owner, *other;
+	struct amqc_method declared = {.id = AMQC_QUEUE_DECLARE_OK};
 	struct rig_frame frame;
+	uint16_t lane = 0;
 
 	rig_init(&rig);
 	rig.upstream_options.unconfirmed_messages = 1;
@@ -123,13 +192,26 @@ START_TEST(exclusive__is_not_used_by_what_others_asked_before_it_was_there)
 	rig_get(other, 1, "mine"); /* and this behind it */
 	rig_declare(owner, 1, "mine", true);
 	rig_turn(&rig);
-	while (rig_next(&rig, &frame))
+	while (rig_next(&rig, &frame)) {
 		ck_assert(frame.type != AMQC_FRAME_METHOD || frame.method.id != AMQC_BASIC_GET);
+		if (frame.type == AMQC_FRAME_METHOD && frame.method.id == AMQC_QUEUE_DECLARE)
+			lane = frame.lane;
+	}
+	ck_assert_uint_ne(lane, 0);
 	rig_ack(&rig, 1, 1, false);
 	rig_turn(&rig);
 	while (rig_next(&rig, &frame))
 		ck_assert(frame.type != AMQC_FRAME_METHOD || frame.method.id != AMQC_BASIC_GET);
 	(void)rig_event_of(other, RIG_OUTCOME);
+	rig_expect_no_event(other);
+	declared.queue_declare_ok.queue = SPAN_LITERAL("mine");
+	rig_say_id(&rig, lane, AMQC_CHANNEL_OPEN_OK);
+	rig_say_id(&rig, lane, AMQC_CONFIRM_SELECT_OK);
+	rig_say(&rig, lane, &declared);
+	rig_turn(&rig);
+	ck_assert_int_eq(rig_event_of(owner, RIG_REPLY)->reply, AMQC_QUEUE_DECLARE_OK);
+	while (rig_next(&rig, &frame))
+		ck_assert(frame.type != AMQC_FRAME_METHOD || frame.method.id != AMQC_BASIC_GET);
 	ck_assert_uint_eq(rig_event_of(other, RIG_REFUSED)->code, AMQC_RESOURCE_LOCKED);
 	(void)rig_event_of(other, RIG_OUTCOME);
 	(void)rig_event_of(other, RIG_CHANNEL_ENDED);
@@ -512,6 +594,8 @@ int main(void)
 
 	tcase_add_test(tcase, exclusive__belongs_to_its_session_from_when_it_is_asked_for);
 	tcase_add_test(tcase, exclusive__is_deleted_when_its_session_ends_and_free_when_that_is_done);
+	tcase_add_test(tcase, exclusive__claim_that_the_broker_refuses_disturbs_nobody);
+	tcase_add_test(tcase, exclusive__claim_of_a_session_that_died_is_waited_for);
 	tcase_add_test(tcase, exclusive__is_free_when_its_declare_failed_or_its_session_has_ended);
 	tcase_add_test(tcase, exclusive__is_not_used_by_what_others_asked_before_it_was_there);
 	tcase_add_test(tcase, exclusive__stays_when_its_channel_fails_by_our_doing);
