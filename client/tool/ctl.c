@@ -80,7 +80,8 @@ static const char *advice_by_muxd(unsigned int code)
 	case 403:
 		return "see the access sections of muxd.conf";
 	case 404:
-		return "see `muxctl status` for the upstreams there are, and `muxctl sessions` for the sessions";
+		return "see `muxctl status` for the upstreams there are, and `muxctl sessions` for the "
+		       "sessions";
 	case 405:
 		return "the queue belongs to another process as long as that lives; see `muxctl sessions`";
 	default:
