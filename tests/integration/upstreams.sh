@@ -1,5 +1,5 @@
 #!/bin/bash
-# Two upstreams, two virtual hosts of a broker: what happens to one is not felt on the other.
+# Several upstreams, two virtual hosts of a broker and a broker of its own: what happens to one is not felt on another.
 . "$(dirname "$0")/lib.sh"
 command -v "$PYTHON" >/dev/null || skip_all "$PYTHON is missing"
 start_broker
@@ -9,6 +9,8 @@ rabbitmq) second=$VHOST.second && add_vhost "$second" ;;
 esac
 # the second one is reached through a relay, that can be stopped
 start_relay pass "$BROKER_PORT"
+start_dialog other 'listening *' "$builddir/tests/broker/testbroker"
+other_port=${greeting#listening }
 start_muxd_and_wait < <(
   muxd_conf
   say 'upstream "second" {'
@@ -17,15 +19,51 @@ start_muxd_and_wait < <(
   say '  reconnect-min = "50ms"'
   say '  reconnect-max = "200ms"'
   say '}'
+  say 'upstream "other" {'
+  say "  uri = { \"amqp://127.0.0.1:$other_port\" }"
+  say '}'
 )
 
 second_is_away() { test "$(status_of upstreams.1.state)" != up; }
 second_is() { status_is upstreams.1.state "$1"; }
 on_second() { muxctl --upstream second --timeout 10s "$@"; }
+other_is() { status_is upstreams.2.state "$1"; }
+other_has() { [ "$(muxctl --json --upstream other declare queue flooded --passive | sed -n 's/.*"messages": \([0-9]*\).*/\1/p')" -ge "$1" ]; }
+
+# UPSTREAM: small messages and large ones until it is stopped or its broker takes no more; a queue that keeps few.
+start_flood() {
+  start "$PYTHON" -c '
+import sys
+small, large = b"x" * 100 + b"\n", b"y" * 60000 + b"\n"
+while True:
+    sys.stdout.buffer.write(small * 500 + large * 20)' </dev/null >"$scratch/flood.in" 2>/dev/null
+  flood=$started
+  start "$builddir/client/muxctl" --upstream "$1" publish -r flooded -l <"$scratch/flood.in" >/dev/null 2>&1
+  flooder=$started
+}
+stop_flood() {
+  stop "$flooder" KILL
+  stop "$flood" KILL
+}
+mkfifo "$scratch/flood.in"
+exec {flood_in}<>"$scratch/flood.in" # or each end would wait for the other to be opened
+
+# PHASE: the canary's largest gap in it, which has just ended, is near that of its first phase.
+has_ended() { [ -n "$(canary_value first "$1" gap_ms)" ]; }
+is_steady() {
+  local alone gap
+  wait_for 10 has_ended "$1" || return 1
+  alone=$(canary_value first first gap_ms) gap=$(canary_value first "$1" gap_ms)
+  say "alone $alone ms, $1 $gap ms"
+  awk -v a="$alone" -v g="$gap" 'BEGIN { exit !(g <= a + 300) }'
+}
 
 check "both upstreams come up" wait_for 20 second_is up
 check "the broker counts two connections" wait_for 5 connections_are 2
+check "and the third upstream comes up" wait_for 20 other_is up
 start_canary first
+"$PYTHON" -c 'import time; time.sleep(4)' # what the canary does alone, to compare with
+canary_phase first beside
 start_canary second -u second
 check_canary second
 check "a queue of one virtual host is not seen on the other" \
@@ -42,12 +80,41 @@ kill -CONT "$relay_pid"
 check "and the upstream comes back" wait_for 20 second_is up
 
 canary_phase first cut
+check "the first upstream's canary sings on beside a frozen one" is_steady frozen
 stop "$relay_pid"
 check "a broker that goes away is noticed" wait_for 20 second_is_away
 start_relay pass "$BROKER_PORT" "$relay_port"
 check "and the upstream comes back again" wait_for 20 second_is up
 check "it works" on_second declare queue "" --exclusive
 check "the broker counts two connections again" wait_for 5 connections_are 2
+
+# ------------------------------------------------------------ another one is flooded
+
+canary_phase first flooded
+check "the canary sings on beside one that goes away" is_steady cut
+muxctl --upstream other declare queue flooded -a x-max-length=1000 >/dev/null
+start_flood other
+check "the third upstream is flooded" wait_for 20 other_has 1000
+"$PYTHON" -c 'import time; time.sleep(2)'
+
+canary_phase first blocked
+check "the canary sings on beside one that is flooded" is_steady flooded
+tell other "block low on memory" >/dev/null
+check "its broker raises an alarm in the flood" wait_for 20 other_is blocked
+"$PYTHON" -c 'import time; time.sleep(2)'
+check "which is not that of the first upstream" upstream_is up
+
+canary_phase first frozen-flood
+check "the canary sings on beside one that is blocked, with a flood before it" is_steady blocked
+tell other unblock >/dev/null
+check "the alarm is over" wait_for 20 other_is up
+kill -STOP "${dialog_pid[other]}"
+"$PYTHON" -c 'import time; time.sleep(2)'
+kill -CONT "${dialog_pid[other]}"
+
+canary_phase first over
+check "the canary sings on beside one that is frozen, with a flood before it" is_steady frozen-flood
+stop_flood
 
 check_canary first
 check "the first upstream's connection is its first one" status_is upstreams.0.epoch 1
