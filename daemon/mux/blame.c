@@ -8,6 +8,7 @@
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/recorder.h"
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
@@ -160,6 +161,7 @@ static void punish(struct session *session, const struct fault *given)
 	log_warning("upstream \"%s\": session %llu (pid %u, uid %u, \"%.*s\") cost the connection: %s",
 		    session->upstream->options.name, (unsigned long long)session->id, session->creds.pid,
 		    session->creds.uid, (int)session->program_len, session->program, given->text);
+	recorder_log(session);
 	if (mux_is_quarantined(session->mux, &session->creds, &fault) && !session->ended)
 		session_fail(session, &fault);
 }
