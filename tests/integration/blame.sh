@@ -46,5 +46,6 @@ rabbitmq)
   costs_one_epoch get stream.blame
   ;;
 esac
+check "the log says what the guilty ones asked for last" contains "$scratch/muxd.log" "what it asked for last"
 check_canary canary
 check_muxd_stops
