@@ -334,6 +334,9 @@ void queues_deletion_refused(struct upstream *upstream)
 
 void queues_session_ends(struct session *session)
 {
+	/* What was left behind may go on as if it were the claim's own: see queues_are_undecided(). */
+	if (session->upstream->queues.count > 0)
+		session->upstream->queue_freed = true;
 	while (!list_empty(&session->owned)) {
 		struct owned_queue *owned = container_of(session->owned.next, struct owned_queue, node);
 

@@ -425,6 +425,12 @@ void upstream_turn(struct upstream *upstream)
 void upstream_pump(struct upstream *upstream)
 {
 	flow_pump(upstream);
+	/* Who is refused on the way out may have been waited for. Each time it is one less. */
+	while (upstream->queue_freed && conn_is_open(&upstream->conn)) {
+		upstream->queue_freed = false;
+		flow_release(upstream);
+		flow_pump(upstream);
+	}
 	if (buf_failed(&upstream->conn.out)) {
 		struct fault fault =
 		    fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for the connection's output");
