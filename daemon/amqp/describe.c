@@ -198,6 +198,7 @@ static bool add_number(struct text *text, const struct described *field, struct 
 		uint16_t two;
 		uint32_t four;
 		uint64_t eight;
+		struct span bytes; /* what else amqc_wire_take() may store */
 	} value;
 	uint64_t number;
 
