@@ -295,6 +295,25 @@ void queues_request_failed(struct request *request)
 	owned_settle(owned);
 }
 
+/*
+ * Answers of one channel come in the order in which things were done; those of
+ * two do not. If a declare was answered on one while the deletion was under way
+ * on another, the queue may be there or not: it counts as being there.
+ */
+static void note_done(struct owned_queue *owned, const struct request *request)
+{
+	const struct channel *channel = request->op.channel;
+
+	if (request->method == AMQC_QUEUE_DECLARE) {
+		owned->state = OWNED_DECLARED;
+		owned->declared_beside = owned->pending > 0 ? channel : NULL;
+	} else if (!owned->declared_beside || owned->declared_beside == channel) {
+		owned->state = OWNED_DELETING;
+	}
+	if (owned->pending == 0)
+		owned->declared_beside = NULL;
+}
+
 void queues_request_done(struct request *request)
 {
 	struct owned_queue *owned = request->queue;
@@ -303,7 +322,7 @@ void queues_request_done(struct request *request)
 		return;
 	request->queue = NULL;
 	owned->pending--;
-	owned->state = request->method == AMQC_QUEUE_DECLARE ? OWNED_DECLARED : OWNED_DELETING;
+	note_done(owned, request);
 	owned->upstream->queue_freed = true; /* or not: who waits for it is told */
 	owned_settle(owned);
 }

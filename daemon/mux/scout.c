@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 
-#define UNDER_WAY_MAX 16u
 #define FAILURES_MAX 3u
 #define SILENT_LOSSES 3u /* fewer may be the network's */
 #define REDIAL_USEC (200 * USEC_PER_MSEC)
@@ -52,13 +51,23 @@ void scout_try(struct scout *scout, struct trial *trial)
 	list_append(&scout->waiting, &trial->node);
 }
 
-static void count_under_way(struct scout *scout)
+/* A channel is used from now on; who has one already is not alone any more. */
+static void open_channel(struct scout *scout, struct trial *trial)
 {
-	const struct list *node;
+	struct trial *other;
 
-	scout->under_way_count = 0;
-	for (node = scout->under_way.next; node != &scout->under_way; node = node->next)
-		scout->under_way_count++;
+	trial->alone = scout->open_count == 0;
+	list_foreach (other, &scout->under_way, node)
+		other->alone = false;
+	scout->open[scout->open_count++] = trial->number;
+}
+
+static void channel_ended(struct scout *scout, uint16_t number)
+{
+	for (uint32_t i = 0; i < scout->open_count; i++) {
+		if (scout->open[i] == number)
+			scout->open[i] = scout->open[--scout->open_count];
+	}
 }
 
 static void finish(struct scout *scout, struct trial *trial, enum scout_verdict verdict,
@@ -128,8 +137,8 @@ static void send(struct scout *scout, struct trial *trial)
 	append_frames(scout, trial);
 	append_method(scout, trial->number, &close);
 	list_unlink(&trial->node);
+	open_channel(scout, trial);
 	list_append(&scout->under_way, &trial->node);
-	scout->under_way_count++;
 	conn_wrote(&scout->conn, scout->upstream->mux->now);
 }
 
@@ -141,6 +150,7 @@ static void hang_up(struct scout *scout)
 	conn_reset(&scout->conn);
 	scout->state = SCOUT_IDLE;
 	scout->last_number = 0;
+	scout->open_count = 0;
 	scout->ending = false;
 	disarm(scout);
 }
@@ -197,19 +207,20 @@ static void take_back_all(struct scout *scout)
 
 void scout_settle(struct scout *scout)
 {
-	bool was_open = scout->state == SCOUT_OPEN;
+	struct trial *only = list_first(&scout->under_way, struct trial, node);
 
 	if (!scout->ending)
 		return;
-	hang_up(scout);
-	count_under_way(scout);
-	if (!was_open)
+	if (scout->state != SCOUT_OPEN) {
+		hang_up(scout);
 		cannot_connect(scout);
-	else if (scout->under_way_count == 1)
-		judge(scout, list_first(&scout->under_way, struct trial, node));
+		return;
+	}
+	hang_up(scout);
+	if (only && only->alone)
+		judge(scout, only);
 	else
 		take_back_all(scout);
-	scout->under_way_count = 0;
 }
 
 static void on_opened(void *context)
@@ -228,6 +239,7 @@ static void on_close(struct scout *scout, uint16_t number, const struct amqc_cha
 	struct trial *trial = find(scout, number);
 
 	append_method(scout, number, &(struct amqc_method){.id = AMQC_CHANNEL_CLOSE_OK});
+	channel_ended(scout, number);
 	if (trial)
 		finish(scout, trial, SCOUT_REFUSED, &fault);
 }
@@ -245,6 +257,7 @@ static void on_frame(void *context, const struct amqc_frame *frame)
 		on_close(scout, frame->channel, &method.channel_close);
 	} else if (method.id == AMQC_CHANNEL_CLOSE_OK) {
 		trial = find(scout, frame->channel);
+		channel_ended(scout, frame->channel);
 		if (trial)
 			finish(scout, trial, SCOUT_PASSED, &FAULT_NONE);
 	}
@@ -306,7 +319,7 @@ static void timer_fired(struct timer *timer, struct mono now)
 		scout_dial_failed(scout, "no connection within connect-timeout");
 		return;
 	case SCOUT_OPEN:
-		if (conn_is_open(&scout->conn) && list_empty(&scout->under_way)) {
+		if (conn_is_open(&scout->conn) && scout->open_count == 0) {
 			conn_close(&scout->conn, AMQC_REPLY_SUCCESS, "done");
 			arm(scout, ANSWER_USEC);
 			return;
@@ -346,16 +359,15 @@ static void rest(struct scout *scout)
 
 static void send_waiting(struct scout *scout)
 {
-	uint32_t most = scout->careful > 0 ? 1 : UNDER_WAY_MAX;
+	uint32_t most = scout->careful > 0 ? 1 : SCOUT_OPEN_MAX;
 	struct trial *trial;
 
-	count_under_way(scout);
-	while (scout->under_way_count < most && scout->last_number < scout->conn.handshake.channel_max &&
+	while (scout->open_count < most && scout->last_number < scout->conn.handshake.channel_max &&
 	       (trial = list_first(&scout->waiting, struct trial, node))) {
 		send(scout, trial);
 		arm(scout, ANSWER_USEC);
 	}
-	if (scout->under_way_count == 0)
+	if (scout->open_count == 0)
 		rest(scout);
 	else if (buf_failed(&scout->conn.out))
 		scout_lost(scout, "no memory for its output");

@@ -32,9 +32,12 @@ struct trial {
 	struct list node;    /* in scout->waiting or under_way, or none */
 	struct buf frames;   /* whole frames, with channel 0; the caller's */
 	uint16_t number;     /* the channel it has */
-	unsigned int losses; /* without a word, when nothing else was under way */
+	bool alone;	     /* nothing else was on the connection, since it was sent */
+	unsigned int losses; /* without a word, when it was alone */
 	trial_done_fn done;
 };
+
+#define SCOUT_OPEN_MAX 16u
 
 enum scout_state {
 	SCOUT_IDLE,
@@ -50,8 +53,10 @@ struct scout {
 	struct conn conn;
 	struct timer timer;  /* deadline of dialling or of what is under way; next dial; end of an idle one */
 	struct list waiting; /* struct trial */
-	struct list under_way; /* struct trial */
-	uint32_t under_way_count;
+	struct list under_way;	       /* struct trial */
+	uint16_t open[SCOUT_OPEN_MAX]; /* channels that the broker has not closed, of trials that were dropped
+					  too */
+	uint32_t open_count;
 	uint32_t careful;  /* so many of the waiting ones are tried one at a time */
 	uint32_t failures; /* to connect, in a row */
 	uint16_t last_number;

@@ -592,7 +592,8 @@ struct owned_queue {
 	struct session *session;  /* NULL: gone; delete it */
 	struct upstream *upstream;
 	enum owned_state state;
-	uint32_t pending; /* requests about it that have not ended */
+	uint32_t pending;		       /* requests about it that have not ended */
+	const struct channel *declared_beside; /* while others were pending; to be compared only */
 	uint8_t name_len;
 	char name[255];
 };
