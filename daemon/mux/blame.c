@@ -182,6 +182,8 @@ void blame_forget(struct channel *channel)
 		suspicion_free(channel->suspicion);
 	if (channel->upstream->blame.solo == channel)
 		channel->upstream->blame.solo = NULL;
+	if (channel->upstream->blame.was_solo == channel)
+		channel->upstream->blame.was_solo = NULL;
 }
 
 /* The channel goes on as everybody does. */
@@ -293,13 +295,21 @@ static uint32_t count_on_trial(const struct channel *channel, struct op **ret_fi
 	return count;
 }
 
+static void forget_losses(struct channel *channel)
+{
+	struct op *op;
+
+	list_foreach (op, &channel->queue, node)
+		op->lone_losses = 0;
+}
+
 /* Somebody else is found, and the loss explained. */
 static void nobody_was_alone(struct upstream *upstream)
 {
 	struct suspicion *suspicion;
 
 	list_foreach (suspicion, &upstream->blame.suspicions, node)
-		suspicion->channel->lone_losses = 0;
+		forget_losses(suspicion->channel);
 }
 
 static void convict(struct channel *channel, struct op *op, const struct fault *given)
@@ -495,7 +505,7 @@ static void note_solo(struct upstream *upstream)
 
 	upstream->blame.solo = NULL;
 	if (solo && solo->lane && (first_request(solo->lane) || has_publishes(solo->lane)))
-		solo->lone_losses++;
+		upstream->blame.was_solo = solo;
 }
 
 /* What the fault can mean, of what was under way: a method that it names, or anything. */
@@ -541,12 +551,23 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 	}
 }
 
+/* What a channel had under way alone is back at the front of its queue. */
+static void count_loss(struct channel *channel)
+{
+	struct op *op = channel ? list_first(&channel->queue, struct op, node) : NULL;
+
+	if (op && was_sent(op))
+		op->lone_losses++;
+}
+
 void blame_begin(struct upstream *upstream)
 {
 	struct blame *blame = &upstream->blame;
 	struct channel *guilty = blame->guilty;
 	struct suspicion *suspicion, *tmp;
 
+	count_loss(blame->was_solo);
+	blame->was_solo = NULL;
 	blame->guilty = NULL;
 	if (guilty && guilty->session) {
 		channel_fail(guilty, &blame->fault);
@@ -590,10 +611,8 @@ static bool is_convicted(struct channel *channel)
 	struct fault fault = scout_is_told(last) ? *last : scout_silent_fault();
 	struct op *op;
 
-	if (channel->lone_losses < most)
-		return false;
 	list_foreach (op, &channel->queue, node) {
-		if (was_sent(op)) {
+		if (op->lone_losses >= most) {
 			blame_forget(channel);
 			convict(channel, op, &fault);
 			return true;
@@ -611,7 +630,7 @@ static bool goes_on(struct upstream *upstream)
 	flow_release(upstream); /* its next operation, if the last one has its answer; or everybody's */
 	if (!is_proven(blame->solo) && mono_since_usec(upstream->mux->now, blame->solo_since) < SOLO_USEC)
 		return true;
-	blame->solo->lone_losses = 0;
+	forget_losses(blame->solo);
 	blame->solo = NULL;
 	return false;
 }

@@ -221,10 +221,11 @@ struct culprit {
 
 /* Who is to blame for a lost connection: see blame.h. */
 struct blame {
-	struct fault fault;	/* of the last loss, as it was told */
-	struct channel *guilty; /* the only one that it can mean, until it is failed; NULL: none */
-	struct list suspicions; /* struct suspicion, owned */
-	struct channel *solo;	/* the one that goes on before the others of the line; NULL: none */
+	struct fault fault;	  /* of the last loss, as it was told */
+	struct channel *guilty;	  /* the only one that it can mean, until it is failed; NULL: none */
+	struct list suspicions;	  /* struct suspicion, owned */
+	struct channel *was_solo; /* it was that when the connection was lost, and had something under way */
+	struct channel *solo;	  /* the one that goes on before the others of the line; NULL: none */
 	struct mono solo_since;
 	unsigned int silent_losses;		     /* in a row, each without progress */
 	struct culprit culprits[BLAME_CULPRITS_MAX]; /* a ring */
@@ -340,6 +341,7 @@ struct op {
 	enum op_kind kind;
 	bool on_trial;		 /* the scout tries it now */
 	bool cleared;		 /* the scout has tried it: it costs no connection */
+	uint8_t lone_losses;	 /* connections lost in a row while it alone went on of the suspects */
 	struct channel *channel; /* NULL: gone, only the lane's order needs it */
 };
 
@@ -432,7 +434,6 @@ struct channel {
 	struct list touched_node;    /* in mux->touched */
 	struct list unhurried_node;  /* in mux->unhurried */
 	struct list recovery_node;   /* in a list of upstream->recovery: its consumers are not all back yet */
-	uint8_t lone_losses;	     /* connections lost in a row while it went on alone (blame.h) */
 	struct suspicion *suspicion; /* it may have cost the connection, and sends nothing; NULL: no */
 	struct session *session;     /* NULL: nobody to tell */
 	struct upstream *upstream;
