@@ -95,6 +95,14 @@ static void come_back(void)
 	world_connect(0);
 }
 
+static uint64_t unconfirmed(void)
+{
+	struct upstream_info info;
+
+	upstream_get_info(world.upstream, &info);
+	return info.unconfirmed;
+}
+
 START_TEST(tx__nothing_is_sent_behind_an_unanswered_commit)
 {
 	begin_selected();
@@ -104,7 +112,9 @@ START_TEST(tx__nothing_is_sent_behind_an_unanswered_commit)
 	ask(3, 1, AMQC_TX_COMMIT);
 	world_declare(session, 4, 1, "q");
 	expect_sent("1 basic.publish; 1 tx.commit; ");
+	ck_assert_uint_eq(unconfirmed(), 1);
 	world_reply(1, AMQC_TX_COMMIT_OK);
+	ck_assert_uint_eq(unconfirmed(), 0);
 	expect_told("1/1 confirmed 1-1; 2 tx.commit-ok; ");
 	expect_sent("1 basic.publish; 1 tx.commit; ");
 	world_reply(1, AMQC_TX_COMMIT_OK);
@@ -268,8 +278,6 @@ END_TEST
 
 START_TEST(tx__an_open_one_keeps_nobody_out_of_the_window)
 {
-	struct upstream_info info;
-
 	begin(1);
 	select_on(1);
 	world_publish(session, 1, "x");
@@ -281,8 +289,7 @@ START_TEST(tx__an_open_one_keeps_nobody_out_of_the_window)
 	expect_sent("2 basic.publish; ");
 	world_confirm(2, 1);
 	expect_told("2/1 confirmed 1-1; ");
-	upstream_get_info(world.upstream, &info);
-	ck_assert_uint_eq(info.unconfirmed, 0);
+	ck_assert_uint_eq(unconfirmed(), 0);
 	world_end();
 }
 END_TEST
