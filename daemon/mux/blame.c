@@ -536,8 +536,8 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 		end_sole(upstream, request);
 		return;
 	}
-	/* Of a transaction nothing is left that could be tried. */
-	if (count == 1 && meant.class_id != 0 && lane->tx.messages > 0) {
+	/* Of a transaction nothing is left that could be tried: only who was alone with it can be blamed. */
+	if (count == 1 && meant.origin == FAULT_BROKER && (lane->tx.messages > 0 || lane->tx.end)) {
 		blame->fault.retryable = false;
 		blame->guilty = lane->channel;
 		blame->solo = NULL;
