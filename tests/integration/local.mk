@@ -22,10 +22,12 @@ endif
 
 # Tests of the whole: a real muxd, a broker, processes. They are not run by
 # `make check`, because each broker has its own run: tests/integration/run.
-INTEGRATION_TARGETS = tests/integration/canary tests/integration/neighbour tests/integration/share
+INTEGRATION_TARGETS = tests/integration/canary tests/integration/neighbour tests/integration/share \
+	tests/integration/transact
 check_PROGRAMS += $(INTEGRATION_TARGETS)
 tests_integration_neighbour_LDADD = client/libmuxclient.la -lpthread
 tests_integration_canary_LDADD = client/libmuxclient.la -lpthread
+tests_integration_transact_LDADD = client/libmuxclient.la -lpthread
 tests_integration_share_LDADD = client/libmuxclient.la -lpthread -lm
 
 dist_check_SCRIPTS += tests/integration/run

@@ -371,6 +371,44 @@ def global_qos():
         gone(queue)
 
 
+def kinds():
+    """Queues that a broker cannot treat alike."""
+    for kind, queue in (b"quorum", b"muxd-tx-quorum"), (b"stream", b"muxd-tx-stream"):
+        arguments = pb.Table(fields=[pb.Field(name=b"x-queue-type", string=kind)])
+        with Notes() as s:
+            s.select()
+            declared, _ = s.ask(channel=1, queue_declare=pb.QueueDeclare(queue=queue, durable=True, arguments=arguments))
+            if not declared.HasField("queue_declared"):
+                print(f"skipped: transactions on a {kind.decode()} queue: the broker has none")
+                continue
+            for body in (b"1", b"2"):
+                s.publish(1, queue, body)
+            s.ask(channel=1, **COMMIT)
+            s.ask(channel=1, qos=pb.Qos(prefetch_count=1, **{"global": True}))
+            s.ask(channel=1, qos=pb.Qos(prefetch_count=5))
+            first = pb.Table(fields=[pb.Field(name=b"x-stream-offset", string=b"first")] if kind == b"stream" else [])
+            s.ask(channel=1, consume=pb.Consume(queue=queue, consumer=1, credit_messages=9, credit_bytes=9999,
+                                                arguments=first))
+            frame, body = s.delivery()
+            check(f"a {kind.decode()} queue has a committed message", body == b"1", body)
+            s.settle(frame.delivery.tag)
+            s.ask(channel=1, **ROLLBACK)
+            s.settle(frame.delivery.tag)
+            s.ask(channel=1, **COMMIT)
+            frame, body = s.delivery()
+            check("and the next one behind the commit, by a global qos of 1", body == b"2", body)
+            answer, _ = s.ask(channel=1, recover=pb.Recover(requeue=True))
+            if kind == b"stream":
+                check_answer_error("recover of a stream is refused", answer, pb.CHANNEL, 540, "stream")
+            else:
+                check("recover is answered", answer.HasField("done"), answer)
+                frame, body = s.delivery()
+                check("and what was not settled comes again", body == b"2" and frame.delivery.redelivered, frame)
+                s.settle(frame.delivery.tag)
+                s.ask(channel=1, **COMMIT)
+        gone(queue)
+
+
 def cut():
     queue = fresh(b"muxd-tx-cut")
     with Notes() as s:
@@ -429,7 +467,7 @@ def unanswered():
 
 
 if sys.argv[1] == "alone":
-    for test in (publishes, returns, pipelined, settling, consumers, mistakes, large, killed, recovers, global_qos):
+    for test in (publishes, returns, pipelined, settling, consumers, mistakes, large, killed, recovers, global_qos, kinds):
         test()
 elif sys.argv[1] == "cut":
     cut()

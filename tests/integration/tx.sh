@@ -7,6 +7,9 @@ start_relay pass "$BROKER_PORT"
 start_muxd_and_wait < <(muxd_conf "${BROKER_URI/:$BROKER_PORT/:$relay_port}")
 
 checks "$PYTHON" "$here/tx.py" alone
+muxctl declare queue transact >/dev/null
+checks "$builddir/tests/integration/transact" transact
+muxctl delete queue transact >/dev/null
 check "all that over one connection" status_is upstreams.0.epoch 1
 
 # ------------------------------------------------------------------ the connection goes
