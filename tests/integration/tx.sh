@@ -37,6 +37,7 @@ check_client "a transaction is open"
 
 start_client unanswered
 kill -STOP "$relay_pid"
+wait_for 20 grep -q '^State:.T' "/proc/$relay_pid/status"
 echo now >&"$go"
 wait_for 20 grep -q '^sent' "$scratch/client"
 kill -KILL "$relay_pid"
