@@ -215,8 +215,11 @@ void tx_answered(struct lane *lane, const struct request *request)
 {
 	struct channel *channel = lane->channel;
 
-	if (request == lane->tx.question)
+	if (request == lane->tx.question) {
 		uncommitted_answered(lane);
+		if (lane->tx.messages > 0)
+			lane_ready(lane); /* to ask again, for those that were sent since */
+	}
 	if (request != lane->tx.end)
 		return;
 	lane->tx.end = NULL;

@@ -276,6 +276,23 @@ START_TEST(tx__what_is_read_makes_room_in_the_window)
 }
 END_TEST
 
+START_TEST(tx__what_was_sent_behind_a_question_is_asked_about_next)
+{
+	begin_selected();
+	world_publish(session, 1, "x");
+	expect_sent("1 basic.publish; 1 tx.select; ");
+	world_publish(session, 1, "y");
+	expect_sent("1 basic.publish; ");
+	world_reply(1, AMQC_TX_SELECT_OK);
+	expect_sent("1 tx.select; ");
+	ck_assert_uint_eq(unconfirmed(), 1);
+	world_reply(1, AMQC_TX_SELECT_OK);
+	expect_sent("");
+	ck_assert_uint_eq(unconfirmed(), 0);
+	world_end();
+}
+END_TEST
+
 START_TEST(tx__an_open_one_keeps_nobody_out_of_the_window)
 {
 	begin(1);
@@ -609,6 +626,7 @@ static Suite *make_suite(void)
 	    tx__select_waits_for_what_came_before_and_gets_a_lane_of_its_own,
 	    tx__select_is_refused_with_messages_in_hand,
 	    tx__what_is_read_makes_room_in_the_window,
+	    tx__what_was_sent_behind_a_question_is_asked_about_next,
 	    tx__an_open_one_keeps_nobody_out_of_the_window,
 	    tx__credit_comes_back_when_a_publish_was_written,
 	    tx__deadline_of_a_commit_ends_the_channel,
