@@ -407,6 +407,20 @@ static bool may_mean_another(const struct upstream *upstream, const struct reque
 	return false;
 }
 
+/* No other lane waits for an answer, not even one whose channel has left. */
+static bool is_alone(const struct lane *lane)
+{
+	const struct upstream *upstream = lane->upstream;
+
+	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
+		const struct lane *other = upstream->lanes[number];
+
+		if (other && other != lane && !list_empty(&other->awaiting))
+			return false;
+	}
+	return true;
+}
+
 /* The lane had something under way that the fault may mean. */
 static bool is_meant(const struct lane *lane, const struct fault *fault)
 {
@@ -537,7 +551,8 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 		return;
 	}
 	/* Of a transaction nothing is left that could be tried: only who was alone with it can be blamed. */
-	if (count == 1 && meant.origin == FAULT_BROKER && (lane->tx.messages > 0 || lane->tx.end)) {
+	if (count == 1 && meant.origin == FAULT_BROKER && (lane->tx.messages > 0 || lane->tx.end) &&
+	    is_alone(lane)) {
 		blame->fault.retryable = false;
 		blame->guilty = lane->channel;
 		blame->solo = NULL;
