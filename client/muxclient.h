@@ -435,6 +435,47 @@ int muxc_wait_all(struct muxc_channel *channel, uint64_t timeout_usec, struct mu
 /* The counts at this moment; waits for nothing. ret_totals->size must be set. */
 int muxc_channel_get_totals(struct muxc_channel *channel, struct muxc_totals *ret_totals);
 
+/* ------------------------------------------------------------ transactions */
+
+/*
+ * Makes the channel transactional for good: what is published, acknowledged and
+ * given back on it counts at the broker when it is committed, all of it
+ * together, and not before. Declaring, consuming and getting are not part of
+ * it. Publishes end with the transaction: as MUXC_CONFIRMED or MUXC_RETURNED
+ * when it was committed, as MUXC_FAILED when it was rolled back; so wait for
+ * them after muxc_tx_commit(), not before.
+ *
+ * Call it first on the channel. A second call does nothing. -EREMOTEIO, code
+ * 406: the channel has consumers or unacknowledged messages, and is closed now.
+ *
+ * A transaction that is open when the broker's connection is lost, or that
+ * cannot be sent as a whole, ends with its channel (-ECONNRESET, code 320, for
+ * the connection; retryable), and nothing of it was done. Nor is anything, if
+ * the channel, or the connection to muxd, is closed before the commit. On a
+ * transactional channel muxc_consume() with MUXC_NO_ACK gives -EOPNOTSUPP.
+ */
+int muxc_tx_select(struct muxc_channel *channel, uint64_t timeout_usec,
+		   struct muxc_error *ret_error) MUXC_CHECK;
+
+/*
+ * Commits what was done since the last commit, rollback or select, and begins
+ * the next transaction. When it returns, the publishes have their outcome.
+ *
+ * -EREMOTEIO, code 406: there was no muxc_tx_select(). -ECONNRESET, code 320:
+ * the broker's connection was lost. -ETIMEDOUT: no answer in time. After any of
+ * these the channel is closed, and the outcomes of its publishes tell more:
+ * MUXC_FAILED, nothing was done; MUXC_UNKNOWN, all of it was or nothing.
+ */
+int muxc_tx_commit(struct muxc_channel *channel, uint64_t timeout_usec,
+		   struct muxc_error *ret_error) MUXC_CHECK;
+
+/*
+ * Undoes it, and begins the next one: publishes are gone; messages that were
+ * acknowledged or given back in it are unacknowledged again, to be settled
+ * anew. Errors as for muxc_tx_commit(); nothing was done in any case.
+ */
+int muxc_tx_rollback(struct muxc_channel *channel, uint64_t timeout_usec, struct muxc_error *ret_error);
+
 /* --------------------------------------------------------------- consuming */
 
 enum muxc_consume_flags {
@@ -483,6 +524,27 @@ int muxc_consumer_get_tag(struct muxc_channel *channel, uint32_t consumer, char 
 /* How many unacknowledged messages consumers started later on this channel may have; 0: muxd's default. */
 int muxc_qos(struct muxc_channel *channel, uint32_t prefetch, uint64_t timeout_usec,
 	     struct muxc_error *ret_error);
+
+enum muxc_qos_flags {
+	MUXC_QOS_CHANNEL = 1 << 0 /* AMQP's global */
+};
+
+/*
+ * The same with flags. MUXC_QOS_CHANNEL: how many unacknowledged messages all
+ * consumers of the channel may have together, those that run included; 0: no
+ * such limit. A consumer that is started while there is one has no larger
+ * prefetch of its own. 0 as flags: as muxc_qos().
+ */
+int muxc_qos_full(struct muxc_channel *channel, uint32_t prefetch, unsigned int flags, uint64_t timeout_usec,
+		  struct muxc_error *ret_error);
+
+/*
+ * Gives all messages back that the channel has and did not acknowledge: they
+ * come again, marked as redelivered, with new tags, here or to others. Those
+ * that were acknowledged in an open transaction stay with it. -EOPNOTSUPP: some
+ * are of a stream, which cannot take them back; the channel is closed.
+ */
+int muxc_recover(struct muxc_channel *channel, uint64_t timeout_usec, struct muxc_error *ret_error);
 
 /*
  * Takes one message from a queue. Returns 1 and the message, which the caller

@@ -1,6 +1,6 @@
 /*
- * The requests on queues and exchanges: each encodes its arguments, waits for
- * the answer, and hands out what is in it.
+ * The requests on queues and exchanges, and those of transactions: each encodes
+ * its arguments, waits for the answer, and hands out what is in it.
  */
 #include "client/internal.h"
 
@@ -32,6 +32,8 @@ enum ops_field {
 	BIND_ROUTING_KEY = 3,
 	BIND_ARGUMENTS = 4,
 	QOS_PREFETCH = 1,
+	QOS_GLOBAL = 2,
+	RECOVER_REQUEUE = 1,
 	GET_NO_ACK = 2
 };
 
@@ -250,18 +252,40 @@ int muxc_exchange_delete(struct muxc_channel *channel, const char *exchange, uns
 
 /* -------------------------------------------------------------- qos and get */
 
-int muxc_qos(struct muxc_channel *channel, uint32_t prefetch, uint64_t timeout_usec,
-	     struct muxc_error *ret_error)
+int muxc_qos_full(struct muxc_channel *channel, uint32_t prefetch, unsigned int flags, uint64_t timeout_usec,
+		  struct muxc_error *ret_error)
 {
 	struct call call = {.channel = channel, .timeout_usec = timeout_usec, .error = ret_error};
 	int r;
 
 	if (prefetch > UINT16_MAX)
 		return error_set(ret_error, -EINVAL, "a prefetch is at most %u", UINT16_MAX);
+	r = bad_flags(flags, MUXC_QOS_CHANNEL, ret_error);
+	if (r < 0)
+		return r;
 	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_QOS);
 	if (r < 0)
 		return r;
 	wire_put_number(&call.op, QOS_PREFETCH, prefetch);
+	wire_put_nonzero(&call.op, QOS_GLOBAL, !!(flags & MUXC_QOS_CHANNEL));
+	return run(&call);
+}
+
+int muxc_qos(struct muxc_channel *channel, uint32_t prefetch, uint64_t timeout_usec,
+	     struct muxc_error *ret_error)
+{
+	return muxc_qos_full(channel, prefetch, 0, timeout_usec, ret_error);
+}
+
+int muxc_recover(struct muxc_channel *channel, uint64_t timeout_usec, struct muxc_error *ret_error)
+{
+	struct call call = {.channel = channel, .timeout_usec = timeout_usec, .error = ret_error};
+	int r;
+
+	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_RECOVER);
+	if (r < 0)
+		return r;
+	wire_put_number(&call.op, RECOVER_REQUEUE, 1);
 	return run(&call);
 }
 
@@ -291,4 +315,31 @@ int muxc_get(struct muxc_channel *channel, const char *queue, unsigned int flags
 	}
 	call_free(&call);
 	return r;
+}
+
+/* ------------------------------------------------------------- transactions */
+
+static int tx_call(struct muxc_channel *channel, uint32_t op, uint64_t timeout_usec,
+		   struct muxc_error *ret_error)
+{
+	struct call call = {.channel = channel, .timeout_usec = timeout_usec, .error = ret_error};
+	int r;
+
+	r = call_begin(&call, op);
+	return r < 0 ? r : run(&call);
+}
+
+int muxc_tx_select(struct muxc_channel *channel, uint64_t timeout_usec, struct muxc_error *ret_error)
+{
+	return tx_call(channel, MUXD__V1__CLIENT_FRAME__OP_TX_SELECT, timeout_usec, ret_error);
+}
+
+int muxc_tx_commit(struct muxc_channel *channel, uint64_t timeout_usec, struct muxc_error *ret_error)
+{
+	return tx_call(channel, MUXD__V1__CLIENT_FRAME__OP_TX_COMMIT, timeout_usec, ret_error);
+}
+
+int muxc_tx_rollback(struct muxc_channel *channel, uint64_t timeout_usec, struct muxc_error *ret_error)
+{
+	return tx_call(channel, MUXD__V1__CLIENT_FRAME__OP_TX_ROLLBACK, timeout_usec, ret_error);
 }

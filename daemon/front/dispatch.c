@@ -241,6 +241,29 @@ static void do_get(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const st
 	request(ipc, frame, &method);
 }
 
+static void do_tx_select(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
+{
+	request(ipc, frame, &(struct amqc_method){.id = AMQC_TX_SELECT});
+}
+
+static void do_tx_commit(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
+{
+	request(ipc, frame, &(struct amqc_method){.id = AMQC_TX_COMMIT});
+}
+
+static void do_tx_rollback(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
+{
+	request(ipc, frame, &(struct amqc_method){.id = AMQC_TX_ROLLBACK});
+}
+
+static void do_recover(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_RECOVER};
+
+	method.basic_recover.requeue = frame->recover->requeue;
+	request(ipc, frame, &method);
+}
+
 static void do_channel_close(struct ipc *ipc, const Muxd__V1__ClientFrame *frame,
 			     const struct ipc_frame *bytes)
 {
@@ -399,6 +422,10 @@ static const op_fn operations[OP_COUNT] = {
     [OP(CONSUME)] = do_consume,
     [OP(CANCEL)] = do_cancel,
     [OP(GET)] = do_get,
+    [OP(TX_SELECT)] = do_tx_select,
+    [OP(TX_COMMIT)] = do_tx_commit,
+    [OP(TX_ROLLBACK)] = do_tx_rollback,
+    [OP(RECOVER)] = do_recover,
     [OP(PING)] = do_ping,
     [OP(STATUS)] = do_status,
     [OP(SESSIONS)] = do_sessions,

@@ -240,8 +240,9 @@ static void append_request(struct buf *frames, const struct request *request)
 
 static bool was_sent(struct op *op)
 {
-	return op->kind == OP_PUBLISH ? container_of(op, struct publish, op)->sent_before
-				      : container_of(op, struct request, op)->sent_before;
+	if (op->kind == OP_PUBLISH)
+		return container_of(op, struct publish, op)->sent_before;
+	return op->kind == OP_REQUEST && container_of(op, struct request, op)->sent_before;
 }
 
 static bool has_cleared(const struct channel *channel)
@@ -383,7 +384,7 @@ static struct request *first_request(const struct lane *lane)
 
 static bool has_publishes(const struct lane *lane)
 {
-	return lane->confirms.first != lane->confirms.next;
+	return lane->confirms.first != lane->confirms.next || lane->tx.messages > 0;
 }
 
 /* The first of them that the fault names. */
@@ -414,6 +415,20 @@ static bool may_mean_another(const struct upstream *upstream, const struct reque
 		}
 	}
 	return false;
+}
+
+/* No other lane waits for an answer, not even one whose channel has left. */
+static bool is_alone(const struct lane *lane)
+{
+	const struct upstream *upstream = lane->upstream;
+
+	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
+		const struct lane *other = upstream->lanes[number];
+
+		if (other && other != lane && !list_empty(&other->awaiting))
+			return false;
+	}
+	return true;
 }
 
 /* The lane had something under way that the fault may mean. */
@@ -490,6 +505,8 @@ static void end_sole(struct upstream *upstream, struct request *request)
 	blame->guilty = request->op.channel;
 	blame->solo = NULL;
 	nobody_was_alone(upstream);
+	if (request->ends_tx)
+		return; /* the same again may do no harm; its channel tells what became of it */
 	remember(upstream, &request->op, &blame->fault);
 	queues_request_failed(request);
 	if (request->method == AMQC_BASIC_CONSUME && request->consumer)
@@ -541,6 +558,15 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 	request = count == 1 && meant.class_id != 0 ? named_request(lane, &meant) : NULL;
 	if (request && !may_mean_another(upstream, request, &meant)) {
 		end_sole(upstream, request);
+		return;
+	}
+	/* Of a transaction nothing is left that could be tried: only who was alone with it can be blamed. */
+	if (count == 1 && meant.origin == FAULT_BROKER && (lane->tx.messages > 0 || lane->tx.end) &&
+	    is_alone(lane)) {
+		blame->fault.retryable = false;
+		blame->guilty = lane->channel;
+		blame->solo = NULL;
+		nobody_was_alone(upstream);
 		return;
 	}
 	note_solo(upstream);

@@ -13,6 +13,8 @@
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/topology.h"
+#include "daemon/mux/tx.h"
+#include "daemon/mux/uncommitted.h"
 
 #include <stdlib.h>
 
@@ -88,6 +90,10 @@ static void end_queue(struct channel *channel, const struct fault *fault)
 			publish_discard(publish_of(op), fault);
 			continue;
 		}
+		if (op->kind == OP_SETTLE) {
+			tx_settle_drop(channel, op);
+			continue;
+		}
 		queues_request_failed(request_of(op));
 		request_refuse(request_of(op), SCOPE_CHANNEL, fault);
 		request_drop(request_of(op));
@@ -104,6 +110,7 @@ static void end_sent_requests(struct channel *channel, const struct fault *fault
 			continue;
 		queues_request_failed(request);
 		request_refuse(request, SCOPE_CHANNEL, fault);
+		tx_request_gone(channel, request);
 		request->consumer = NULL;
 		request->op.channel = NULL;
 		channel->requests--;
@@ -115,6 +122,7 @@ void channel_fail_without_lane(struct channel *channel, const struct fault *give
 	struct fault fault = *given; /* may be the channel's own */
 
 	blame_forget(channel);
+	tx_end(channel, &fault);
 	if (channel->lane) {
 		confirms_end(channel->lane, &fault);
 		end_sent_requests(channel, &fault);
@@ -222,8 +230,27 @@ void channel_interrupt(struct channel *channel, const struct fault *fault)
 	channel_touch(channel);
 }
 
+/* With a transaction that cannot go on. */
+static void fail_with_connection(struct channel *channel, const struct fault *fault)
+{
+	struct request *request;
+
+	list_foreach (request, &channel->lane->awaiting, op.node) {
+		if (request->op.channel == channel)
+			topology_in_doubt(channel->upstream, span_make(request->frame, request->frame_len));
+	}
+	channel_fail_without_lane(channel, fault);
+	lane_detach(channel->lane);
+}
+
 void channel_lost_lane(struct channel *channel, const struct fault *fault)
 {
+	struct fault why;
+
+	if (tx_is_lost(channel, fault, &why)) {
+		fail_with_connection(channel, &why);
+		return;
+	}
 	channel_interrupt(channel, fault);
 	lane_detach(channel->lane);
 	if (channel->restoring > 0 && list_empty(&channel->recovery_node))
@@ -236,6 +263,10 @@ void channel_refuse_waiting(struct channel *channel, const struct fault *fault)
 {
 	struct op *op, *tmp;
 
+	if (channel->tx.asked) {
+		channel_fail(channel, fault); /* what waits on would be another transaction */
+		return;
+	}
 	list_foreach_safe (op, tmp, &channel->queue, node) {
 		if (op->kind == OP_REQUEST)
 			channel_refuse_unsent(request_of(op), SCOPE_REQUEST, fault);
@@ -244,8 +275,11 @@ void channel_refuse_waiting(struct channel *channel, const struct fault *fault)
 
 bool channel_lease(struct channel *channel)
 {
-	if (!lane_lease(channel->upstream, channel))
+	bool tx = tx_needs_lane(channel);
+
+	if (!lane_lease(channel->upstream, channel, tx))
 		return false;
+	channel->tx.begun |= tx;
 	delivery_begin(channel);
 	return true;
 }
@@ -299,8 +333,8 @@ static void queue_shrank(struct channel *channel)
 
 bool channel_is_clean(const struct channel *channel)
 {
-	return list_empty(&channel->queue) && channel->requests == 0 && channel->unsettled == 0 &&
-	       list_empty(&channel->consumers) && channel->deliveries.open == 0;
+	return !channel->tx.begun && list_empty(&channel->queue) && channel->requests == 0 &&
+	       channel->unsettled == 0 && list_empty(&channel->consumers) && channel->deliveries.open == 0;
 }
 
 /* ------------------------------------------------------------------ leaving */
@@ -355,7 +389,9 @@ static void begin_leaving(struct channel *channel)
 		/* While publishes or requests keep the lane, its consumers end one by one. */
 		list_foreach_safe (consumer, tmp, &channel->consumers, node)
 			consumer_end(consumer);
-		delivery_requeue_all(channel);
+		/* In a transaction they go back with the lane. */
+		if (!channel->lane->tx.on)
+			delivery_requeue_all(channel);
 		lane_set_idle(channel->lane, false);
 	} else {
 		free_consumers(channel);
@@ -407,6 +443,7 @@ void channel_abandon(struct channel *channel)
 	forget_session(channel);
 	if (channel->lane)
 		party_take(&channel->upstream->common, channel->lane);
+	uncommitted_unpay(channel);
 	charge_force(&channel->charge, &channel->upstream->mux->orphaned, channel->unsettled_bytes);
 	list_unlink(&channel->node);
 	list_append(&channel->upstream->orphans, &channel->node);
@@ -419,8 +456,17 @@ void channel_abandon(struct channel *channel)
 
 void channel_request_timed_out(struct request *request, bool unsent)
 {
+	struct fault fault;
+
 	channel_touch(request->op.channel);
-	if (unsent)
+	if (tx_depends_on(request)) {
+		fault = fault_make_retryable(PUBLISH_TIMED_OUT, "%s had no answer within its deadline: %s",
+					     amqc_method_name(request->method),
+					     unsent || request->method != AMQC_TX_COMMIT
+						 ? "the transaction was rolled back"
+						 : "the transaction was committed or not");
+		channel_fail(request->op.channel, &fault);
+	} else if (unsent)
 		channel_refuse_unsent(request, SCOPE_REQUEST, &FAULT_NONE);
 	else if (request->method == AMQC_BASIC_CONSUME && request->consumer)
 		consumer_end(request->consumer); /* when its consume-ok comes */
@@ -457,9 +503,12 @@ static struct mono expire_publishes(struct channel *channel, struct mono now)
 	list_foreach_safe (op, tmp, &channel->queue, node) {
 		if (op->kind != OP_PUBLISH)
 			continue;
-		if (mono_before(now, publish_of(op)->deadline))
+		if (mono_before(now, publish_of(op)->deadline)) {
 			earliest = mono_min(earliest, publish_of(op)->deadline);
-		else
+		} else if (channel->tx.asked) {
+			channel_fail(channel, &unsent); /* or the others would be committed without it */
+			return MONO_NEVER;
+		} else
 			publish_discard(publish_of(op), publish_of(op)->sent_before ? &fault : &unsent);
 	}
 	return earliest;
@@ -516,6 +565,7 @@ void channel_free(struct channel *channel)
 	blame_forget(channel);
 	free_consumers(channel);
 	timerq_clear(&upstream->mux->timers, &channel->timer);
+	tx_end(channel, &FAULT_NONE);
 	charge_end(&channel->charge);
 	list_unlink(&channel->node);
 	list_unlink(&channel->lane_node);
@@ -582,9 +632,12 @@ void channel_flush_unhurried(struct timer *timer, struct mono now)
 
 void channel_turn(struct channel *channel)
 {
+	tx_turn(channel);
+	consumers_go_on(channel);
 	tell_outcomes(channel);
 	flush_acks(channel);
 	if (channel->state == CHANNEL_LEAVING) {
+		tx_leave(channel);
 		answer_close(channel);
 		if (channel->requests > 0 || channel->unsettled > 0 || !list_empty(&channel->queue))
 			return;

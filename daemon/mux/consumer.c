@@ -11,6 +11,7 @@
 #include "daemon/mux/session.h"
 #include "daemon/mux/subscribe.h"
 #include "daemon/mux/taken.h"
+#include "daemon/mux/tx.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,6 +158,11 @@ bool consumer_may_have(const struct channel *channel, uint64_t body_size)
 /* One message may overdraw the bytes, so that a large one is not stuck for ever. */
 static bool has_credit(const struct consumer *consumer)
 {
+	const struct channel *channel = consumer->channel;
+
+	if (channel->unacked_max > 0 && !consumer->no_ack &&
+	    channel->deliveries.counted >= channel->unacked_max)
+		return false;
 	return consumer->credit_messages > consumer->used_messages &&
 	       consumer->credit_bytes > consumer->used_bytes;
 }
@@ -403,8 +409,12 @@ void consumer_deliver(struct channel *channel, const struct assemble *content)
 		channel_fail(channel, &fault);
 		return;
 	}
-	if (counts)
+	if (counts) {
 		delivery_set_kind(channel, lane_tag, slot_kind_for(consumer, content));
+		delivery_counts(channel, lane_tag);
+	}
+	if (counts && channel->lane && tx_recovers(channel->lane))
+		return;
 	/* One that is not started has another's tag, who had it before. */
 	if (!consumer || !consumer->started || consumer->gone || consumer->shrinking == SHRINK_CANCELLING ||
 	    !channel->session) {
@@ -477,6 +487,39 @@ void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t 
 	go_on_shrinking(consumer, false);
 }
 
+/* One message each in turn, so that no consumer takes all the room: who had one goes to the end. */
+void consumers_go_on(struct channel *channel)
+{
+	struct consumer *consumer, *tmp;
+	bool more = channel->unacked_max > 0 || channel->deliveries.limited;
+
+	channel->deliveries.limited = channel->unacked_max > 0;
+	while (more && channel->state == CHANNEL_OPEN && channel->session) {
+		more = false;
+		list_foreach_safe (consumer, tmp, &channel->consumers, node) {
+			if (!can_take(consumer) || !hand_over_first(consumer))
+				continue;
+			list_unlink(&consumer->node);
+			list_append(&channel->consumers, &consumer->node);
+			more |= can_take(consumer);
+			wait_for_socket(consumer);
+			go_on_shrinking(consumer, false);
+		}
+	}
+}
+
+void consumers_forget_pending(struct channel *channel)
+{
+	struct consumer *consumer;
+
+	list_foreach (consumer, &channel->consumers, node) {
+		drop_pending(consumer);
+		list_unlink(&consumer->choked_node);
+		if (!consumer->gone)
+			go_on_shrinking(consumer, false);
+	}
+}
+
 void consumer_breathe(struct session *session)
 {
 	struct consumer *consumer;
@@ -509,10 +552,13 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 	struct mux_content view = {&content->header.properties, content->body};
 	struct session *session = request->session;
 	uint64_t tag = request->no_ack ? 0 : delivery_client_tag(channel, method->delivery_tag);
+	/* In a transaction the broker had no_ack, too. */
+	bool gone = request->no_ack && channel->lane->tx.on;
+	const char *where = gone ? "it was got with no_ack, and is lost" : "it went back to its queue";
 	struct mux_handed handed;
 	struct fault fault;
 
-	if (!delivery_add(channel, method->delivery_tag, SLOT_PENDING)) {
+	if (!delivery_add(channel, method->delivery_tag, gone ? SLOT_DONE : SLOT_PENDING)) {
 		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a message");
 		request_refuse(request, SCOPE_CHANNEL, &fault);
 		channel_fail(channel, &fault);
@@ -525,22 +571,24 @@ void consumer_got(struct request *request, struct channel *channel, const struct
 	if (content->too_large) {
 		fault = fault_make(AMQC_CONTENT_TOO_LARGE,
 				   "CONTENT_TOO_LARGE - a message of %llu bytes is more than half of the "
-				   "session's memory (%llu): it went back to its queue",
+				   "session's memory (%llu): %s",
 				   (unsigned long long)content->header.body_size,
-				   (unsigned long long)session->memory.limit);
+				   (unsigned long long)session->memory.limit, where);
 		delivery_requeue(channel, method->delivery_tag);
 		request_refuse(request, SCOPE_REQUEST, &fault);
 		return;
 	}
 	handed = session->ops->got(session->context, request->id, request->channel_id, tag, method, &view);
 	if (handed.position == 0) {
-		fault = fault_make(AMQC_SYNTAX_ERROR, "the message's headers are too many or nest too deep "
-						      "for muxd's protocol: it went back to its queue");
+		fault = fault_make(
+		    AMQC_SYNTAX_ERROR,
+		    "the message's headers are too many or nest too deep for muxd's protocol: %s", where);
 		delivery_requeue(channel, method->delivery_tag);
 		request_refuse(request, SCOPE_REQUEST, &fault);
 		return;
 	}
-	handed_over(channel, method->delivery_tag, request->no_ack, &handed);
+	if (!gone)
+		handed_over(channel, method->delivery_tag, request->no_ack, &handed);
 	session->get_used += handed.cost_bytes;
 	backlog_add(session, &handed);
 	session->delivered++;

@@ -29,6 +29,12 @@ void consumer_deliver(struct channel *channel, const struct assemble *content);
 /* New totals of credit: hands over what waits. */
 void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes);
 
+/* At the end of a turn: hands over what waited for the channel's unacked_max. */
+void consumers_go_on(struct channel *channel);
+
+/* All that waits comes again. */
+void consumers_forget_pending(struct channel *channel);
+
 /* The socket has taken some of the session's output: hands over what waited for that, in turn. */
 void consumer_breathe(struct session *session);
 

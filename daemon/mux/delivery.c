@@ -2,6 +2,7 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/mux/lane.h"
+#include "daemon/mux/tx.h"
 
 #include <stdlib.h>
 
@@ -13,7 +14,7 @@
 
 static enum slot_state slot_get(const struct deliveries *d, uint64_t tag)
 {
-	return (enum slot_state)(d->ring[tag & d->mask] & ~(SLOT_STREAM | SLOT_DOUBT));
+	return (enum slot_state)(d->ring[tag & d->mask] & ~(SLOT_STREAM | SLOT_DOUBT | SLOT_COUNTS));
 }
 
 static enum slot_kind slot_kind(const struct deliveries *d, uint64_t tag)
@@ -26,34 +27,71 @@ static bool has_slot(const struct deliveries *d, uint64_t tag)
 	return tag >= d->first && tag < d->next;
 }
 
+static bool is_tx(const struct channel *channel)
+{
+	return channel->lane && channel->lane->tx.on;
+}
+
+/* What counts for qos is settled when the broker counts it as settled, too. */
+static bool client_has(const struct channel *channel, enum slot_state state)
+{
+	return state == SLOT_OUT || state == SLOT_TX || (state == SLOT_ACKED && is_tx(channel));
+}
+
+/* The slot goes from one state to the other. */
+static void count_states(struct channel *channel, uint8_t slot, enum slot_state old, enum slot_state state)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	d->open -= old != SLOT_DONE;
+	d->open += state != SLOT_DONE;
+	d->acked -= old == SLOT_ACKED;
+	d->acked += state == SLOT_ACKED;
+	d->unhurried += old == SLOT_TAKEN && state == SLOT_ACKED;
+	d->tx -= old == SLOT_TX || old == SLOT_TX_BACK;
+	d->tx += state == SLOT_TX || state == SLOT_TX_BACK;
+	d->back -= old == SLOT_BACK;
+	d->back += state == SLOT_BACK;
+	if (!(slot & SLOT_COUNTS))
+		return;
+	d->counted -= client_has(channel, old);
+	d->counted += client_has(channel, state);
+}
+
 void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state state)
 {
 	struct deliveries *d = &channel->deliveries;
 	enum slot_state old;
+	uint8_t *slot;
 
 	if (!has_slot(d, lane_tag))
 		return;
 	old = slot_get(d, lane_tag);
+	slot = &d->ring[lane_tag & d->mask];
 	if (channel->session) {
 		channel->session->unacked -= old == SLOT_OUT;
 		channel->session->unacked += state == SLOT_OUT;
 	}
 	channel->unacked -= old == SLOT_OUT;
 	channel->unacked += state == SLOT_OUT;
-	d->open -= old != SLOT_DONE;
-	d->open += state != SLOT_DONE;
-	d->acked -= old == SLOT_ACKED;
-	d->acked += state == SLOT_ACKED;
-	d->unhurried += old == SLOT_TAKEN && state == SLOT_ACKED;
+	count_states(channel, *slot, old, state);
 	if (state == SLOT_ACKED) {
 		if (d->acked == 1 || lane_tag < d->acked_first)
 			d->acked_first = lane_tag;
 		if (lane_tag > d->acked_last)
 			d->acked_last = lane_tag;
 	}
-	d->ring[lane_tag & d->mask] = (uint8_t)((unsigned int)state | slot_kind(d, lane_tag));
-	if (state == SLOT_ACKED || state == SLOT_DONE)
+	*slot = (uint8_t)((unsigned int)state | slot_kind(d, lane_tag) | (*slot & SLOT_COUNTS));
+	if (state == SLOT_ACKED || state == SLOT_DONE || state == SLOT_BACK)
 		channel_touch(channel);
+}
+
+void delivery_counts(struct channel *channel, uint64_t lane_tag)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	if (has_slot(d, lane_tag))
+		d->ring[lane_tag & d->mask] |= SLOT_COUNTS;
 }
 
 void delivery_set_kind(struct channel *channel, uint64_t lane_tag, enum slot_kind kind)
@@ -122,20 +160,31 @@ static void send_nack(struct channel *channel, uint64_t tag, bool multiple, bool
 	lane_control(channel->lane, &method);
 }
 
-void delivery_flush(struct channel *channel)
+static void give_back(struct channel *channel, uint64_t tag);
+
+/* They must not wait any longer: the end of the transaction may come. */
+static void flush_backs(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	for (uint64_t tag = d->first; d->back > 0 && tag != d->next; tag++) {
+		if (slot_get(d, tag) == SLOT_BACK)
+			give_back(channel, tag);
+	}
+}
+
+static void flush_acks(struct channel *channel, enum slot_state settled)
 {
 	struct deliveries *d = &channel->deliveries;
 	uint64_t highest = 0, count = 0, tag = d->first;
 
-	if (d->acked == 0 || !channel->lane)
-		return;
 	/* With multiple, the broker wants the tag itself to be unsettled: so the last one that is ACKED. */
 	for (; tag != d->next && (slot_get(d, tag) == SLOT_ACKED || slot_get(d, tag) == SLOT_DONE); tag++) {
 		if (slot_get(d, tag) == SLOT_DONE)
 			continue;
 		highest = tag;
 		count++;
-		delivery_set(channel, tag, SLOT_DONE);
+		delivery_set(channel, tag, settled);
 	}
 	if (count > 0)
 		send_ack(channel, highest, count > 1);
@@ -146,10 +195,22 @@ void delivery_flush(struct channel *channel)
 		if (slot_get(d, tag) != SLOT_ACKED)
 			continue;
 		send_ack(channel, tag, false);
-		delivery_set(channel, tag, SLOT_DONE);
+		delivery_set(channel, tag, settled);
 	}
 	d->acked_last = 0;
 	d->unhurried = 0;
+}
+
+void delivery_flush(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	if (!channel->lane || tx_is_silent(channel->lane))
+		return;
+	if (d->acked > 0)
+		flush_acks(channel, is_tx(channel) ? SLOT_TX : SLOT_DONE);
+	if (d->back > 0)
+		flush_backs(channel);
 	deliveries_advance(d);
 }
 
@@ -196,6 +257,7 @@ static bool hits_a_stream(const struct deliveries *d, uint64_t from, uint64_t to
 static void settle_nack(struct channel *channel, uint64_t from, uint64_t to, bool requeue)
 {
 	struct deliveries *d = &channel->deliveries;
+	enum slot_state settled = is_tx(channel) ? SLOT_TX : SLOT_DONE;
 	bool multiple;
 	uint64_t highest = 0, count = 0;
 
@@ -210,7 +272,7 @@ static void settle_nack(struct channel *channel, uint64_t from, uint64_t to, boo
 			send_nack(channel, tag, false, requeue);
 		highest = tag;
 		count++;
-		delivery_set(channel, tag, SLOT_DONE);
+		delivery_set(channel, tag, settled);
 	}
 	if (multiple && count > 0)
 		send_nack(channel, highest, count > 1, requeue);
@@ -279,7 +341,7 @@ static void give_back(struct channel *channel, uint64_t tag)
 	default:
 		return; /* acked, it might be lost; nacked, the connection */
 	}
-	delivery_set(channel, tag, SLOT_DONE);
+	delivery_set(channel, tag, is_tx(channel) ? SLOT_TX_BACK : SLOT_DONE);
 }
 
 void delivery_requeue(struct channel *channel, uint64_t lane_tag)
@@ -287,8 +349,12 @@ void delivery_requeue(struct channel *channel, uint64_t lane_tag)
 	if (!channel->lane || !has_slot(&channel->deliveries, lane_tag) ||
 	    slot_get(&channel->deliveries, lane_tag) == SLOT_DONE)
 		return;
-	delivery_flush(channel);
-	give_back(channel, lane_tag);
+	if (!is_tx(channel)) {
+		delivery_flush(channel);
+		give_back(channel, lane_tag);
+	} else if (slot_kind(&channel->deliveries, lane_tag) != SLOT_DOUBT) {
+		delivery_set(channel, lane_tag, SLOT_BACK);
+	}
 }
 
 /* One by one, for a nack must not cover what is of a stream. */
@@ -322,6 +388,54 @@ void delivery_requeue_all(struct channel *channel)
 	if (highest > 0 && channel->lane)
 		send_nack(channel, highest, true, true);
 	deliveries_advance(d);
+}
+
+void delivery_committed(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	for (uint64_t tag = d->first; d->tx > 0 && tag != d->next; tag++) {
+		if (slot_get(d, tag) == SLOT_TX || slot_get(d, tag) == SLOT_TX_BACK)
+			delivery_set(channel, tag, SLOT_DONE);
+	}
+	deliveries_advance(d);
+}
+
+void delivery_rolled_back(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	for (uint64_t tag = d->first; d->tx > 0 && tag != d->next; tag++) {
+		if (slot_get(d, tag) == SLOT_TX)
+			delivery_set(channel, tag, SLOT_OUT);
+		else if (slot_get(d, tag) == SLOT_TX_BACK)
+			delivery_set(channel, tag, SLOT_BACK);
+	}
+}
+
+void delivery_recovered(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	for (uint64_t tag = d->first; tag != d->next; tag++) {
+		if (slot_get(d, tag) != SLOT_TX && slot_get(d, tag) != SLOT_TX_BACK)
+			delivery_set(channel, tag, SLOT_DONE);
+	}
+	deliveries_advance(d);
+}
+
+bool delivery_has_stream(const struct channel *channel, struct fault *ret_fault)
+{
+	const struct deliveries *d = &channel->deliveries;
+
+	for (uint64_t tag = d->first; d->streams && tag != d->next; tag++) {
+		if (slot_get(d, tag) == SLOT_DONE || slot_kind(d, tag) == SLOT_RETURNABLE)
+			continue;
+		*ret_fault = fault_make(AMQC_NOT_IMPLEMENTED,
+					"NOT_IMPLEMENTED - basic.recover not supported by stream queues");
+		return true;
+	}
+	return false;
 }
 
 void delivery_take_all(struct channel *channel)

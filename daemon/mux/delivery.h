@@ -6,6 +6,10 @@
  *
  * Acks are collected and sent at the end of the turn: one basic.ack with
  * multiple for what is settled from the oldest on, single ones for the rest.
+ *
+ * On a lane in tx mode what was sent counts when the transaction is committed
+ * (tx.h): until then it keeps its slot. What muxd gives back itself is part of
+ * the transaction too, so it is given back again after a rollback.
  */
 #pragma once
 
@@ -42,6 +46,20 @@ void delivery_requeue(struct channel *channel, uint64_t lane_tag);
 
 /* Gives all back that are not settled. */
 void delivery_requeue_all(struct channel *channel);
+
+/* The one added last is of a consumer, and counts for channel->unacked_max while the client has it. */
+void delivery_counts(struct channel *channel, uint64_t lane_tag);
+
+/*
+ * A transaction has ended: what was settled in it is settled, or the client's
+ * again. The broker has taken back all but what was settled in it.
+ */
+void delivery_committed(struct channel *channel);
+void delivery_rolled_back(struct channel *channel);
+void delivery_recovered(struct channel *channel);
+
+/* True, and *ret_fault (540), if messages of a stream are unsettled: they cannot go back. */
+bool delivery_has_stream(const struct channel *channel, struct fault *ret_fault);
 
 /* Handed over and not yet taken by the socket: counts as acked, when the client closes the channel itself. */
 void delivery_take_all(struct channel *channel);

@@ -16,6 +16,7 @@
 #include "daemon/mux/subscribe.h"
 #include "daemon/mux/taken.h"
 #include "daemon/mux/topology.h"
+#include "daemon/mux/tx.h"
 
 /* The broker did what it may not; name is the method it did it with. */
 static void broken(struct lane *lane, const char *what, const char *name)
@@ -166,6 +167,8 @@ static void on_reply(struct lane *lane, const struct amqc_method *reply)
 		on_consume_ok(lane, request, reply);
 	else if (reply->id == AMQC_BASIC_CANCEL_OK)
 		on_cancel_ok(request);
+	if (lane->tx.on)
+		tx_answered(lane, request);
 	request_answer(request, reply);
 	request_drop(request);
 	if (reply->id == AMQC_CHANNEL_OPEN_OK)
@@ -226,6 +229,8 @@ static void on_content(struct lane *lane, enum assemble_result result)
 		consumer_deliver(lane->channel, &lane->in);
 	else if (lane->in.method.id == AMQC_BASIC_GET_OK)
 		on_got(lane);
+	else if (lane->in.method.id == AMQC_BASIC_RETURN && lane->tx.on && lane->channel)
+		tx_returned(lane);
 	else if (lane->in.method.id == AMQC_BASIC_RETURN)
 		on_returned(lane);
 	else if (lane->in.method.id == AMQC_BASIC_DELIVER)

@@ -16,6 +16,8 @@
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/subscribe.h"
+#include "daemon/mux/tx.h"
+#include "daemon/mux/uncommitted.h"
 
 #define SLICE_BYTES PARTY_QUANTUM_BYTES /* the largest body frame */
 #define OUTPUT_MARK 8192u		/* bytes put ahead of the socket while somebody waits */
@@ -112,7 +114,8 @@ static bool publish_must_wait(struct lane *lane)
 	const struct upstream *upstream = lane->upstream;
 
 	return upstream->state == UPSTREAM_BLOCKED ||
-	       lane->confirms.next - lane->confirms.first >= window_lane_messages(&upstream->window) ||
+	       lane->confirms.next - lane->confirms.first + lane->tx.messages >=
+		   window_lane_messages(&upstream->window) ||
 	       !party_may_publish(lane->party);
 }
 
@@ -124,9 +127,13 @@ static bool must_wait(struct lane *lane, struct op *op)
 		return true;
 	if (op->kind == OP_PUBLISH)
 		return publish_must_wait(lane);
+	if (op->kind == OP_SETTLE)
+		return false;
 	request = container_of(op, struct request, op);
 	if (request->unsure && probe_must_wait(request))
 		return true;
+	if (request->method == AMQC_TX_SELECT && !lane->tx.on)
+		return true; /* until the channel has another lane: tx_turn() */
 	return queues_are_undecided(request) ||
 	       (request->method == AMQC_BASIC_GET && get_must_wait(request->session));
 }
@@ -176,6 +183,8 @@ static bool send_request(struct lane *lane, struct request *request)
 	if (request->method == AMQC_BASIC_CONSUME)
 		lane->consumed = true;
 	append_numbered(lane, request->frame, request->frame_len, request->frame_len);
+	if (request->ends_tx)
+		lane->tx.end = request;
 	request->before = lane->confirms.next;
 	list_unlink(&request->op.node);
 	list_append(&lane->awaiting, &request->op.node);
@@ -190,25 +199,49 @@ static bool fits(struct lane *lane, const struct publish *publish)
 	return publish->method_len <= frame_max && publish->head_len - publish->method_len <= frame_max;
 }
 
+/* It cannot be sent; nor then can the rest of its transaction. */
+static void give_up(struct lane *lane, struct publish *publish, const struct fault *fault)
+{
+	struct channel *channel = publish->op.channel;
+
+	publish_discard(publish, fault);
+	if (lane->tx.on)
+		channel_fail(channel, fault);
+}
+
 static void refuse_publish(struct publish *publish, const struct fault *fault)
 {
 	struct channel *channel = publish->op.channel;
 
 	publish_discard(publish, fault);
-	if (channel->session)
+	if (channel->session || channel->tx.begun)
 		channel_fail(channel, fault);
 }
 
-static void begin_publish(struct lane *lane, struct publish *waiting)
+/* NULL: it cannot be sent, and ended. */
+static struct publish *prepare(struct lane *lane, struct publish *waiting)
 {
 	struct publish *publish;
 	struct fault fault;
 
 	if (blame_is_known(lane->upstream, &waiting->op, &fault)) {
 		refuse_publish(waiting, &fault);
-		return;
+		return NULL;
 	}
 	publish = replay_prepare(waiting);
+	if (!publish && lane->tx.on) {
+		fault = fault_make(AMQC_PRECONDITION_FAILED,
+				   "a message of the transaction expired before it could be sent");
+		channel_fail(lane->channel, &fault);
+	}
+	return publish;
+}
+
+static void begin_publish(struct lane *lane, struct publish *waiting)
+{
+	struct publish *publish = prepare(lane, waiting);
+	struct fault fault;
+
 	if (!publish)
 		return;
 	if (!fits(lane, publish)) {
@@ -216,20 +249,22 @@ static void begin_publish(struct lane *lane, struct publish *waiting)
 				   "FRAME_ERROR - the message's properties do not fit into a frame of "
 				   "the broker's (%u bytes)",
 				   lane->upstream->conn.handshake.frame_max);
-		publish_discard(publish, &fault);
+		give_up(lane, publish, &fault);
 		return;
 	}
-	if (!confirms_push(lane, publish)) {
+	if (lane->tx.on ? !uncommitted_add(lane, publish) : !confirms_push(lane, publish)) {
 		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory to send a publish");
-		publish_discard(publish, &fault);
+		give_up(lane, publish, &fault);
 		return;
 	}
 	lane->served = true;
 	lane->party->begun = true;
 	list_unlink(&publish->op.node);
 	append_numbered(lane, publish->data, publish->head_len, publish->method_len);
-	if (publish->body_len > 0)
+	if (publish->body_len > 0 || lane->tx.on)
 		lane->sending = publish;
+	if (publish->body_len == 0)
+		publish_sent(lane);
 }
 
 /* One body frame. */
@@ -249,6 +284,25 @@ static void send_body(struct lane *lane)
 		publish_sent(lane);
 }
 
+/* Nothing more can be sent on it now. */
+static void ask(struct lane *lane)
+{
+	if (lane->tx.on && lane->channel && uncommitted_ask(lane))
+		(void)send_control(lane);
+}
+
+/* False: it must stay at the head of the queue. */
+static bool send_op(struct lane *lane, struct op *op)
+{
+	if (op->kind == OP_REQUEST)
+		return send_request(lane, container_of(op, struct request, op));
+	if (op->kind == OP_PUBLISH)
+		begin_publish(lane, container_of(op, struct publish, op));
+	else
+		tx_settle_queued(lane->channel, op);
+	return true;
+}
+
 /* A lane's turn: up to so many bytes, or a little more. */
 static void send_slice(struct lane *lane, size_t budget)
 {
@@ -262,22 +316,26 @@ static void send_slice(struct lane *lane, size_t budget)
 			send_body(lane);
 			continue;
 		}
+		if (tx_is_silent(lane)) {
+			party_rest(lane);
+			return;
+		}
 		if (lane->channel)
 			delivery_flush(lane->channel);
 		if (buf_len(&lane->control) > 0 && !send_control(lane))
 			return;
 		op = lane->channel ? list_first(&lane->channel->queue, struct op, node) : NULL;
 		if (!op) {
+			ask(lane);
 			party_rest(lane);
 			return;
 		}
 		if (must_wait(lane, op)) {
+			ask(lane);
 			party_hold(lane);
 			return;
 		}
-		if (op->kind == OP_PUBLISH)
-			begin_publish(lane, container_of(op, struct publish, op));
-		else if (!send_request(lane, container_of(op, struct request, op))) {
+		if (!send_op(lane, op)) {
 			party_hold(lane);
 			return;
 		}

@@ -24,7 +24,7 @@ bool hold_op(const struct upstream *upstream, struct op *op)
 		return publish->exchange_len == 0 &&
 		       is_absent(upstream, span_make(publish->data + publish->key_at, publish->key_len));
 	}
-	if (!request_decode(container_of(op, struct request, op), &method))
+	if (op->kind != OP_REQUEST || !request_decode(container_of(op, struct request, op), &method))
 		return false;
 	queue = queues_of_method(&method);
 	return queue && is_absent(upstream, *queue);

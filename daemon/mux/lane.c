@@ -4,6 +4,7 @@
 #include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/uncommitted.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -96,6 +97,7 @@ static void lane_free(struct lane *lane)
 	assemble_deinit(&lane->in);
 	buf_deinit(&lane->control);
 	publish_sent(lane);
+	uncommitted_all_read(lane);
 	confirms_deinit(lane);
 	free(lane);
 }
@@ -157,8 +159,9 @@ static uint16_t free_number(struct upstream *upstream, bool needed)
 	return (uint16_t)number;
 }
 
-static struct lane *lane_new(struct upstream *upstream, bool needed)
+static struct lane *lane_new(struct upstream *upstream, bool needed, bool tx)
 {
+	struct amqc_method select = {.id = tx ? AMQC_TX_SELECT : AMQC_CONFIRM_SELECT};
 	uint16_t number = free_number(upstream, needed);
 	struct lane *lane;
 
@@ -171,6 +174,7 @@ static struct lane *lane_new(struct upstream *upstream, bool needed)
 	lane->party = &upstream->common;
 	lane->number = number;
 	lane->state = LANE_OPEN;
+	lane->tx.on = tx;
 	list_init(&lane->node);
 	list_init(&lane->send_node);
 	list_init(&lane->awaiting);
@@ -178,7 +182,7 @@ static struct lane *lane_new(struct upstream *upstream, bool needed)
 	lane->confirms.first = 1;
 	lane->confirms.next = 1;
 	if (!request_send_own(lane, &(struct amqc_method){.id = AMQC_CHANNEL_OPEN}) ||
-	    !request_send_own(lane, &(struct amqc_method){.id = AMQC_CONFIRM_SELECT})) {
+	    !request_send_own(lane, &select)) {
 		buf_deinit(&lane->control);
 		free(lane);
 		return NULL;
@@ -213,16 +217,28 @@ void lanes_explain(const struct upstream *upstream, char *room, size_t size)
 			       most);
 }
 
-bool lane_lease(struct upstream *upstream, struct channel *channel)
+/* All numbers may be those of lanes that wait for others: one makes room, unless another does already. */
+static void make_room(struct upstream *upstream)
 {
 	struct lane *lane = list_first(&upstream->warm, struct lane, node);
+
+	if (lane &&
+	    upstream->lanes_open == upstream->lanes_leased + upstream->lanes_warm + upstream->lanes_fenced)
+		lane_retire(lane);
+}
+
+bool lane_lease(struct upstream *upstream, struct channel *channel, bool tx)
+{
+	struct lane *lane = tx ? NULL : list_first(&upstream->warm, struct lane, node);
 
 	assert(!channel->lane);
 	if (lane)
 		upstream->lanes_warm--;
 	else
-		lane = lane_new(upstream, true);
+		lane = lane_new(upstream, true, tx);
 	if (!lane) {
+		if (tx)
+			make_room(upstream);
 		if (!mono_is_never(limit_next_try(&upstream->limit)))
 			wake_at(upstream, limit_next_try(&upstream->limit));
 		return false;
@@ -242,6 +258,7 @@ void lane_detach(struct lane *lane)
 	assert(lane->channel && lane->channel->lane == lane);
 	lane->channel->lane = NULL;
 	lane->channel = NULL;
+	lane->tx.end = NULL;
 	party_take(&lane->upstream->common, lane);
 	lane->upstream->lanes_leased--;
 	list_unlink(&lane->node);
@@ -259,6 +276,9 @@ static void send_close(struct lane *lane)
 
 void lane_close(struct lane *lane)
 {
+	/* RabbitMQ takes a close behind an unanswered commit, and nothing else. */
+	if (lane->tx.end)
+		buf_truncate(&lane->control, 0);
 	lane_detach(lane);
 	send_close(lane);
 }
@@ -280,8 +300,8 @@ static bool is_as_good_as_new(const struct lane *lane)
 		    request->method != AMQC_CHANNEL_FLOW)
 			return false;
 	}
-	return !lane->consumed && lane->confirms.first == lane->confirms.next && !lane->sending &&
-	       lane->in.state == ASSEMBLE_IDLE;
+	return !lane->consumed && !lane->tx.on && lane->confirms.first == lane->confirms.next &&
+	       !lane->sending && lane->in.state == ASSEMBLE_IDLE;
 }
 
 static uint32_t warm_most(const struct upstream *upstream)
@@ -334,7 +354,7 @@ void lanes_keep_warm(struct upstream *upstream)
 	while (upstream->lanes_warm > warm_most(upstream))
 		lane_retire(list_first(&upstream->warm, struct lane, node));
 	while (upstream->lanes_warm < upstream->options.warm_lanes) {
-		struct lane *lane = lane_new(upstream, false);
+		struct lane *lane = lane_new(upstream, false, false);
 
 		if (!lane)
 			return;

@@ -6,6 +6,9 @@
  *
  *	warm -> leased -> fenced -> warm	handed back: no consumers were on it
  *	        leased -> closing -> free	failed, or no longer as good as new
+ *
+ * One for transactions is opened when it is needed, in tx mode, and closed
+ * behind its lessee.
  */
 #pragma once
 
@@ -37,10 +40,11 @@ void lane_answered(struct lane *lane);
 void lanes_explain(const struct upstream *upstream, char *room, size_t size);
 
 /*
- * Leases a lane to a channel that has none: a warm one, or one newly opened.
- * False: no number is free. For channel.c, which counts deliveries from there.
+ * Leases a lane to a channel that has none: a warm one, or one newly opened; in
+ * tx mode always that. False: no number is free. For channel.c, which counts
+ * deliveries from there.
  */
-bool lane_lease(struct upstream *upstream, struct channel *channel);
+bool lane_lease(struct upstream *upstream, struct channel *channel, bool tx);
 
 /* When nobody waits: opens lanes until enough are warm, as numbers allow; closes what came back beyond that.
  */

@@ -34,5 +34,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/subscribe.c daemon/mux/subscribe.h \
 	daemon/mux/taken.c daemon/mux/taken.h \
 	daemon/mux/topology.c daemon/mux/topology.h \
+	daemon/mux/tx.c daemon/mux/tx.h \
+	daemon/mux/uncommitted.c daemon/mux/uncommitted.h \
 	daemon/mux/upstream.c daemon/mux/upstream.h \
 	daemon/mux/vet.c daemon/mux/vet.h

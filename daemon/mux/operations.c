@@ -8,6 +8,7 @@
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/credit.h"
+#include "daemon/mux/delivery.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/probe.h"
 #include "daemon/mux/publish.h"
@@ -16,6 +17,7 @@
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
 #include "daemon/mux/subscribe.h"
+#include "daemon/mux/tx.h"
 #include "daemon/mux/vet.h"
 
 #include <stdio.h>
@@ -49,12 +51,22 @@ static void refuse_with_channel(struct channel *channel, const struct mux_reques
 	channel_fail(channel, fault);
 }
 
-/* basic.qos is not sent by itself: each consumer brings its own prefetch. */
+/*
+ * basic.qos is not sent by itself: each consumer brings its own prefetch. With
+ * global it is kept here alone: a quorum queue's broker would end the
+ * connection for it.
+ */
 static void set_prefetch(struct channel *channel, const struct mux_request *request)
 {
 	struct amqc_method reply = {.id = AMQC_BASIC_QOS_OK};
+	const struct amqc_basic_qos *qos = &request->method->basic_qos;
 
-	channel->prefetch = request->method->basic_qos.prefetch_count;
+	if (qos->global) {
+		channel->unacked_max = qos->prefetch_count;
+		channel_touch(channel);
+	} else {
+		channel->prefetch = qos->prefetch_count;
+	}
 	recorder_at_once(channel->session, channel->id, request->method, 0);
 	channel->session->ops->reply(channel->session->context, request->id, channel->id, &reply);
 }
@@ -131,7 +143,9 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 	if (method->id == AMQC_BASIC_GET) {
 		/* As for consumers: what nobody takes must be able to go back. */
 		no_ack = method->basic_get.no_ack;
-		method->basic_get.no_ack = false;
+		/* But muxd's ack would be part of a transaction. */
+		if (!channel->tx.asked)
+			method->basic_get.no_ack = false;
 	}
 	if (method->id == AMQC_BASIC_CONSUME && !accept_consume(channel, source, method, &consumer)) {
 		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a consumer");
@@ -152,6 +166,7 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 	request->consumer = consumer;
 	request->no_ack = no_ack;
 	request->unsure = probe_is_needed(channel, method);
+	tx_accepted(request);
 	if (!queues_accept(request, channel, method)) {
 		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a queue");
 		request_refuse(request, SCOPE_REQUEST, &fault);
@@ -211,10 +226,47 @@ static struct channel *open_channel(struct session *session, const struct mux_re
 	return NULL;
 }
 
+/*
+ * Outside of a transaction basic.recover is what a client would do itself: it
+ * gives back what it has, and no more. Inside of one, that would wait for the
+ * commit.
+ */
+static void recover(struct channel *channel, const struct mux_request *request, struct amqc_method *method)
+{
+	struct amqc_method reply = {.id = AMQC_BASIC_RECOVER_OK};
+	struct fault fault;
+
+	if (channel->tx.asked)
+		enqueue(channel, request, method);
+	else if (!delivery_settle(channel, SETTLE_REQUEUE, 0, 0, &fault))
+		refuse_with_channel(channel, request, &fault);
+	else {
+		recorder_at_once(channel->session, channel->id, method, 0);
+		channel->session->ops->reply(channel->session->context, request->id, channel->id, &reply);
+	}
+}
+
+static void perform(struct channel *channel, const struct mux_request *request, struct amqc_method *method)
+{
+	struct session *session = channel->session;
+
+	if (method->id == AMQC_BASIC_QOS)
+		set_prefetch(channel, request);
+	else if (session->upstream->state == UPSTREAM_FAILED)
+		refuse(session, request, SCOPE_REQUEST, &session->upstream->last_fault);
+	else if (method->id == AMQC_BASIC_CANCEL)
+		cancel(channel, request);
+	else if (method->id == AMQC_BASIC_RECOVER)
+		recover(channel, request, method);
+	else
+		enqueue(channel, request, method);
+}
+
 void session_request(struct session *session, const struct mux_request *request)
 {
 	struct amqc_method method = *request->method;
 	char name[NAME_MAX_BYTES + 1], tag[NAME_MAX_BYTES + 1];
+	enum fault_scope scope = SCOPE_CHANNEL;
 	struct channel *channel;
 	struct fault fault;
 
@@ -228,20 +280,19 @@ void session_request(struct session *session, const struct mux_request *request)
 		refuse_with_channel(channel, request, &fault);
 		return;
 	}
+	if (!tx_vet(channel, &method, &scope, &fault)) {
+		refuse(session, request, scope, &fault);
+		if (scope == SCOPE_CHANNEL)
+			channel_fail(channel, &fault);
+		return;
+	}
 	if (method.id == AMQC_QUEUE_DECLARE)
 		kinds_accepted(channel, &method.queue_declare);
 	if (method.id == AMQC_BASIC_CONSUME && !prepare_consume(channel, request, &method, tag, &fault)) {
 		refuse(session, request, SCOPE_REQUEST, &fault);
 		return;
 	}
-	if (method.id == AMQC_BASIC_QOS)
-		set_prefetch(channel, request);
-	else if (session->upstream->state == UPSTREAM_FAILED)
-		refuse(session, request, SCOPE_REQUEST, &session->upstream->last_fault);
-	else if (method.id == AMQC_BASIC_CANCEL)
-		cancel(channel, request);
-	else
-		enqueue(channel, request, &method);
+	perform(channel, request, &method);
 }
 
 /* ------------------------------------------------------------------ publishes */
@@ -334,6 +385,10 @@ void session_publish(struct session *session, const struct mux_publish *publish)
 	}
 	if (publish->invalid) {
 		refuse_publish(channel, publish, publish->invalid);
+		return;
+	}
+	if (session->upstream->state == UPSTREAM_FAILED && channel->tx.asked) {
+		refuse_publish(channel, publish, &session->upstream->last_fault);
 		return;
 	}
 	if (session->upstream->state == UPSTREAM_FAILED) {

@@ -107,8 +107,8 @@ static void count_unconfirmed(const struct lane *lane, uint64_t *ret_messages, u
 {
 	const struct confirms *confirms = &lane->confirms;
 
-	*ret_messages = 0;
-	*ret_bytes = 0;
+	*ret_messages = lane->tx.messages;
+	*ret_bytes = lane->tx.bytes;
 	for (uint64_t tag = confirms->first; tag != confirms->next; tag++) {
 		const struct publish *publish = confirms->ring[tag & confirms->mask];
 

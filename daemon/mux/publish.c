@@ -145,17 +145,18 @@ void outcome_flush(struct channel *channel)
 					       first, channel->run_last, fault);
 }
 
-void outcome_add(struct channel *channel, enum outcome_kind kind, uint64_t number, const struct fault *fault)
+void outcome_add_run(struct channel *channel, enum outcome_kind kind, uint64_t first, uint64_t last,
+		     const struct fault *fault)
 {
-	if (channel->run_first != 0 && channel->run_kind == kind && number == channel->run_last + 1 &&
+	if (channel->run_first != 0 && channel->run_kind == kind && first == channel->run_last + 1 &&
 	    !fault == !fault_is_set(&channel->run_fault)) {
-		channel->run_last = number;
+		channel->run_last = last;
 		return;
 	}
 	outcome_flush(channel);
 	channel->run_kind = kind;
-	channel->run_first = number;
-	channel->run_last = number;
+	channel->run_first = first;
+	channel->run_last = last;
 	if (fault)
 		channel->run_fault = *fault;
 	else
@@ -172,6 +173,20 @@ static void record_end(struct session *session, const struct publish *publish, e
 		recorder_end(session, publish->record, kind != OUTCOME_CONFIRMED, fault ? fault->code : 0);
 }
 
+void publish_release(struct publish *publish)
+{
+	struct channel *channel = publish->op.channel;
+
+	if (!channel)
+		return;
+	channel->unsettled_bytes -= publish->cost_bytes;
+	if (channel->session)
+		credit_release(channel->session, publish->cost_bytes);
+	else
+		charge_lower(&channel->charge, publish->cost_bytes);
+	publish->op.channel = NULL;
+}
+
 void publish_settle(struct publish *publish, enum outcome_kind kind, const struct fault *fault)
 {
 	struct channel *channel = publish->op.channel;
@@ -186,7 +201,7 @@ void publish_settle(struct publish *publish, enum outcome_kind kind, const struc
 	/* The credit of a returned one comes back when the session has taken the returned body. */
 	if (channel->session && !publish->returned)
 		credit_release(channel->session, publish->cost_bytes);
-	if (!channel->session && kind != OUTCOME_CONFIRMED)
+	if (!channel->session && kind != OUTCOME_CONFIRMED && !channel->tx.begun)
 		log_warning("a publish whose session has ended was not confirmed");
 	if (channel->session)
 		record_end(channel->session, publish, kind, fault);
@@ -278,8 +293,10 @@ void publish_sent(struct lane *lane)
 	struct publish *publish = lane->sending;
 
 	lane->sending = NULL;
-	if (publish && publish->dropped)
-		publish_free(lane->upstream->mux, publish);
+	if (!publish || !publish->dropped)
+		return;
+	publish_release(publish);
+	publish_free(lane->upstream->mux, publish);
 }
 
 struct publish *confirms_take(struct lane *lane, uint64_t tag)

@@ -28,8 +28,19 @@ void publish_settle(struct publish *publish, enum outcome_kind kind, const struc
  */
 void publish_discard(struct publish *publish, const struct fault *fault);
 
-/* Puts number into the outcomes to be told: for one that was read when its channel had ended. */
-void outcome_add(struct channel *channel, enum outcome_kind kind, uint64_t number, const struct fault *fault);
+/* Gives the credit of one back that has no outcome yet and is not kept: it was sent in a transaction. */
+void publish_release(struct publish *publish);
+
+/* Puts numbers into the outcomes to be told: for what is settled otherwise. */
+void outcome_add_run(struct channel *channel, enum outcome_kind kind, uint64_t first, uint64_t last,
+		     const struct fault *fault);
+
+/* The same for one that was read when its channel had ended. */
+static inline void outcome_add(struct channel *channel, enum outcome_kind kind, uint64_t number,
+			       const struct fault *fault)
+{
+	outcome_add_run(channel, kind, number, number, fault);
+}
 
 /* Tells what was collected. */
 void outcome_flush(struct channel *channel);

@@ -39,8 +39,12 @@ static bool may_send_again(const struct request *request)
 	case AMQC_QUEUE_BIND:
 	case AMQC_QUEUE_UNBIND:
 		return orphan || request_is_wanted(request);
+	case AMQC_BASIC_GET: /* with acks: what it had got is back in its queue */
+		if (request->no_ack && request->op.channel->tx.begun)
+			return false;
+		/* fall through */
 	case AMQC_BASIC_CONSUME:
-	case AMQC_BASIC_GET: /* always with acks: what it had got is back in its queue */
+	case AMQC_TX_SELECT:
 		return request_is_wanted(request) && request->op.channel->state == CHANNEL_OPEN;
 	case AMQC_BASIC_CANCEL:
 		return true; /* answered at once, by channel_interrupt() */

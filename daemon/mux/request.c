@@ -6,6 +6,7 @@
 #include "daemon/mux/flow.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/recorder.h"
+#include "daemon/mux/tx.h"
 
 #include <stdlib.h>
 
@@ -196,6 +197,7 @@ void request_drop(struct request *request)
 	request_settle(request);
 	list_unlink(&request->op.node);
 	if (channel) {
+		tx_request_gone(channel, request);
 		channel->requests--;
 		channel_touch(channel);
 	}

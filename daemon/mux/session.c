@@ -21,6 +21,7 @@
 #include "daemon/mux/request.h"
 #include "daemon/mux/taken.h"
 #include "daemon/mux/topology.h"
+#include "daemon/mux/tx.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -307,7 +308,7 @@ void session_settle(struct session *session, uint32_t number, enum settle_kind k
 	if (!channel)
 		return;
 	recorder_settle(session, channel->id, kind, first, last);
-	if (!delivery_settle(channel, kind, first, last, &fault))
+	if (!tx_settle(channel, kind, first, last, &fault))
 		channel_fail(channel, &fault);
 }
 

@@ -23,6 +23,8 @@
  *	flow      which lane writes next, and how much
  *	hold      what must wait though it could be sent
  *	replay    publishes that are sent again, or late
+ *	tx        transactions: their lane, what must wait, their end
+ *	uncommitted their publishes
  *	publish   publishes, from acceptance to outcome
  *	credit    what a session may have under way
  *	backlog   how much its socket has not taken
@@ -306,6 +308,15 @@ struct confirms {
 	uint64_t first, next;  /* oldest tag not settled; tag of the next publish */
 };
 
+/* Of a lane in tx mode: see tx.h and uncommitted.h. */
+struct lane_tx {
+	bool on;			      /* instead of confirm mode: its lessee's for good */
+	struct request *end;		      /* in awaiting: nothing may be sent before its answer */
+	struct request *question;	      /* in awaiting: a tx.select of ours */
+	uint64_t messages, bytes;	      /* of transactions, in the window */
+	uint64_t asked_messages, asked_bytes; /* of these, what the question is about */
+};
+
 struct lane {
 	struct upstream *upstream;
 	struct channel *channel; /* the lessee; NULL: warm, fenced or closing */
@@ -320,8 +331,9 @@ struct lane {
 	bool consumed;		 /* a basic.consume was sent: it is closed behind its lessee */
 	uint64_t delivered;	 /* delivery tags the broker has used up on it, when nobody leases it */
 	struct request *barrier; /* in awaiting, while it is fenced */
-	bool close_ok_due;	 /* the number is free when control has been sent */
-	bool served;		 /* it sent a publish since it was held last: others come first */
+	struct lane_tx tx;
+	bool close_ok_due; /* the number is free when control has been sent */
+	bool served;	   /* it sent a publish since it was held last: others come first */
 	struct publish
 	    *sending;	      /* its body is under way: nothing else may be sent on this number meanwhile */
 	struct list awaiting; /* struct request sent, in order */
@@ -332,7 +344,8 @@ struct lane {
 
 enum op_kind {
 	OP_REQUEST,
-	OP_PUBLISH
+	OP_PUBLISH,
+	OP_SETTLE /* in a channel's queue alone: see tx.h */
 };
 
 /* What a channel sends in its order. */
@@ -363,6 +376,7 @@ struct request {
 	bool no_ack;		   /* basic.get */
 	bool unsure;		   /* it depends on what only the broker knows: see probe.h */
 	bool counted_get;	   /* it is one of session->gets */
+	bool ends_tx;		   /* it is one of channel->tx.ends */
 	struct charge charge;	   /* on the session, while it waits */
 	size_t frame_len;
 	uint8_t frame[]; /* the method's frame, with channel 0 in it */
@@ -402,8 +416,15 @@ enum slot_state {
 	SLOT_PENDING, /* waits in its consumer for credit */
 	SLOT_OUT,     /* with the client */
 	SLOT_TAKEN,   /* auto-ack: handed over, the socket has not taken it */
-	SLOT_ACKED    /* acked by the client; the broker is told at the end of the turn */
+	SLOT_ACKED,   /* acked by the client; the broker is told at the end of the turn */
+	/* On a lane in tx mode: */
+	SLOT_TX,     /* settled by the client in the open transaction */
+	SLOT_BACK,   /* to be given back by us when something is sent next */
+	SLOT_TX_BACK /* given back by us in the open transaction */
 };
+
+/* Beside the state: one of a consumer's, that counts for qos while the client has it. */
+#define SLOT_COUNTS 0x20u
 
 /* How a message that cannot be kept leaves its slot; beside the state. */
 enum slot_kind {
@@ -414,7 +435,7 @@ enum slot_kind {
 
 /* Deliveries on the channel's lane: the slot of lane tag first + i. */
 struct deliveries {
-	uint8_t *ring; /* owned; enum slot_state and slot_kind */
+	uint8_t *ring; /* owned; enum slot_state and slot_kind, SLOT_COUNTS */
 	size_t mask;
 	uint64_t first, next; /* lane tags; as in struct confirms */
 	uint64_t lane_base;   /* the lane's last tag before this lease */
@@ -426,6 +447,29 @@ struct deliveries {
 	uint64_t acked_last;  /* the highest of them */
 	uint64_t unhurried;   /* of the ACKED ones, those of auto-ack consumers */
 	bool streams;	      /* some are not SLOT_RETURNABLE */
+	uint64_t tx;	      /* slots that are SLOT_TX or SLOT_TX_BACK */
+	uint64_t back;	      /* slots that are SLOT_BACK */
+	uint64_t counted;     /* slots with SLOT_COUNTS that the client has */
+	bool limited;	      /* something may wait for channel->unacked_max */
+};
+
+/* Consecutive publishes of a transaction; of mandatory ones a single one. */
+struct tx_run {
+	uint64_t first, last; /* numbers */
+	bool mandatory, returned;
+	uint64_t hash; /* of a mandatory one's names and body */
+	uint32_t record;
+};
+
+/* A channel's transaction: see tx.h. */
+struct tx {
+	bool asked, begun;
+	uint32_t ends;	     /* requests that end one, or recover, and are unanswered or unsent */
+	uint32_t settles;    /* OP_SETTLE in the queue */
+	struct tx_run *runs; /* owned; the publishes that were sent, in order */
+	size_t run_count, run_capacity;
+	size_t run_returned;  /* those before it were returned, or will not be */
+	struct charge charge; /* on the session, for both */
 };
 
 struct channel {
@@ -459,6 +503,8 @@ struct channel {
 	uint32_t consumer_serial; /* consumers that got a tag from us */
 	uint32_t restoring;	  /* consumers that the broker's connection does not know yet again */
 	uint32_t prefetch;	  /* of the consumers to come; 0: the default */
+	uint32_t unacked_max;	  /* of all consumers together; 0: no limit */
+	struct tx tx;
 	struct deliveries deliveries;
 	uint8_t last_queue_len;
 	char last_queue[255]; /* what the empty queue name means */

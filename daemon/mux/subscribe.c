@@ -16,7 +16,7 @@
 /* Of a queue that cannot take back what is too much, for a consumer that set no prefetch. */
 #define CAREFUL_PREFETCH 32u
 
-uint16_t subscribe_prefetch(const struct consumer *consumer, struct span queue, uint32_t asked)
+static uint16_t prefetch_of_its_own(const struct consumer *consumer, struct span queue, uint32_t asked)
 {
 	const struct channel *channel = consumer->channel;
 	uint32_t prefetch = asked ? asked : channel->upstream->mux->options.limits.prefetch;
@@ -32,6 +32,14 @@ uint16_t subscribe_prefetch(const struct consumer *consumer, struct span queue, 
 	if (most == 0)
 		most = 1;
 	return (uint16_t)(prefetch < most ? prefetch : most);
+}
+
+uint16_t subscribe_prefetch(const struct consumer *consumer, struct span queue, uint32_t asked)
+{
+	uint16_t prefetch = prefetch_of_its_own(consumer, queue, asked);
+	uint32_t most = consumer->channel->unacked_max;
+
+	return most > 0 && most < prefetch && !consumer->no_ack ? (uint16_t)most : prefetch;
 }
 
 static struct span queue_of(const struct consumer *consumer)

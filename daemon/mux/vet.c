@@ -190,13 +190,16 @@ bool vet_method(const struct amqc_method *method, struct fault *ret_fault)
 	case AMQC_BASIC_GET:
 		return vet_name("queue", method->basic_get.queue, ret_fault);
 	case AMQC_BASIC_CANCEL:
+	case AMQC_BASIC_RECOVER:
+	case AMQC_TX_SELECT:
+	case AMQC_TX_COMMIT:
+	case AMQC_TX_ROLLBACK:
 		return true;
 	case AMQC_BASIC_QOS:
-		if (!method->basic_qos.global && method->basic_qos.prefetch_size == 0)
+		if (method->basic_qos.prefetch_size == 0)
 			return true;
-		*ret_fault = fault_make(
-		    AMQC_NOT_IMPLEMENTED,
-		    "NOT_IMPLEMENTED - qos with prefetch_size or global: set the prefetch of a consumer");
+		*ret_fault = fault_make(AMQC_NOT_IMPLEMENTED, "NOT_IMPLEMENTED - prefetch_size!=0 (%u)",
+					method->basic_qos.prefetch_size);
 		return false;
 	default:
 		return vet_queue(method, ret_fault);

@@ -220,6 +220,9 @@ void bk_channel_method(struct channel *channel, const struct amqc_method *m)
 		bk_channel_fail(channel, AMQC_COMMAND_INVALID, "unimplemented method");
 	else if (bk_trap(channel, m))
 		return;
+	else if (channel->committing)
+		bk_channel_fail(channel, AMQC_CHANNEL_ERROR,
+				"unexpected command while processing 'tx.commit'");
 	else if (AMQC_CLASS_ID(m->id) == AMQC_CLASS_BASIC)
 		channel_basic(channel, m);
 	else

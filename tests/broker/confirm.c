@@ -24,10 +24,18 @@ void bk_channel_flush_confirms(struct channel *channel)
 	uint64_t count = channel->settled_tag - channel->confirmed_tag;
 
 	list_unlink(&channel->owing);
+	if (channel->committing)
+		bk_tx_committed(channel);
 	if (count == 0)
 		return;
 	channel->confirmed_tag = channel->settled_tag;
 	send_confirm(channel, channel->settled_tag, count > 1, false);
+}
+
+void bk_channel_owes(struct channel *channel)
+{
+	if (list_empty(&channel->owing))
+		list_append(&channel->conn->broker->owing, &channel->owing);
 }
 
 static void hold_confirm(struct channel *channel, uint64_t tag, bool nack)
@@ -66,8 +74,7 @@ void bk_channel_confirm(struct channel *channel, uint64_t tag, bool nack)
 		return;
 	}
 	channel->settled_tag = tag;
-	if (list_empty(&channel->owing))
-		list_append(&broker->owing, &channel->owing);
+	bk_channel_owes(channel);
 }
 
 void bk_channel_drop_confirms(struct channel *channel)

@@ -112,7 +112,8 @@ struct channel {
 	uint64_t confirmed_tag; /* up to here confirms were sent */
 	uint64_t settled_tag;	/* up to here they may be sent */
 	struct list owing;
-	struct list held;	  /* struct held_confirm.in_channel */
+	struct list held; /* struct held_confirm.in_channel */
+	bool committing;  /* commit-ok goes out at the end of the feed; nothing may come before that */
 	struct list tx_publishes; /* struct tx_publish.node */
 	struct list tx_settled;	  /* struct entry.in_tx */
 	bool has_reply_consumer;
@@ -182,6 +183,8 @@ bool bk_trap(struct channel *channel, const struct amqc_method *m);
 /* confirm.c */
 void bk_channel_confirm(struct channel *channel, uint64_t tag, bool nack);
 void bk_channel_flush_confirms(struct channel *channel);
+/* It says something at the end of the feed. */
+void bk_channel_owes(struct channel *channel);
 void bk_channel_drop_confirms(struct channel *channel);
 
 /* declare.c: queue.*; bind.c: exchange.*, and binding */
@@ -250,6 +253,7 @@ bool bk_reply_is_pseudo_queue(struct span name);
 bool bk_tx_select(struct channel *channel);
 bool bk_tx_commit(struct channel *channel);
 bool bk_tx_rollback(struct channel *channel);
+void bk_tx_committed(struct channel *channel); /* the end of the feed */
 void bk_tx_add_publish(struct channel *channel, struct message *message, bool mandatory);
 void bk_tx_add_settle(struct channel *channel, struct entry *entry, enum settling how);
 void bk_tx_release(struct channel *channel);

@@ -146,9 +146,21 @@ void bk_channel_requeue_all(struct channel *channel)
 	}
 }
 
+/* What is settled in an open transaction stays with it. */
+static void requeue_unsettled(struct channel *channel)
+{
+	for (uint64_t tag = channel->unacked.end;
+	     channel->unacked.count > 0 && tag-- > channel->unacked.base;) {
+		struct entry *entry = bk_ring_get(&channel->unacked, tag);
+
+		if (entry && entry->settling == SETTLING_NOT)
+			bk_channel_settle_entry(channel, entry, SETTLING_REQUEUE);
+	}
+}
+
 bool bk_basic_recover(struct channel *channel)
 {
-	bk_channel_requeue_all(channel);
+	requeue_unsettled(channel);
 	bk_channel_wake_consumers(channel);
 	return true;
 }

@@ -2,6 +2,10 @@
  * Transactions: publishes and settlings are kept until commit. A settled
  * delivery keeps its place among the unacked ones, only marked, so that
  * rollback has nothing to restore.
+ *
+ * RabbitMQ answers a commit when its queues have taken all of it, and closes
+ * the connection for whatever comes on the channel before. Here the answer
+ * comes at the end of the feed, so that a client which does not wait is seen.
  */
 #include "tests/broker/engine.h"
 
@@ -63,7 +67,6 @@ static bool tx_check(struct channel *channel)
 
 bool bk_tx_commit(struct channel *channel)
 {
-	struct amqc_method reply = {.id = AMQC_TX_COMMIT_OK};
 	struct tx_publish *publish;
 	struct entry *entry;
 
@@ -79,8 +82,17 @@ bool bk_tx_commit(struct channel *channel)
 	}
 	if (channel->global_prefetch > 0)
 		bk_channel_wake_consumers(channel);
-	bk_channel_reply(channel, &reply);
+	channel->committing = true;
+	bk_channel_owes(channel);
 	return true;
+}
+
+void bk_tx_committed(struct channel *channel)
+{
+	struct amqc_method reply = {.id = AMQC_TX_COMMIT_OK};
+
+	channel->committing = false;
+	bk_channel_reply(channel, &reply);
 }
 
 bool bk_tx_rollback(struct channel *channel)

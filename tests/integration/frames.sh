@@ -11,7 +11,7 @@ start_canary canary
 leased=$(status_of upstreams.0.lanes.leased) # the canary's
 checks "$PYTHON" "$here/frames.py"
 check "the lanes of all of them are back" wait_for 20 status_is upstreams.0.lanes.leased "$leased"
-check "muxd has one connection to the broker all the same" connections_are 1
+check "muxd has one connection to the broker all the same" wait_for 10 connections_are 1
 check "it is the first one" status_is upstreams.0.epoch 1
 check_canary canary
 check_muxd_stops

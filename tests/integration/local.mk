@@ -22,10 +22,12 @@ endif
 
 # Tests of the whole: a real muxd, a broker, processes. They are not run by
 # `make check`, because each broker has its own run: tests/integration/run.
-INTEGRATION_TARGETS = tests/integration/canary tests/integration/neighbour tests/integration/share
+INTEGRATION_TARGETS = tests/integration/canary tests/integration/neighbour tests/integration/share \
+	tests/integration/transact
 check_PROGRAMS += $(INTEGRATION_TARGETS)
 tests_integration_neighbour_LDADD = client/libmuxclient.la -lpthread
 tests_integration_canary_LDADD = client/libmuxclient.la -lpthread
+tests_integration_transact_LDADD = client/libmuxclient.la -lpthread
 tests_integration_share_LDADD = client/libmuxclient.la -lpthread -lm
 
 dist_check_SCRIPTS += tests/integration/run
@@ -35,6 +37,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/idle.sh tests/integration/idle.py \
 	tests/integration/blame.sh tests/integration/blame.py \
 	tests/integration/kill.sh tests/integration/kill.py \
+	tests/integration/tx.sh tests/integration/tx.py \
 	tests/integration/dial.sh tests/integration/dial.py tests/integration/far.py \
 	tests/integration/limits.sh tests/integration/limits.py \
 	tests/integration/lanes.sh tests/integration/lanes.py tests/integration/amqp.py \

@@ -10,6 +10,12 @@ tests_sim_sim_SOURCES = \
 tests_sim_sim_LDADD = \
 	daemon/mux/libmux.a tests/broker/libbroker.a daemon/amqp/libamqp.a daemon/base/libbase.a proto/libproto.la
 
+# Transactions, apart from it.
+check_PROGRAMS += tests/sim/tx
+TESTS += tests/sim/tx
+tests_sim_tx_SOURCES = tests/sim/tx.c
+tests_sim_tx_LDADD = $(tests_sim_sim_LDADD)
+
 # The same with $(MUTANT)/mutant.c instead of the file that has its functions, for tests/sim/mutants.
 sim-mutant: tests/sim/sim
 	$(COMPILE) -Wno-error -c -o $(MUTANT)/mutant.o $(MUTANT)/mutant.c

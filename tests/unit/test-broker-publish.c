@@ -371,6 +371,46 @@ START_TEST(tx__a_tag_is_settled_once)
 }
 END_TEST
 
+/* Two frames in one feed. */
+static void send_commit_and(enum amqc_method_id id)
+{
+	struct amqc_method commit = {.id = AMQC_TX_COMMIT}, behind = {.id = id};
+	struct buf bytes = BUF_INIT;
+
+	ck_assert_int_eq(amqc_method_append(&bytes, 1, &commit), AMQC_OK);
+	ck_assert_int_eq(amqc_method_append(&bytes, 1, &behind), AMQC_OK);
+	client_feed(&a, buf_span(&bytes));
+	buf_deinit(&bytes);
+}
+
+START_TEST(tx__nothing_may_come_behind_an_unanswered_commit)
+{
+	CALL(&a, 1, TX_SELECT, tx_select);
+	CALL(&a, 1, TX_COMMIT, tx_commit);
+	CALL(&a, 1, TX_COMMIT, tx_commit);
+	send_commit_and(AMQC_BASIC_ACK);
+	client_expect_connection_close(&a, 504,
+				       "CHANNEL_ERROR - unexpected command while processing 'tx.commit'");
+}
+END_TEST
+
+START_TEST(tx__recover_leaves_what_the_transaction_has_settled)
+{
+	CALL(&a, 1, TX_SELECT, tx_select);
+	client_publish_to(&b, "q", "1");
+	client_publish_to(&b, "q", "2");
+	for (int i = 0; i < 2; i++) {
+		SEND(&a, 1, BASIC_GET, basic_get, .queue = S("q"));
+		client_expect_content(&a, 1, AMQC_BASIC_GET_OK, i == 0 ? "1" : "2");
+	}
+	SEND(&a, 1, BASIC_ACK, basic_ack, .delivery_tag = 1);
+	CALL(&a, 1, BASIC_RECOVER, basic_recover, .requeue = true);
+	ck_assert_uint_eq(ready(&world, "q"), 1);
+	CALL(&a, 1, TX_COMMIT, tx_commit);
+	ck_assert_uint_eq(unacked(&world, "q"), 0);
+}
+END_TEST
+
 START_TEST(tx__commit_and_rollback_need_select)
 {
 	SEND(&a, 1, TX_COMMIT, tx_commit);
@@ -404,6 +444,8 @@ int main(void)
 	    tx__publishes_appear_with_commit,
 	    tx__rollback_forgets_publishes_and_settlings,
 	    tx__a_tag_is_settled_once,
+	    tx__nothing_may_come_behind_an_unanswered_commit,
+	    tx__recover_leaves_what_the_transaction_has_settled,
 	    tx__commit_and_rollback_need_select,
 	};
 

@@ -66,16 +66,69 @@ START_TEST(channel__requests_carry_their_arguments_and_give_their_answers)
 	ck_assert(fake.last[OP(EXCHANGE_DELETE)]->exchange_delete->if_unused);
 	ck_assert_int_eq(muxc_qos(channel, 17, 0, NULL), 0);
 	ck_assert_uint_eq(fake.last[OP(QOS)]->qos->prefetch_count, 17);
+	ck_assert(!fake.last[OP(QOS)]->qos->global);
+	ck_assert_int_eq(muxc_qos_full(channel, 18, MUXC_QOS_CHANNEL, 0, NULL), 0);
+	ck_assert_uint_eq(fake.last[OP(QOS)]->qos->prefetch_count, 18);
+	ck_assert(fake.last[OP(QOS)]->qos->global);
 	ck_assert_int_eq(muxc_get(channel, "q", 0, &message, 0, NULL), 0);
 	ck_assert_ptr_null(message);
 	/* Arguments that are wrong never reach muxd. */
 	ck_assert_int_eq(muxc_exchange_delete(channel, "e", MUXC_IF_EMPTY, 0, NULL), -EINVAL);
 	ck_assert_int_eq(muxc_qos(channel, 70000, 0, NULL), -EINVAL);
+	ck_assert_int_eq(muxc_qos_full(channel, 7, 4, 0, NULL), -EINVAL);
 	ck_assert_int_eq(muxc_get(channel, "q", 0, NULL, 0, NULL), -EINVAL);
 	queue.size = 0;
 	ck_assert_int_eq(muxc_queue_declare(channel, &queue, &info, 0, NULL), -EINVAL);
-	ck_assert_uint_eq(fake_count(&fake, OP(QOS)), 1);
+	ck_assert_uint_eq(fake_count(&fake, OP(QOS)), 2);
 	muxc_table_free(arguments);
+	muxc_channel_free(channel);
+	muxc_free(c);
+	fake_stop(&fake);
+}
+END_TEST
+
+/* As muxd: no outcome before the transaction ends, and that before the answer. */
+static bool end_tx(struct fake *fake, const Muxd__V1__ClientFrame *frame, struct span payload)
+{
+	if (frame->op_case == OP(TX_COMMIT))
+		fake_outcome(fake, frame->channel, MUXD__V1__OUTCOME_KIND__CONFIRMED, 1, 2);
+	else if (frame->op_case == OP(TX_ROLLBACK))
+		fake_outcome(fake, frame->channel, MUXD__V1__OUTCOME_KIND__NOT_SENT, 3, 3);
+	return false;
+}
+
+START_TEST(channel__transactions_give_publishes_their_outcome)
+{
+	struct muxc_totals totals = {.size = sizeof(totals)};
+	struct muxc_channel *channel;
+	struct muxc_message *message;
+	struct fake fake;
+	struct muxc *c;
+	int kind;
+
+	fake_init(&fake);
+	fake.on_frame = end_tx;
+	fake_start(&fake);
+	c = fake_connect(&fake, _i);
+	ck_assert_int_eq(muxc_channel_open(c, NULL, &channel), 0);
+	ck_assert_int_eq(muxc_message_new(&message), 0);
+	ck_assert_int_eq(muxc_tx_select(channel, 0, NULL), 0);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(muxc_publish(channel, "", "q", message, 0, NULL), 0);
+	ck_assert_int_eq(muxc_tx_commit(channel, 0, NULL), 0);
+	ck_assert_int_eq(muxc_wait_outcome(channel, 2, 1, &kind, NULL), 0);
+	ck_assert_int_eq(kind, MUXC_CONFIRMED);
+	ck_assert_int_eq(muxc_publish(channel, "", "q", message, 0, NULL), 0);
+	ck_assert_int_eq(muxc_tx_rollback(channel, 0, NULL), 0);
+	ck_assert_int_eq(muxc_wait_outcome(channel, 3, 1, &kind, NULL), 0);
+	ck_assert_int_eq(kind, MUXC_FAILED);
+	ck_assert_int_eq(muxc_wait_all(channel, 1, &totals, NULL), 0);
+	ck_assert_uint_eq(totals.confirmed, 2);
+	ck_assert_uint_eq(totals.failed, 1);
+	ck_assert_int_eq(muxc_recover(channel, 0, NULL), 0);
+	ck_assert(fake.last[OP(RECOVER)]->recover->requeue);
+	ck_assert_int_eq(muxc_tx_commit(NULL, 0, NULL), -EINVAL);
+	muxc_message_unref(message);
 	muxc_channel_free(channel);
 	muxc_free(c);
 	fake_stop(&fake);
@@ -353,6 +406,7 @@ static Suite *suite_channel(void)
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, channel__requests_carry_their_arguments_and_give_their_answers, 0, 2);
+	tcase_add_loop_test(tcase, channel__transactions_give_publishes_their_outcome, 0, 2);
 	tcase_add_loop_test(tcase, channel__error_of_scope_request_leaves_the_channel_open, 0, 2);
 	tcase_add_loop_test(tcase, channel__error_of_scope_channel_ends_that_channel_alone, 0, 2);
 	tcase_add_loop_test(tcase, channel__what_was_pipelined_behind_an_error_ends_too, 0, 2);

@@ -777,6 +777,38 @@ START_TEST(ipc__request_whose_arguments_do_not_fit_ends_alone)
 }
 END_TEST
 
+/* Whole frames, one for each of the operations of class tx, and basic.recover. */
+START_TEST(ipc__end_of_a_transaction_needs_a_beginning)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+		unsigned int code;
+	} ends[] = {
+	    {"\0\0\0\7\0\0\0\0\x08\x01\x10\x01\xf2\x01\0", 15, 406},	  /* tx_commit */
+	    {"\0\0\0\7\0\0\0\0\x08\x01\x10\x01\xfa\x01\0", 15, 406},	  /* tx_rollback */
+	    {"\0\0\0\7\0\0\0\0\x08\x01\x10\x01\x82\x02\0", 15, 540},	  /* recover {} */
+	    {"\0\0\0\11\0\0\0\0\x08\x01\x10\x01\x82\x02\2\x08\1", 17, 0}, /* recover { requeue: true } */
+	};
+	size_t client = greeted();
+
+	for (unsigned int i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		send_open(client, 1, i + 1);
+		send_bytes(client, ends[i].bytes, ends[i].len);
+		ck_assert_ptr_nonnull(receive(client));
+		ck_assert_uint_eq(t.frame->request, 1);
+		if (ends[i].code == 0) {
+			ck_assert_int_eq(t.frame->event_case, MUXD__V1__SERVER_FRAME__EVENT_DONE);
+			continue;
+		}
+		ck_assert_uint_eq(t.frame->error->code, ends[i].code);
+		ck_assert_int_eq(t.frame->error->scope, MUXD__V1__SCOPE__CHANNEL);
+		ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_ERROR);
+		ck_assert_uint_eq(t.frame->generation, i + 1);
+	}
+}
+END_TEST
+
 START_TEST(ipc__publish_whose_properties_do_not_fit_fails_its_channel)
 {
 	size_t client = greeted();
@@ -892,6 +924,7 @@ int main(void)
 	tcase_add_test(tests, ipc__recorder_shows_what_a_session_asked_for);
 	tcase_add_test(tests, ipc__recorder_of_another_user_needs_control);
 	tcase_add_test(tests, ipc__request_whose_arguments_do_not_fit_ends_alone);
+	tcase_add_test(tests, ipc__end_of_a_transaction_needs_a_beginning);
 	tcase_add_test(tests, ipc__publish_whose_properties_do_not_fit_fails_its_channel);
 	tcase_add_test(tests, ipc__going_away_is_told_to_all_and_to_those_who_come);
 	tcase_add_test(tests, ipc__end_of_all_is_told_with_its_reason);

@@ -474,6 +474,64 @@ START_TEST(probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made)
 }
 END_TEST
 
+/* Its publishes are not kept, so that the scout has nothing to try. */
+START_TEST(blame__a_transaction_that_was_alone_gets_the_brokers_error)
+{
+	struct rig_session *guilty, *other;
+
+	begin();
+	guilty = ready(1);
+	other = ready(2);
+	rig_request(other, 1, &(struct amqc_method){.id = AMQC_TX_SELECT}, 0);
+	rig_declare(other, 1, "q", false);
+	for (int i = 0; i < 3; i++) {
+		rig_request(guilty, 1, &(struct amqc_method){.id = AMQC_TX_SELECT}, 0);
+		go_on();
+		rig_publish(guilty, 1, "q", SPAN_LITERAL("x"));
+		rig_publish(guilty, 1, i == 0 ? "trap.refuse" : "trap.crash", SPAN_LITERAL("x"));
+		settle();
+		ck_assert_uint_eq(epoch(), 2 + (unsigned int)i);
+		ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->code,
+				  i == 0 ? AMQC_NOT_IMPLEMENTED : AMQC_INTERNAL_ERROR);
+		ck_assert(!rig_last(guilty, RIG_CHANNEL_ENDED)->retryable);
+		ck_assert_int_eq(rig_last(guilty, RIG_OUTCOME)->outcome, OUTCOME_NOT_SENT);
+		session_open_channel(guilty->session, 1, 2 + (unsigned int)i);
+	}
+	ck_assert_uint_eq(rig_last(guilty, RIG_ENDED)->code, AMQC_NOT_ALLOWED);
+	ck_assert_uint_eq(in_queue("q"), 0);
+	rig_publish(other, 1, "q", SPAN_LITERAL("y"));
+	rig_request(other, 1, &(struct amqc_method){.id = AMQC_TX_COMMIT}, 0);
+	settle();
+	ck_assert_ptr_null(rig_last(other, RIG_CHANNEL_ENDED));
+	ck_assert_uint_eq(in_queue("q"), 1);
+	end();
+}
+END_TEST
+
+START_TEST(blame__a_transaction_under_suspicion_with_others_ends_and_costs_nobody_else)
+{
+	struct rig_session *guilty, *other;
+
+	begin();
+	guilty = ready(1);
+	other = ready(2);
+	rig_declare(other, 1, "q", false);
+	rig_request(other, 2, &(struct amqc_method){.id = AMQC_TX_SELECT}, 0);
+	go_on();
+	rig_publish(other, 1, "q", SPAN_LITERAL("x"));
+	rig_publish(other, 2, "q", SPAN_LITERAL("y"));
+	rig_request(other, 2, &(struct amqc_method){.id = AMQC_TX_COMMIT}, 0);
+	rig_publish(guilty, 1, "trap.crash", SPAN_LITERAL("z"));
+	settle();
+	ck_assert_uint_eq(epoch(), 2);
+	ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->code, AMQC_INTERNAL_ERROR);
+	ck_assert_uint_eq(rig_last(other, RIG_CHANNEL_ENDED)->code, AMQC_CONNECTION_FORCED);
+	ck_assert_uint_eq(rig_last(other, RIG_CHANNEL_ENDED)->channel.number, 2);
+	ck_assert(rig_last(other, RIG_CHANNEL_ENDED)->retryable);
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *tests[] = {
@@ -486,6 +544,8 @@ int main(void)
 	    blame__an_operators_close_blames_nobody,
 	    blame__without_a_scout_suspects_go_on,
 	    blame__a_session_that_ends_while_it_is_tried_is_forgotten,
+	    blame__a_transaction_that_was_alone_gets_the_brokers_error,
+	    blame__a_transaction_under_suspicion_with_others_ends_and_costs_nobody_else,
 	    quarantine__a_process_that_offends_three_times_is_sent_away_for_a_minute,
 	    probe__an_exchange_type_that_is_not_amqps_is_asked_for_once,
 	    probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made,

@@ -82,6 +82,34 @@ START_TEST(lane__some_are_kept_warm_as_numbers_allow)
 }
 END_TEST
 
+/* All numbers are those of warm lanes, none of which will do. */
+START_TEST(lane__a_warm_one_makes_room_for_a_transaction)
+{
+	struct rig_session *session;
+	struct rig_frame frame;
+	uint16_t closed, lane;
+
+	up_with(2, 2);
+	rig_open_lane(&rig);
+	rig_open_lane(&rig);
+	session = session_with_channels(1);
+	rig_request(session, 1, &(struct amqc_method){.id = AMQC_TX_SELECT}, 0);
+	rig_turn(&rig);
+	closed = rig_expect(&rig, AMQC_CHANNEL_CLOSE, &frame);
+	rig_turn(&rig);
+	rig_expect_silence(&rig);
+	rig_say_id(&rig, closed, AMQC_CHANNEL_CLOSE_OK);
+	rig_turn(&rig);
+	lane = rig_expect(&rig, AMQC_CHANNEL_OPEN, &frame);
+	ck_assert_uint_eq(lane, closed);
+	ck_assert_uint_eq(rig_expect(&rig, AMQC_TX_SELECT, &frame), lane);
+	ck_assert_uint_eq(rig_expect(&rig, AMQC_TX_SELECT, &frame), lane);
+	rig_expect_silence(&rig);
+	ck_assert_uint_eq(info().lanes_warm, 1);
+	rig_free(&rig);
+}
+END_TEST
+
 /* The only number is in use; we close it. */
 START_TEST(lane__number_is_not_reused_before_close_ok)
 {
@@ -567,6 +595,7 @@ int main(void)
 	tcase_add_test(tcase, lane__opening_a_channel_sends_nothing);
 	tcase_add_test(tcase, lane__is_used_without_waiting_for_its_opening);
 	tcase_add_test(tcase, lane__some_are_kept_warm_as_numbers_allow);
+	tcase_add_test(tcase, lane__a_warm_one_makes_room_for_a_transaction);
 	tcase_add_test(tcase, lane__number_is_not_reused_before_close_ok);
 	tcase_add_test(tcase, lane__number_closed_by_the_broker_is_free_behind_our_close_ok);
 	tcase_add_test(tcase, lane__handed_back_is_nobodys_until_its_barrier_is_answered);

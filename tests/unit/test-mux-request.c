@@ -270,7 +270,7 @@ START_TEST(request__what_would_close_the_connection_is_refused_and_not_sent)
 
 	methods[0].exchange_declare.exchange = SPAN_LITERAL("e");
 	methods[0].exchange_declare.type = SPAN_LITERAL("topics");
-	methods[1].basic_qos.global = true;
+	methods[1].basic_qos.prefetch_size = 1;
 	methods[2].queue_declare.queue = SPAN_LITERAL("\xff\xfe");
 	methods[3].queue_bind.queue = SPAN_LITERAL("q");
 	methods[3].queue_bind.exchange = SPAN_LITERAL("e");
