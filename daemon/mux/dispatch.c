@@ -168,6 +168,8 @@ static void on_reply(struct lane *lane, const struct amqc_method *reply)
 		on_cancel_ok(request);
 	request_answer(request, reply);
 	request_drop(request);
+	if (reply->id == AMQC_BASIC_CONSUME_OK)
+		lane_ready(lane); /* a cancel may have waited for it */
 	if (reply->id == AMQC_CHANNEL_OPEN_OK)
 		lane_answered(lane);
 	if (is_barrier)

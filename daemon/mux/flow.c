@@ -127,6 +127,8 @@ static bool must_wait(struct lane *lane, struct op *op)
 	request = container_of(op, struct request, op);
 	if (request->unsure && probe_must_wait(request))
 		return true;
+	if (request->method == AMQC_BASIC_CANCEL)
+		return subscribe_is_under_way(lane);
 	return queues_are_undecided(request) ||
 	       (request->method == AMQC_BASIC_GET && get_must_wait(request->session));
 }

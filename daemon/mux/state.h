@@ -32,6 +32,7 @@
  *	party     who shares in an upstream: turns, and the unconfirmed
  *	window    how much may be unconfirmed
  *	vet       what the broker would close the connection for
+ *	quirks    what it falls over, in spite of its being right
  *	recorder  what a session asked for last
  *
  * Ownership is a tree: mux owns upstreams and sessions; a session owns its

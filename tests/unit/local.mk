@@ -183,11 +183,14 @@ tests_unit_test_broker_control_LDADD = $(UNIT_BROKER) $(CHECK_LIBS)
 # mux
 UNIT_MUX = daemon/mux/libmux.a $(UNIT_AMQP) -lm
 MUX_WORLD = tests/unit/mux-world.c tests/unit/mux-world.h
-check_PROGRAMS += tests/unit/test-mux-edges tests/unit/test-mux-credit
-TESTS += tests/unit/test-mux-edges tests/unit/test-mux-credit
+check_PROGRAMS += tests/unit/test-mux-edges tests/unit/test-mux-credit tests/unit/test-mux-quirks
+TESTS += tests/unit/test-mux-edges tests/unit/test-mux-credit tests/unit/test-mux-quirks
 tests_unit_test_mux_credit_SOURCES = tests/unit/test-mux-credit.c $(MUX_WORLD)
 tests_unit_test_mux_credit_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_credit_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_quirks_SOURCES = tests/unit/test-mux-quirks.c $(MUX_WORLD)
+tests_unit_test_mux_quirks_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_quirks_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_edges_SOURCES = tests/unit/test-mux-edges.c $(MUX_WORLD)
 tests_unit_test_mux_edges_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_edges_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
