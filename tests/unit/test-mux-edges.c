@@ -34,6 +34,23 @@ START_TEST(requests__frame_larger_than_the_brokers_is_refused_beforehand)
 }
 END_TEST
 
+START_TEST(requests__passive_declare_without_a_name_is_the_brokers_to_refuse)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_DECLARE};
+	struct session *session;
+
+	world_begin(0, 0);
+	session = world_session();
+	method.queue_declare.passive = true;
+	session_open_channel(session, 1, 1);
+	world_request(session, 1, 1, &method, 0);
+	ck_assert_str_eq(world_sent(), "1 queue.declare; ");
+	world_close_lane(1, 404);
+	ck_assert_str_eq(world_told(), "refuse 1 channel 404; 1/1 ended 404; ");
+	world_end();
+}
+END_TEST
+
 START_TEST(consumers__tag_of_a_consume_that_timed_out_is_not_used_again_at_once)
 {
 	char first[80], second[80];
@@ -380,6 +397,7 @@ static Suite *make_suite(void)
 	TCase *tcase = tcase_create("edges");
 
 	tcase_add_test(tcase, requests__frame_larger_than_the_brokers_is_refused_beforehand);
+	tcase_add_test(tcase, requests__passive_declare_without_a_name_is_the_brokers_to_refuse);
 	tcase_add_test(tcase, consumers__tag_of_a_consume_that_timed_out_is_not_used_again_at_once);
 	tcase_add_test(tcase, consumers__number_is_free_when_the_consume_was_refused_unsent);
 	tcase_add_test(tcase, consumers__cancel_that_was_not_sent_is_not_lost_when_the_channel_closes);
