@@ -145,7 +145,7 @@ def exchange_bind(destination, source, key="", args=(), unbind=False):
 
 
 def qos(count, size=0, global_=0):
-    return method(60, 10, struct.pack(">IHB", size, count, global_),
+    return method(60, 10, struct.pack(">IHB", size, count & 0xffff, global_),
                   {"qos": pb.Qos(prefetch_count=count, **{"global": bool(global_)})})
 
 
