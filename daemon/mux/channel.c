@@ -172,7 +172,7 @@ void channel_fail(struct channel *channel, const struct fault *fault)
 		lane_close(channel->lane);
 }
 
-/* Its basic.consume is in the queue before it: both are sent, and answered in that order. */
+/* Its basic.consume is in the queue before it, and is sent and answered first. */
 static bool waits_for_consume(const struct request *cancel)
 {
 	const struct consumer *consumer = cancel->consumer;

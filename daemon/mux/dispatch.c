@@ -171,6 +171,8 @@ static void on_reply(struct lane *lane, const struct amqc_method *reply)
 		tx_answered(lane, request);
 	request_answer(request, reply);
 	request_drop(request);
+	if (reply->id == AMQC_BASIC_CONSUME_OK)
+		lane_ready(lane); /* a cancel may have waited for it */
 	if (reply->id == AMQC_CHANNEL_OPEN_OK)
 		lane_answered(lane);
 	if (is_barrier)
@@ -295,6 +297,25 @@ static void on_closing_lane(struct lane *lane, const struct amqc_frame *frame)
 		lane_closed_by_broker(lane);
 }
 
+/*
+ * RabbitMQ's reader closes a channel that has failed by itself, while what the
+ * channel said before may still be on its way (rabbit_writer): deliveries come
+ * behind close-ok. The number is not used again before all others were.
+ */
+static void off_lanes(struct upstream *upstream, const struct amqc_frame *frame)
+{
+	struct fault fault;
+
+	if (frame->channel <= upstream->lane_highest) {
+		log_debug("upstream \"%s\": a frame that came late, on channel %u, which is closed",
+			  upstream->options.name, frame->channel);
+		return;
+	}
+	fault = fault_make_retryable(AMQC_CHANNEL_ERROR, "broker used channel %u, which was never opened",
+				     frame->channel);
+	conn_end(&upstream->conn, CONN_END_LOST, &fault);
+}
+
 void dispatch_frame(struct upstream *upstream, const struct amqc_frame *frame)
 {
 	struct lane *lane = lane_find(upstream, frame->channel);
@@ -302,10 +323,7 @@ void dispatch_frame(struct upstream *upstream, const struct amqc_frame *frame)
 	enum amqc_result result;
 
 	if (!lane) {
-		struct fault fault = fault_make_retryable(
-		    AMQC_CHANNEL_ERROR, "broker used channel %u, which is not open", frame->channel);
-
-		conn_end(&upstream->conn, CONN_END_LOST, &fault);
+		off_lanes(upstream, frame);
 		return;
 	}
 	if (lane->state == LANE_CLOSING) {

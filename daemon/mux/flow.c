@@ -134,6 +134,8 @@ static bool must_wait(struct lane *lane, struct op *op)
 		return true;
 	if (request->method == AMQC_TX_SELECT && !lane->tx.on)
 		return true; /* until the channel has another lane: tx_turn() */
+	if (request->method == AMQC_BASIC_CANCEL)
+		return subscribe_is_under_way(lane);
 	return queues_are_undecided(request) ||
 	       (request->method == AMQC_BASIC_GET && get_must_wait(request->session));
 }

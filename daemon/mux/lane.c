@@ -70,6 +70,7 @@ int lanes_begin(struct upstream *upstream, uint16_t channel_max)
 		return -ENOMEM;
 	upstream->lane_max = channel_max;
 	upstream->lane_last = 0;
+	upstream->lane_highest = 0;
 	return 0;
 }
 
@@ -189,6 +190,8 @@ static struct lane *lane_new(struct upstream *upstream, bool needed, bool tx)
 	}
 	upstream->lanes[number] = lane;
 	upstream->lane_last = number;
+	if (number > upstream->lane_highest)
+		upstream->lane_highest = number;
 	upstream->lanes_open++;
 	lane_ready(lane);
 	return lane;

@@ -24,6 +24,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/probe.c daemon/mux/probe.h \
 	daemon/mux/publish.c daemon/mux/publish.h \
 	daemon/mux/queues.c daemon/mux/queues.h \
+	daemon/mux/quirks.c daemon/mux/quirks.h \
 	daemon/mux/recorder.c daemon/mux/recorder.h \
 	daemon/mux/recovery.c daemon/mux/recovery.h \
 	daemon/mux/redial.c daemon/mux/redial.h \

@@ -13,6 +13,7 @@
 #include "daemon/mux/probe.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/quirks.h"
 #include "daemon/mux/recorder.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
@@ -276,7 +277,8 @@ void session_request(struct session *session, const struct mux_request *request)
 	if (!channel)
 		return;
 	if (!vet_method(&method, &fault) || !queues_prepare(channel, &method, name, &fault) ||
-	    !authorized(session, &method, &fault) || !kinds_vet(channel, &method, &fault)) {
+	    !authorized(session, &method, &fault) || !kinds_vet(channel, &method, &fault) ||
+	    !quirks_vet(channel, &method, &fault)) {
 		refuse_with_channel(channel, request, &fault);
 		return;
 	}
@@ -395,7 +397,8 @@ void session_publish(struct session *session, const struct mux_publish *publish)
 		not_sent(channel, publish, &session->upstream->last_fault);
 		return;
 	}
-	if (!vet_properties(publish->properties, &fault) || !publish_authorized(channel, publish, &fault)) {
+	if (!vet_properties(publish->properties, &fault) || !quirks_vet_publish(channel, publish, &fault) ||
+	    !publish_authorized(channel, publish, &fault)) {
 		refuse_publish(channel, publish, &fault);
 		return;
 	}

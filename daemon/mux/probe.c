@@ -161,6 +161,8 @@ static struct span current(struct span text)
 
 static enum queue_kind kind_told(struct span now)
 {
+	if (now.len == 0)
+		return QUEUE_UNKNOWN; /* another error than the one that tells */
 	if (span_equal_str(now, "none"))
 		return QUEUE_CLASSIC;
 	if (memmem(now.data, now.len, "'classic'", 9))

@@ -36,7 +36,9 @@ static void remember_last(struct channel *channel, struct span name)
 {
 	if (name.len > sizeof(channel->last_queue))
 		return; /* refused later on, by the codec */
-	memcpy(channel->last_queue, name.data, name.len);
+	/* A passive declare may name none. */
+	if (name.len > 0)
+		memcpy(channel->last_queue, name.data, name.len);
 	channel->last_queue_len = (uint8_t)name.len;
 }
 

@@ -34,6 +34,7 @@
  *	party     who shares in an upstream: turns, and the unconfirmed
  *	window    how much may be unconfirmed
  *	vet       what the broker would close the connection for
+ *	quirks    what it falls over, in spite of its being right
  *	recorder  what a session asked for last
  *
  * Ownership is a tree: mux owns upstreams and sessions; a session owns its
@@ -258,7 +259,8 @@ struct upstream {
 
 	struct lane **lanes; /* by number, lane_max + 1 of them; NULL: free */
 	uint16_t lane_max;
-	uint16_t lane_last; /* where the search for a free number goes on */
+	uint16_t lane_last;    /* where the search for a free number goes on */
+	uint16_t lane_highest; /* number that was opened */
 	uint32_t lanes_open, lanes_leased, lanes_warm, lanes_fenced;
 	uint32_t lanes_answered;  /* of the open ones, those of which the broker said so */
 	struct limit limit;	  /* of open lanes */

@@ -104,6 +104,17 @@ bool subscribe_is_asked(const struct consumer *consumer)
 	return false;
 }
 
+bool subscribe_is_under_way(const struct lane *lane)
+{
+	const struct request *request;
+
+	list_foreach (request, &lane->awaiting, op.node) {
+		if (request->method == AMQC_BASIC_CONSUME)
+			return true;
+	}
+	return false;
+}
+
 bool subscribe_qos(struct lane *lane, const struct consumer *consumer)
 {
 	struct amqc_method qos = {.id = AMQC_BASIC_QOS};

@@ -32,6 +32,13 @@ void subscribe_started(struct consumer *consumer);
 /* Whether a basic.consume of it was sent that the broker has not answered: its tag is in use. */
 bool subscribe_is_asked(const struct consumer *consumer);
 
+/*
+ * Whether any basic.consume on the lane is unanswered: until then a cancel must
+ * wait. RabbitMQ's channel has consume-ok come to itself by its own mailbox, and
+ * falls over it (541) when a cancel of the consumer was in there before.
+ */
+bool subscribe_is_under_way(const struct lane *lane);
+
 /* A message of a stream was handed over: subscribed again, the consumer goes on behind it. */
 void subscribe_note_offset(struct consumer *consumer, const struct amqc_properties *properties);
 

@@ -270,6 +270,8 @@ static inline struct span bk_name_span(const struct name *name)
 void bk_name_generate(struct broker *broker, const char *prefix, struct name *ret);
 /* RabbitMQ takes no short string that is not UTF-8, but in basic.publish. */
 bool bk_method_is_utf8(const struct amqc_method *method);
+bool bk_method_is_finite(const struct amqc_method *method);
+bool bk_table_is_finite(struct span table);
 
 /* broker.c */
 void *bk_xcalloc(size_t size);

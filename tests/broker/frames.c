@@ -153,6 +153,10 @@ static void conn_method(struct broker_conn *conn, const struct amqc_frame *frame
 		conn_undecodable(conn, frame->payload, result);
 		return;
 	}
+	if (!bk_method_is_finite(&method)) {
+		bk_conn_shut(conn, "cannot decode a method: a number that is not finite");
+		return;
+	}
 	if (!bk_method_is_utf8(&method)) {
 		bk_conn_fail(conn, AMQC_FRAME_ERROR, "Malformed UTF-8 in shortstr");
 		return;

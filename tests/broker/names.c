@@ -1,7 +1,10 @@
 /*
  * Names: kept, made up, and checked.
  */
+#include "daemon/amqp/table.h"
 #include "tests/broker/engine.h"
+
+#include <math.h>
 
 void bk_name_set(struct name *name, struct span bytes)
 {
@@ -76,6 +79,37 @@ static bool utf8_valid(struct span s)
 	return true;
 }
 
+/* Numbers that Erlang cannot hold, in a table or the ones in it. Tables of methods and contents were checked.
+ */
+bool bk_table_is_finite(struct span table)
+{
+	struct {
+		struct span rest;
+		bool array;
+	} stack[AMQC_TABLE_DEPTH_MAX + 1] = {{table, false}};
+	size_t depth = 1;
+
+	while (depth > 0) {
+		struct amqc_field field;
+		enum amqc_result result = stack[depth - 1].array
+					      ? amqc_array_next(&stack[depth - 1].rest, &field)
+					      : amqc_table_next(&stack[depth - 1].rest, &field);
+
+		if (result != AMQC_OK) {
+			depth--;
+			continue;
+		}
+		if ((field.type == 'f' && !isfinite(field.value.float32)) ||
+		    (field.type == 'd' && !isfinite(field.value.float64)))
+			return false;
+		if ((field.type == 'F' || field.type == 'A') && depth <= AMQC_TABLE_DEPTH_MAX) {
+			stack[depth].rest = field.value.bytes;
+			stack[depth++].array = field.type == 'A';
+		}
+	}
+	return true;
+}
+
 #define VALID_BIT(value) true
 #define VALID_OCTET(value) true
 #define VALID_SHORT(value) true
@@ -89,6 +123,29 @@ bool bk_method_is_utf8(const struct amqc_method *method)
 {
 	if (method->id == AMQC_BASIC_PUBLISH)
 		return true;
+	switch (method->id) {
+#define METHOD(CONSTANT, name, class_id, method_id, sender) \
+	case AMQC_##CONSTANT:                               \
+		return true
+#define FIELD(name, type, member) &&VALID_##type(method->name.member)
+#define RESERVED(name, type)
+#define END(name) ;
+#include "daemon/amqp/methods.def"
+#undef METHOD
+#undef FIELD
+#undef RESERVED
+#undef END
+	}
+	return true;
+}
+
+#undef VALID_SHORTSTR
+#undef VALID_TABLE
+#define VALID_SHORTSTR(value) true
+#define VALID_TABLE(value) bk_table_is_finite(value)
+
+bool bk_method_is_finite(const struct amqc_method *method)
+{
 	switch (method->id) {
 #define METHOD(CONSTANT, name, class_id, method_id, sender) \
 	case AMQC_##CONSTANT:                               \

@@ -71,7 +71,9 @@ static bool publish_header(struct channel *channel, struct span payload)
 				       "expected content header for class 60, got one for class %u instead",
 				       load_be16(payload.data));
 	/* Properties are only looked at when the content is whole. */
-	incoming->bad = amqc_content_header_decode(payload, &header) != AMQC_OK;
+	incoming->bad = amqc_content_header_decode(payload, &header) != AMQC_OK ||
+			((header.properties.present & AMQC_PROP_HEADERS) &&
+			 !bk_table_is_finite(header.properties.headers));
 	incoming->body_size = load_be64(payload.data + 4);
 	incoming->state = CONTENT_BODY;
 	if (incoming->body_size <= MESSAGE_MAX_BYTES)

@@ -28,6 +28,9 @@ bool bk_reply_consume(struct channel *channel, const struct amqc_basic_consume *
 	if (!m->no_ack)
 		return bk_channel_fail(channel, AMQC_PRECONDITION_FAILED,
 				       "reply consumer cannot acknowledge");
+	if (m->consumer_tag.len > 0 && map_find(&channel->consumers, m->consumer_tag))
+		return bk_channel_fail(channel, AMQC_NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'",
+				       SPAN_ARG(m->consumer_tag));
 	channel->has_reply_consumer = true;
 	if (m->consumer_tag.len > 0)
 		bk_name_set(&channel->reply_tag, m->consumer_tag);

@@ -34,8 +34,9 @@ class Ended(Exception):
 
 
 class Connection:
-    def __init__(self, port, vhost="/", user=b"guest", password=b"guest"):
+    def __init__(self, port, vhost="/", user=b"guest", password=b"guest", channel_max=None):
         self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(20)
         self.buffer = b""
         self.socket.sendall(b"AMQP\0\0\x09\x01")
@@ -44,6 +45,7 @@ class Connection:
                   short(b"en_US"))
         tune = self.expect(0, CONNECTION_TUNE)
         self.channel_max, self.frame_max, _ = struct.unpack(">HIH", tune)
+        self.channel_max = channel_max or self.channel_max
         self.send(0, CONNECTION_TUNE_OK, struct.pack(">HIH", self.channel_max, self.frame_max, 0))
         self.send(0, CONNECTION_OPEN, short(vhost.encode()) + short(b"") + b"\0")
         self.expect(0, CONNECTION_OPEN_OK)

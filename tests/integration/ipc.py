@@ -181,3 +181,21 @@ def check_answer_error(sentence, frame, scope, code, *words):
     text = error.text.decode(errors="replace").lower() if error is not None else ""
     check(sentence, error is not None and error.scope == scope and error.code == code and
           all(word.lower() in text for word in words), describe(error))
+
+
+def apart(function):
+    """What function() returns, a string, from a process of its own: muxd may have enough of that one."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            said = function()
+        except Exception as e:  # the parent tells
+            said = repr(e)
+        os.write(write_end, said.encode())
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    return said

@@ -38,6 +38,9 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/blame.sh tests/integration/blame.py \
 	tests/integration/kill.sh tests/integration/kill.py \
 	tests/integration/tx.sh tests/integration/tx.py \
+	tests/integration/KILLERS.md tests/integration/killers.sh tests/integration/killers.py \
+	tests/integration/killers_cases.py tests/integration/wire.py \
+	tests/integration/random.sh tests/integration/random_client.py \
 	tests/integration/dial.sh tests/integration/dial.py tests/integration/far.py \
 	tests/integration/limits.sh tests/integration/limits.py \
 	tests/integration/lanes.sh tests/integration/lanes.py tests/integration/amqp.py \

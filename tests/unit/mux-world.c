@@ -188,11 +188,12 @@ static void begin(uint32_t window)
 	upstream_start(world.upstream);
 }
 
-void world_connect(uint32_t frame_max)
+static void connect_to(uint32_t frame_max, struct span properties)
 {
 	struct amqc_method start = {.id = AMQC_CONNECTION_START}, tune = {.id = AMQC_CONNECTION_TUNE};
 
 	start.connection_start.version_minor = 9;
+	start.connection_start.server_properties = properties;
 	start.connection_start.mechanisms = SPAN_LITERAL("PLAIN");
 	start.connection_start.locales = SPAN_LITERAL("en_US");
 	tune.connection_tune.channel_max = 50;
@@ -204,6 +205,22 @@ void world_connect(uint32_t frame_max)
 	buf_truncate(upstream_output(world.upstream), 0);
 	world_turn();
 	*world.sent = 0;
+}
+
+void world_connect(uint32_t frame_max)
+{
+	connect_to(frame_max, SPAN_NULL);
+}
+
+void world_begin_on(const char *product, const char *version)
+{
+	struct buf properties = BUF_INIT;
+
+	amqc_field_append_str(&properties, "product", span_str(product));
+	amqc_field_append_str(&properties, "version", span_str(version));
+	begin(0);
+	connect_to(0, buf_span(&properties));
+	buf_deinit(&properties);
 }
 
 void world_begin(uint32_t frame_max, uint32_t window)

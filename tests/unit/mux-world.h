@@ -27,6 +27,8 @@ extern struct world world;
 /* A connected upstream with this frame_max and window of unconfirmed messages; 0: what is usual. */
 void world_begin(uint32_t frame_max, uint32_t window);
 void world_begin_unconnected(void);
+/* A broker that says that it is this one. */
+void world_begin_on(const char *product, const char *version);
 void world_connect(uint32_t frame_max);
 void world_end(void);
 

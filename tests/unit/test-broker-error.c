@@ -259,6 +259,46 @@ START_TEST(error__bad_properties)
 }
 END_TEST
 
+/* "h", a double that is infinite; alone, and in an array. */
+#define INFINITE "\1hd\x7f\xf0\0\0\0\0\0\0"
+#define INFINITE_NESTED  \
+	"\1aA\0\0\0\x09" \
+	"d\x7f\xf0\0\0\0\0\0\0"
+
+START_TEST(error__headers_with_a_number_that_is_not_finite)
+{
+	send_publish();
+	send_header(60, 0, S("\x20\0\0\0\0\x0b" INFINITE));
+	client_expect_connection_close(&a, 541, "INTERNAL_ERROR");
+	client_end(&a);
+	a = client_open(&world);
+	send_publish();
+	send_header(60, 0, S("\x20\0\0\0\0\x10" INFINITE_NESTED));
+	client_expect_connection_close(&a, 541, "INTERNAL_ERROR");
+}
+END_TEST
+
+START_TEST(error__arguments_with_a_number_that_is_not_finite_close_the_socket)
+{
+	SEND(&a, 1, QUEUE_DECLARE, queue_declare, .queue = S("q"), .arguments = S(INFINITE));
+	client_expect_end(&a);
+	client_end(&a);
+	a = client_open(&world);
+	SEND(&a, 1, BASIC_CONSUME, basic_consume, .queue = S("q"), .arguments = S(INFINITE_NESTED));
+	client_expect_end(&a);
+}
+END_TEST
+
+START_TEST(error__tag_of_a_queues_consumer_for_direct_replies)
+{
+	client_declare(&a, "q");
+	client_consume(&a, "q", "tag", false);
+	SEND(&a, 1, BASIC_CONSUME, basic_consume, .queue = S("amq.rabbitmq.reply-to"),
+	     .consumer_tag = S("tag"), .no_ack = true);
+	client_expect_connection_close(&a, 530, "NOT_ALLOWED - attempt to reuse consumer tag 'tag'");
+}
+END_TEST
+
 START_TEST(error__frame_too_large)
 {
 	uint8_t header[7] = {AMQC_FRAME_BODY, 0, 1};
@@ -418,6 +458,9 @@ int main(void)
 	    error__header_of_another_class,
 	    error__body_longer_than_announced_is_found_with_the_next_method,
 	    error__bad_properties,
+	    error__headers_with_a_number_that_is_not_finite,
+	    error__arguments_with_a_number_that_is_not_finite_close_the_socket,
+	    error__tag_of_a_queues_consumer_for_direct_replies,
 	    error__frame_too_large,
 	    error__frame_with_a_wrong_end,
 	    error__frame_of_an_unknown_type,

@@ -2,6 +2,7 @@
  * The multiplexer where things cross: deadlines before something was sent,
  * answers that come late, ends in the same turn as beginnings.
  */
+#include "daemon/mux/state.h"
 #include "tests/unit/mux-world.h"
 
 #include <check.h>
@@ -30,6 +31,50 @@ START_TEST(requests__frame_larger_than_the_brokers_is_refused_beforehand)
 	ck_assert_str_eq(world_told(), "refuse 1 request 501; ");
 	world_declare(session, 2, 1, "q");
 	ck_assert_str_eq(world_sent(), "1 queue.declare; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(requests__passive_declare_without_a_name_is_the_brokers_to_refuse)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_DECLARE};
+	struct session *session;
+
+	world_begin(0, 0);
+	session = world_session();
+	method.queue_declare.passive = true;
+	session_open_channel(session, 1, 1);
+	world_request(session, 1, 1, &method, 0);
+	ck_assert_str_eq(world_sent(), "1 queue.declare; ");
+	world_close_lane(1, 404);
+	ck_assert_str_eq(world_told(), "refuse 1 channel 404; 1/1 ended 404; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(lanes__what_comes_late_on_a_closed_one_costs_nothing)
+{
+	struct session *session;
+
+	world_begin(0, 0);
+	session = world_session();
+	session_open_channel(session, 1, 1);
+	session_open_channel(session, 2, 1);
+	world_declare(session, 1, 1, "q");
+	world_declare(session, 2, 2, "q");
+	ck_assert_str_eq(world_sent(), "1 queue.declare; 2 queue.declare; ");
+	world_close_lane(1, 404);
+	ck_assert_str_eq(world_told(), "refuse 1 channel 404; 1/1 ended 404; ");
+	ck_assert_has(world_sent(), "1 channel.close-ok; ");
+	world_deliver(1, "tag", 1);
+	world_confirm(1, 1);
+	world_reply(2, AMQC_QUEUE_DECLARE_OK);
+	ck_assert_str_eq(world_told(), "2 queue.declare-ok; ");
+	/* One that was never ours is the broker's mistake. */
+	ck_assert_int_eq(world.upstream->state, UPSTREAM_UP);
+	world_confirm(51, 1);
+	world_turn();
+	ck_assert_int_ne(world.upstream->state, UPSTREAM_UP);
 	world_end();
 }
 END_TEST
@@ -380,6 +425,8 @@ static Suite *make_suite(void)
 	TCase *tcase = tcase_create("edges");
 
 	tcase_add_test(tcase, requests__frame_larger_than_the_brokers_is_refused_beforehand);
+	tcase_add_test(tcase, requests__passive_declare_without_a_name_is_the_brokers_to_refuse);
+	tcase_add_test(tcase, lanes__what_comes_late_on_a_closed_one_costs_nothing);
 	tcase_add_test(tcase, consumers__tag_of_a_consume_that_timed_out_is_not_used_again_at_once);
 	tcase_add_test(tcase, consumers__number_is_free_when_the_consume_was_refused_unsent);
 	tcase_add_test(tcase, consumers__cancel_that_was_not_sent_is_not_lost_when_the_channel_closes);

@@ -1,0 +1,353 @@
+/*
+ * What RabbitMQ falls over is refused, and what looks like it is not.
+ */
+#include "daemon/amqp/table.h"
+#include "tests/unit/mux-world.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct session *session;
+static struct buf table = BUF_INIT;
+
+static void begin(const char *product, const char *version)
+{
+	world_begin_on(product, version);
+	session = world_session();
+	session_open_channel(session, 1, 1);
+}
+
+static void end(void)
+{
+	world_end();
+	buf_deinit(&table);
+}
+
+/* The table with this field more. */
+static struct span with(const char *name, char type, const char *text, int64_t number)
+{
+	struct amqc_field field = {.type = type};
+	struct span name_span = span_str(name);
+
+	if (type == 'S')
+		field.value.bytes = span_str(text);
+	else
+		field.value.signed_int = number;
+	if (type == 'd')
+		field.value.float64 = 1.5;
+	ck_assert_int_eq(amqc_field_append(&table, &name_span, &field), AMQC_OK);
+	return buf_span(&table);
+}
+
+static struct span only(const char *name, char type, const char *text, int64_t number)
+{
+	buf_truncate(&table, 0);
+	return with(name, type, text, number);
+}
+
+static void expect(bool refused)
+{
+	char told[64];
+
+	snprintf(told, sizeof(told), "%.60s", world_told());
+	ck_assert_str_eq(told, refused ? "refuse 1 channel 541; 1/1 ended 541; " : "");
+	if (refused)
+		ck_assert_str_eq(world_sent(), "");
+	end();
+}
+
+static void declare(const char *queue, bool passive, bool exclusive, bool durable, struct span arguments)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_DECLARE};
+
+	method.queue_declare.queue = span_str(queue);
+	method.queue_declare.passive = passive;
+	method.queue_declare.exclusive = exclusive;
+	method.queue_declare.durable = durable;
+	method.queue_declare.arguments = arguments;
+	world_request(session, 1, 1, &method, 0);
+}
+
+/* ------------------------------------------------------------------ addresses */
+
+#define PREFIX "amq.rabbitmq.reply-to."
+#define REAL PREFIX "g1h2AA5yZXBseUA0MTI0MzUzNwAAPuMAAAAJawh0Ng==.VRZLT5HEFtpj5yl9PqxjpA=="
+
+static const struct {
+	const char *address;
+	bool kills;
+} addresses[] = {
+    {REAL, false},
+    {"amq.rabbitmq.reply-to", false},
+    {PREFIX "x", false},     /* one piece: not looked at */
+    {PREFIX "a.b.c", false}, /* three pieces: neither */
+    {PREFIX ".k", false},
+    {PREFIX "Zm9v.", false},
+    {PREFIX "Zm9v.k", true},	     /* base64, and no term */
+    {PREFIX "..Zm9v..k..", true},    /* empty pieces do not count */
+    {PREFIX "g2EF.k", true},	     /* a number */
+    {PREFIX "g1h2AAN.rabbit", true}, /* cut off */
+    {PREFIX "!!!!.k", true},
+    {PREFIX "Zg=.k", true},
+    {PREFIX "Z===.k", true},
+    {PREFIX "g1h2AA5yZXBseUA0MTI0MzUzNwAAPuMAAAAJawh0NgA=.k", true}, /* a byte behind it */
+    {PREFIX "g1h2AA5yZXBseUB4eHh4eHh4eAAAPuMAAAAJawh0Ng==.k", true}, /* reply@xxxxxxxx */
+    {PREFIX "g1h2AA5yYWJiaXRub2Rlc29tZQAAPuMAAAAJawh0Ng==.k", true}, /* rabbitnodesome */
+    {PREFIX "g2R2AA5yZXBseUA0MTI0MzUzNwAAPuMAAAAJawh0Ng==.k", true}, /* no process */
+    {PREFIX "g1h3B3JlcGx5QDEAAD7jAAAACWsIdDY=.k", false},	     /* a short atom */
+    {PREFIX "g1h2//9yZXBseUA0MTI0MzUzNwAAPuMAAAAJawh0Ng==.k", true}, /* longer than there is */
+};
+#define ADDRESSES ((int)(sizeof(addresses) / sizeof(addresses[0])))
+
+START_TEST(quirks__declare_of_a_reply_address_that_no_broker_made_is_refused)
+{
+	begin("RabbitMQ", "3.10.8");
+	declare(addresses[_i].address, true, false, false, SPAN_NULL);
+	expect(addresses[_i].kills);
+}
+END_TEST
+
+START_TEST(quirks__queue_whose_dead_letters_go_to_such_an_address_is_refused)
+{
+	begin("RabbitMQ", "3.10.8");
+	declare("q", false, false, false, only("x-dead-letter-routing-key", 'S', addresses[_i].address, 0));
+	expect(addresses[_i].kills);
+}
+END_TEST
+
+static void publish(const char *exchange, const char *key, struct span headers)
+{
+	struct amqc_properties properties = {.present = headers.len > 0 ? AMQC_PROP_HEADERS : 0,
+					     .headers = headers};
+	struct mux_publish message = {.channel = 1,
+				      .cost_bytes = 100,
+				      .exchange = span_str(exchange),
+				      .routing_key = span_str(key),
+				      .properties = &properties};
+
+	session_publish(session, &message);
+}
+
+static void expect_published(bool refused)
+{
+	ck_assert_str_eq(world_told(), refused ? "1/1 not_sent 1-1; 1/1 ended 541; " : "");
+	ck_assert_str_eq(world_sent(), refused ? "" : "1 basic.publish; ");
+	end();
+}
+
+START_TEST(quirks__publish_to_such_an_address_is_refused)
+{
+	begin("RabbitMQ", "3.10.8");
+	publish("", addresses[_i].address, SPAN_NULL);
+	expect_published(addresses[_i].kills);
+}
+END_TEST
+
+START_TEST(quirks__copies_to_such_an_address_are_refused)
+{
+	struct span name = span_str(_i % 2 ? "CC" : "BCC");
+	struct amqc_field one = {.type = 'S', .value.bytes = SPAN_LITERAL("x")};
+	struct amqc_field two = {.type = 'S', .value.bytes = span_str(addresses[_i].address)};
+	size_t mark;
+
+	begin("RabbitMQ", "3.10.8");
+	mark = amqc_field_begin(&table, &name, 'A');
+	ck_assert_int_eq(amqc_field_append(&table, NULL, &one), AMQC_OK);
+	ck_assert_int_eq(amqc_field_append(&table, NULL, &two), AMQC_OK);
+	amqc_table_end(&table, mark);
+	publish("", "q", buf_span(&table));
+	expect_published(addresses[_i].kills);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ arguments */
+
+static const struct {
+	char type;
+	const char *text;
+	bool kills_as_offset;
+	bool kills_as_age;
+} texts[] = {
+    {'S', "first", false, true}, {'S', "next", false, true}, {'S', "last", false, true},
+    {'S', "1D", false, false},	 {'S', "0", false, false},   {'S', "", true, true},
+    {'S', "x", true, true},	 {'S', "-1", true, true},    {'S', " 1D", true, true},
+    {'l', NULL, false, false},	 {'b', NULL, false, false},  {'T', NULL, false, false},
+    {'t', NULL, true, false},	 {'d', NULL, true, false},   {'V', NULL, true, false},
+};
+#define TEXTS ((int)(sizeof(texts) / sizeof(texts[0])))
+
+static void consume(struct span arguments)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_CONSUME};
+	struct mux_request request = {.id = 1, .channel = 1, .method = &method, .consumer = 1};
+
+	method.basic_consume.queue = SPAN_LITERAL("q");
+	method.basic_consume.consumer_tag = SPAN_LITERAL("tag");
+	method.basic_consume.arguments = arguments;
+	session_request(session, &request);
+}
+
+START_TEST(quirks__offset_in_a_stream_that_is_none_is_refused)
+{
+	begin("RabbitMQ", "3.10.8");
+	consume(only("x-stream-offset", texts[_i].type, texts[_i].text, 1));
+	expect(texts[_i].kills_as_offset);
+}
+END_TEST
+
+START_TEST(quirks__age_of_a_stream_that_is_none_is_refused)
+{
+	begin("RabbitMQ", "3.10.8");
+	only("x-queue-type", 'S', "stream", 0);
+	declare("q", false, false, true, with("x-max-age", texts[_i].type, texts[_i].text, 1));
+	expect(texts[_i].kills_as_age);
+}
+END_TEST
+
+START_TEST(quirks__credit_as_an_argument_is_refused)
+{
+	begin("RabbitMQ", "3.10.8");
+	consume(only("x-credit", 't', NULL, 1));
+	expect(true);
+}
+END_TEST
+
+START_TEST(quirks__master_locator_that_is_unknown_is_refused_where_it_is_looked_at)
+{
+	static const struct {
+		const char *locator;
+		bool passive, exclusive;
+		const char *type;
+		bool kills;
+	} cases[] = {
+	    {"nowhere", false, false, NULL, true},	 {"", false, false, "classic", true},
+	    {"min-masters", false, false, NULL, false},	 {"random", false, false, NULL, false},
+	    {"client-local", false, false, NULL, false}, {"nowhere", true, false, NULL, false},
+	    {"nowhere", false, true, NULL, false},	 {"nowhere", false, false, "quorum", false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		begin("RabbitMQ", "3.10.8");
+		only("x-queue-master-locator", 'S', cases[i].locator, 0);
+		if (cases[i].type)
+			with("x-queue-type", 'S', cases[i].type, 0);
+		declare("q", cases[i].passive, cases[i].exclusive, true, buf_span(&table));
+		expect(cases[i].kills);
+	}
+	begin("RabbitMQ", "3.10.8");
+	declare("q", false, false, false, only("x-queue-master-locator", 'd', NULL, 0));
+	expect(true);
+}
+END_TEST
+
+START_TEST(quirks__header_that_no_consumer_of_a_stream_could_read_is_refused)
+{
+	char long_text[300] = "";
+
+	memset(long_text, 'x', 256);
+	begin("RabbitMQ", "3.10.8");
+	publish("e", "k", only("x-basic-type", 'l', NULL, 1));
+	expect_published(true);
+	begin("RabbitMQ", "3.10.8");
+	publish("e", "k", only("x-basic-app-id", 'S', long_text, 0));
+	expect_published(true);
+	begin("RabbitMQ", "3.10.8");
+	publish("e", "k", only("x-basic-app-id", 'S', long_text + 1, 0));
+	expect_published(false);
+}
+END_TEST
+
+START_TEST(quirks__decimal_to_a_stream_is_refused)
+{
+	static const char *const types[] = {"stream", "classic"};
+
+	for (size_t i = 0; i < 2; i++) {
+		begin("RabbitMQ", "3.10.8");
+		declare("q", false, false, true, only("x-queue-type", 'S', types[i], 0));
+		(void)world_sent();
+		publish("", "q", only("d", 'D', NULL, 0));
+		ck_assert_str_eq(world_sent(), i == 0 ? "1 channel.close; " : "1 basic.publish; ");
+		ck_assert_int_eq(strstr(world_told(), "1/1 not_sent 1-1; 1/1 ended 541; ") != NULL, i == 0);
+		end();
+	}
+}
+END_TEST
+
+/* ------------------------------------------------------------------ elsewhere */
+
+START_TEST(quirks__are_not_other_brokers)
+{
+	static const struct {
+		const char *product, *version;
+		bool concerned;
+	} brokers[] = {{"RabbitMQ", "3.10.8", true},
+		       {"RabbitMQ", "3.13.1", true},
+		       {"RabbitMQ", "3.9.1", false},
+		       {"RabbitMQ", "4.0.1", false},
+		       {"LavinMQ", "2.0.0", false}};
+
+	for (size_t i = 0; i < sizeof(brokers) / sizeof(brokers[0]); i++) {
+		begin(brokers[i].product, brokers[i].version);
+		publish("", PREFIX "Zm9v.k", SPAN_NULL);
+		expect_published(brokers[i].concerned);
+	}
+}
+END_TEST
+
+START_TEST(quirks__are_anybodys_while_the_broker_is_unknown)
+{
+	world_begin_unconnected();
+	session = world_session();
+	session_open_channel(session, 1, 1);
+	publish("", PREFIX "Zm9v.k", SPAN_NULL);
+	expect_published(true);
+}
+END_TEST
+
+START_TEST(quirks__cancel_waits_for_the_answer_to_the_consume)
+{
+	begin("RabbitMQ", "3.10.8");
+	consume(SPAN_NULL);
+	world_cancel(session, 2, 1, 1, 0);
+	ck_assert_str_eq(world_sent(), "1 basic.qos; 1 consume tag; ");
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	ck_assert_str_eq(world_sent(), "");
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; ");
+	world_reply(1, AMQC_BASIC_CANCEL_OK);
+	ck_assert_str_eq(world_told(), "1 basic.consume-ok; 2 basic.cancel-ok; ");
+	end();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("mux-quirks");
+	TCase *tcase = tcase_create("quirks");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_loop_test(tcase, quirks__declare_of_a_reply_address_that_no_broker_made_is_refused, 0,
+			    ADDRESSES);
+	tcase_add_loop_test(tcase, quirks__queue_whose_dead_letters_go_to_such_an_address_is_refused, 0,
+			    ADDRESSES);
+	tcase_add_loop_test(tcase, quirks__publish_to_such_an_address_is_refused, 0, ADDRESSES);
+	tcase_add_loop_test(tcase, quirks__copies_to_such_an_address_are_refused, 0, ADDRESSES);
+	tcase_add_loop_test(tcase, quirks__offset_in_a_stream_that_is_none_is_refused, 0, TEXTS);
+	tcase_add_loop_test(tcase, quirks__age_of_a_stream_that_is_none_is_refused, 0, TEXTS);
+	tcase_add_test(tcase, quirks__credit_as_an_argument_is_refused);
+	tcase_add_test(tcase, quirks__master_locator_that_is_unknown_is_refused_where_it_is_looked_at);
+	tcase_add_test(tcase, quirks__header_that_no_consumer_of_a_stream_could_read_is_refused);
+	tcase_add_test(tcase, quirks__decimal_to_a_stream_is_refused);
+	tcase_add_test(tcase, quirks__are_not_other_brokers);
+	tcase_add_test(tcase, quirks__are_anybodys_while_the_broker_is_unknown);
+	tcase_add_test(tcase, quirks__cancel_waits_for_the_answer_to_the_consume);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
