@@ -11,8 +11,9 @@
  *
  * The scout cannot know everything: an exclusive queue, for one, is not its
  * own. Suspects that it has cleared, and that had something under way at the
- * next loss too, go on one after the other, with one operation at a time: it
- * was that one.
+ * next loss too, go on one after the other, with one operation at a time. When
+ * the connection is lost so again and again, and the scout finds nothing else,
+ * it was that one.
  *
  * What the scout's connection is closed for is answered with the broker's own
  * error, and its channel ends; the same again is refused beforehand. A process
@@ -44,6 +45,3 @@ void blame_turn(struct upstream *upstream);
 
 /* The channel ends: there is nothing to try any more. */
 void blame_forget(struct channel *channel);
-
-/* True if this one cost a connection before; *ret_fault is what the broker said. */
-bool blame_is_known(const struct upstream *upstream, struct op *op, struct fault *ret_fault);

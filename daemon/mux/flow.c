@@ -3,9 +3,9 @@
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
 #include "daemon/mux/backlog.h"
-#include "daemon/mux/blame.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
+#include "daemon/mux/culprit.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/hold.h"
 #include "daemon/mux/lane.h"
@@ -172,7 +172,7 @@ static bool send_request(struct lane *lane, struct request *request)
 		return true;
 	}
 	if (!queues_may_send(request, &fault) || (request->unsure && !probe_may_send(request, &fault)) ||
-	    blame_is_known(lane->upstream, &request->op, &fault)) {
+	    culprit_is_known(lane->upstream, &request->op, &fault)) {
 		refuse_late(request, &fault);
 		return true;
 	}
@@ -226,7 +226,7 @@ static struct publish *prepare(struct lane *lane, struct publish *waiting)
 	struct publish *publish;
 	struct fault fault;
 
-	if (blame_is_known(lane->upstream, &waiting->op, &fault)) {
+	if (culprit_is_known(lane->upstream, &waiting->op, &fault)) {
 		refuse_publish(waiting, &fault);
 		return NULL;
 	}

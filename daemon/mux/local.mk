@@ -9,6 +9,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/conn.c daemon/mux/conn.h \
 	daemon/mux/consumer.c daemon/mux/consumer.h \
 	daemon/mux/credit.c daemon/mux/credit.h \
+	daemon/mux/culprit.c daemon/mux/culprit.h \
 	daemon/mux/delivery.c daemon/mux/delivery.h \
 	daemon/mux/dispatch.c daemon/mux/dispatch.h \
 	daemon/mux/flow.c daemon/mux/flow.h \

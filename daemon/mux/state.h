@@ -11,6 +11,7 @@
  *	scout     a second connection, to try what might cost the first
  *	probe     what only the broker knows
  *	blame     what cost a connection, and whose it was
+ *	culprit   what is known of such, and of who sent it
  *	recovery  what is brought back on a new connection, and in which order
  *	channel   opening, failing, leaving; waiting for a lane
  *	consumer  deliveries on their way to a session

@@ -1,0 +1,147 @@
+#include "daemon/mux/culprit.h"
+
+#include "daemon/amqp/reply.h"
+#include "daemon/base/log.h"
+#include "daemon/mux/recorder.h"
+#include "daemon/mux/replay.h"
+#include "daemon/mux/session.h"
+
+#define OFFENCES_MAX 3u /* of one process within the time below */
+#define OFFENCE_KEPT_USEC (600 * USEC_PER_SEC)
+#define QUARANTINE_USEC (60 * USEC_PER_SEC)
+
+/* ------------------------------------------------------------------ fingerprints */
+
+#define HASH_BEGIN 0xCBF29CE484222325u /* FNV-1a */
+
+static uint64_t hash(uint64_t value, struct span bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		value = (value ^ bytes.data[i]) * 0x100000001B3u;
+	return value;
+}
+
+/* Its names and properties, but for what is not the same when it is sent again: see replay.h. */
+static uint64_t publish_fingerprint(const struct publish *publish)
+{
+	struct amqc_content_header header;
+	struct buf table = BUF_INIT, frame = BUF_INIT;
+	uint64_t value = hash(HASH_BEGIN, span_make(publish->data, publish->method_len));
+
+	if (!replay_original_header(publish, &table, &header))
+		return value;
+	header.body_size = 0;
+	if (amqc_content_header_append(&frame, 0, &header) == AMQC_OK)
+		value = hash(value, buf_span(&frame));
+	buf_deinit(&frame);
+	buf_deinit(&table);
+	return value;
+}
+
+static uint64_t fingerprint(struct op *op)
+{
+	const struct request *request;
+
+	if (op->kind == OP_PUBLISH)
+		return publish_fingerprint(container_of(op, struct publish, op));
+	request = container_of(op, struct request, op);
+	return hash(HASH_BEGIN, span_make(request->frame, request->frame_len));
+}
+
+void culprit_remember(struct upstream *upstream, struct op *op, const struct fault *fault)
+{
+	struct blame *blame = &upstream->blame;
+	struct culprit *culprit = &blame->culprits[blame->culprit_next];
+
+	culprit->fingerprint = fingerprint(op);
+	culprit->fault = *fault;
+	blame->culprit_next = (blame->culprit_next + 1) % BLAME_CULPRITS_MAX;
+	if (blame->culprit_count < BLAME_CULPRITS_MAX)
+		blame->culprit_count++;
+}
+
+bool culprit_is_known(const struct upstream *upstream, struct op *op, struct fault *ret_fault)
+{
+	const struct blame *blame = &upstream->blame;
+	uint64_t print;
+
+	if (blame->culprit_count == 0)
+		return false;
+	print = fingerprint(op);
+	for (size_t i = 0; i < blame->culprit_count; i++) {
+		if (blame->culprits[i].fingerprint == print) {
+			*ret_fault = blame->culprits[i].fault;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------ quarantine */
+
+static struct offender *find_offender(struct mux *mux, uint32_t uid, uint32_t pid)
+{
+	for (size_t i = 0; i < BLAME_OFFENDERS_MAX; i++) {
+		struct offender *offender = &mux->offenders[i];
+
+		if (offender->count > 0 && offender->uid == uid && offender->pid == pid &&
+		    mono_since_usec(mux->now, offender->last) < OFFENCE_KEPT_USEC)
+			return offender;
+	}
+	return NULL;
+}
+
+/* Another offence of the process; the place of the one that was quiet longest is taken if need be. */
+static struct offender *note_offence(struct mux *mux, const struct mux_creds *creds)
+{
+	struct offender *offender = find_offender(mux, creds->uid, creds->pid);
+
+	if (!offender) {
+		offender = &mux->offenders[0];
+		for (size_t i = 1; i < BLAME_OFFENDERS_MAX; i++) {
+			if (mono_before(mux->offenders[i].last, offender->last))
+				offender = &mux->offenders[i];
+		}
+		*offender = (struct offender){.uid = creds->uid, .pid = creds->pid};
+	}
+	offender->count++;
+	offender->last = mux->now;
+	return offender;
+}
+
+static bool is_quarantined(struct mux *mux, const struct mux_creds *creds, struct fault *ret_fault)
+{
+	const struct offender *offender = find_offender(mux, creds->uid, creds->pid);
+	uint64_t since;
+
+	if (!offender || offender->count < OFFENCES_MAX)
+		return false;
+	since = mono_since_usec(mux->now, offender->last);
+	if (since >= QUARANTINE_USEC)
+		return false;
+	*ret_fault = fault_make_retryable(
+	    AMQC_NOT_ALLOWED,
+	    "NOT_ALLOWED - quarantine: requests of this process have cost the connection to the broker %u "
+	    "times; it may come again in %llu s",
+	    offender->count, (unsigned long long)((QUARANTINE_USEC - since) / USEC_PER_SEC + 1));
+	return true;
+}
+
+/* Of a process in another pid namespace the kernel tells no number: it cannot be told from others. */
+bool mux_is_quarantined(struct mux *mux, const struct mux_creds *creds, struct fault *ret_fault)
+{
+	return creds->pid != 0 && is_quarantined(mux, creds, ret_fault);
+}
+
+void culprit_punish(struct session *session, const struct fault *given)
+{
+	struct fault fault;
+
+	note_offence(session->mux, &session->creds);
+	log_warning("upstream \"%s\": session %llu (pid %u, uid %u, \"%.*s\") cost the connection: %s",
+		    session->upstream->options.name, (unsigned long long)session->id, session->creds.pid,
+		    session->creds.uid, (int)session->program_len, session->program, given->text);
+	recorder_log(session);
+	if (is_quarantined(session->mux, &session->creds, &fault) && !session->ended)
+		session_fail(session, &fault);
+}
