@@ -25,8 +25,11 @@ for _ in range(3):
     broker.send(1, *SELECT)
     methods = [broker.receive() for _ in range(3)]
     tags += [struct.unpack(">Q", arguments[:8])[0] for _, method, arguments in methods if method == amqp.BASIC_ACK]
-    check("confirm.select again is answered behind what came before it",
-          methods[-1][1] == amqp.CONFIRM_SELECT_OK and methods[0][1] == amqp.BASIC_RETURN, methods)
+    order = [method for _, method, _ in methods]
+    # A confirm may wait for others in the broker, and come last; but a lane with something unconfirmed is not handed on.
+    check("confirm.select again is answered behind what came before it, but for confirms",
+          order[0] == amqp.BASIC_RETURN and sorted(order[1:]) == sorted([amqp.BASIC_ACK, amqp.CONFIRM_SELECT_OK]),
+          methods)
 check("and delivery tags go on as if it had not been", tags == [1, 2, 3], tags)
 
 broker.send(1, amqp.BASIC_ACK, struct.pack(">QB", 77, 0))
