@@ -32,7 +32,9 @@ sent=$(counted sent) answered=$(counted answered)
 say "$sent frames in $seconds s, $answered answered by the broker, $(counted sessions) sessions," \
   "$(counted channels-failed) channels failed, $((epoch - 1)) connections lost, $(counted quarantined) quarantined"
 check "1000 frames a second or more were sent" at_most $((1000 * seconds)) "$sent"
-check "the broker had at least 30 % of them" at_most $((30 * sent)) $((100 * answered))
+# In a short run the share of what is refused at once is a matter of chance.
+share=$((seconds < 60 ? 20 : 30))
+check "the broker had at least $share % of them" at_most $((share * sent)) $((100 * answered))
 check "the canary's largest gap is at most 2 s" at_most "$(canary_value canary random gap_ms)" 2000
 check "all sessions are gone" wait_for 20 status_is sessions 1
 check "the lanes are back" wait_for 20 status_is upstreams.0.lanes.leased "$leased"
