@@ -15,7 +15,7 @@
 
 #define TRIAL_BYTES (1024u * 1024u) /* of one trial, or one message */
 #define TRIAL_OPS 256u
-#define LONE_LOSSES 2u
+#define LONE_LOSSES 1u
 #define LONE_LOSSES_SILENT 3u
 #define SOLO_USEC (10 * USEC_PER_SEC)	   /* no longer does the line wait for one of it */
 #define SHORT_LIFE_USEC (5 * USEC_PER_SEC) /* a connection that was lost sooner had no progress */
@@ -28,7 +28,7 @@ struct suspicion {
 	uint32_t most;	/* operations in one trial */
 	uint32_t tried; /* in this one; some may have ended since */
 	bool again;	/* the scout has cleared some of them before */
-	bool in_line;	/* the scout finds nothing: it waits for its turn on the main connection */
+	bool in_line;	/* the scout has found nothing in it, or could not look */
 };
 
 /* ------------------------------------------------------------------ trials */
@@ -84,12 +84,17 @@ static void append_publish(struct buf *frames, const struct publish *publish)
 	}
 }
 
-/* What it does is undone, as far as it would stand in the channel's own way. */
+/*
+ * What it does is undone, as far as it would stand in the channel's own way. To
+ * unbind cannot be undone, and would come too early for others: it is left to
+ * the main connection.
+ */
 static void append_request(struct buf *frames, const struct request *request)
 {
 	struct amqc_method method, extra = {.id = AMQC_BASIC_QOS};
 
-	if (!request_decode(request, &method))
+	if (!request_decode(request, &method) || method.id == AMQC_QUEUE_UNBIND ||
+	    method.id == AMQC_EXCHANGE_UNBIND)
 		return;
 	if (method.id == AMQC_BASIC_CONSUME) {
 		extra.basic_qos.prefetch_count = 1;
@@ -185,6 +190,7 @@ static void convict(struct channel *channel, struct op *op, const struct fault *
 
 	fault.retryable = false;
 	nobody_was_alone(channel->upstream);
+	channel->upstream->blame.found = true;
 	culprit_remember(channel->upstream, op, &fault);
 	if (op->kind == OP_PUBLISH)
 		publish_discard(container_of(op, struct publish, op), &fault);
@@ -196,14 +202,6 @@ static void convict(struct channel *channel, struct op *op, const struct fault *
 	} else {
 		let_go(channel);
 	}
-}
-
-/* The scout finds nothing. Once that is the end of it; but it may be what only the main connection shows. */
-static void end_trials(struct suspicion *suspicion)
-{
-	suspicion->in_line = suspicion->again;
-	if (!suspicion->again)
-		acquit(suspicion);
 }
 
 static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const struct fault *fault)
@@ -230,7 +228,7 @@ static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const
 			op->cleared |= op->on_trial;
 	}
 	if (!begin_trial(suspicion))
-		end_trials(suspicion);
+		suspicion->in_line = true;
 }
 
 /* ------------------------------------------------------------------ suspects */
@@ -435,6 +433,7 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 		return;
 	}
 	note_solo(upstream);
+	blame->found = false;
 	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
 		lane = upstream->lanes[number];
 		if (lane && lane->channel && !is_ours(lane->channel) && is_meant(lane, &meant))
@@ -469,7 +468,7 @@ void blame_begin(struct upstream *upstream)
 			continue;
 		suspicion->again = has_cleared(suspicion->channel);
 		if (!begin_trial(suspicion))
-			end_trials(suspicion);
+			suspicion->in_line = true;
 	}
 }
 
@@ -526,24 +525,39 @@ static bool goes_on(struct upstream *upstream)
 	return false;
 }
 
+/* The loss is explained; or perhaps it was no doing of anybody's, and they were not suspects before. */
+static void acquit_others(struct upstream *upstream)
+{
+	struct blame *blame = &upstream->blame;
+	bool told = scout_is_told(&blame->fault);
+	struct suspicion *suspicion, *tmp;
+
+	list_foreach_safe (suspicion, tmp, &blame->suspicions, node) {
+		if (blame->found || (!suspicion->again && !told))
+			acquit(suspicion);
+	}
+}
+
 void blame_turn(struct upstream *upstream)
 {
 	struct blame *blame = &upstream->blame;
-	struct suspicion *first = list_first(&blame->suspicions, struct suspicion, node), *suspicion;
-	struct channel *channel;
+	struct suspicion *suspicion;
 
-	if (goes_on(upstream) || !first)
+	if (list_empty(&blame->suspicions) && !blame->solo)
 		return;
 	list_foreach (suspicion, &blame->suspicions, node) {
 		if (!suspicion->in_line)
 			return; /* the scout may still find another one */
 	}
-	channel = first->channel;
-	if (is_convicted(channel))
+	if (goes_on(upstream))
 		return;
-	blame->solo = channel;
+	acquit_others(upstream);
+	suspicion = list_first(&blame->suspicions, struct suspicion, node);
+	if (!suspicion || is_convicted(suspicion->channel))
+		return;
+	blame->solo = suspicion->channel;
 	blame->solo_since = upstream->mux->now;
-	acquit(first);
+	acquit(suspicion);
 }
 
 void blame_init(struct upstream *upstream)

@@ -10,10 +10,9 @@
  * rolled back, so that nothing of them is felt.
  *
  * The scout cannot know everything: an exclusive queue, for one, is not its
- * own. Suspects that it has cleared, and that had something under way at the
- * next loss too, go on one after the other, with one operation at a time. When
- * the connection is lost so again and again, and the scout finds nothing else,
- * it was that one.
+ * own. If the broker says that it was a mistake, and the scout finds nobody, the
+ * suspects go on one after the other, with one operation at a time. Which one
+ * the connection is lost by then was it, if the scout finds nobody else again.
  *
  * What the scout's connection is closed for is answered with the broker's own
  * error, and its channel ends; the same again is refused beforehand. A process

@@ -227,6 +227,7 @@ struct culprit {
 struct blame {
 	struct fault fault;	  /* of the last loss, as it was told */
 	struct channel *guilty;	  /* the only one that it can mean, until it is failed; NULL: none */
+	bool found;		  /* who cost the last connection: the other suspects go on */
 	struct list suspicions;	  /* struct suspicion, owned */
 	struct channel *was_solo; /* it was that when the connection was lost, and had something under way */
 	struct channel *solo;	  /* the one that goes on before the others of the line; NULL: none */
