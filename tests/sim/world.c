@@ -105,7 +105,7 @@ static void make_plan(struct world *world)
 	plan->overtake = chance(world, 500);
 	plan->short_deadlines = chance(world, 500);
 	plan->wrong_password = plan->endpoint > 0 && chance(world, 500);
-	plan->asking = chance(world, 300) ? 500 : 0;
+	plan->asking = chance(world, 450) ? 500 : 0;
 	plan->abrupt_end = chance(world, 100);
 }
 
