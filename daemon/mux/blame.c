@@ -379,12 +379,12 @@ static void end_sole(struct upstream *upstream, struct request *request)
 }
 
 /* It went on alone, with one operation: that may be it, if nothing else is found. */
-static void note_solo(struct upstream *upstream)
+static void note_solo(struct upstream *upstream, const struct fault *meant)
 {
 	struct channel *solo = upstream->blame.solo;
 
 	upstream->blame.solo = NULL;
-	if (solo && solo->lane && (first_request(solo->lane) || has_publishes(solo->lane)))
+	if (solo && solo->lane && is_meant(solo->lane, meant))
 		upstream->blame.was_solo = solo;
 }
 
@@ -432,7 +432,7 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 		nobody_was_alone(upstream);
 		return;
 	}
-	note_solo(upstream);
+	note_solo(upstream, &meant);
 	blame->found = false;
 	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
 		lane = upstream->lanes[number];
