@@ -38,14 +38,24 @@ static uint64_t publish_fingerprint(const struct publish *publish)
 	return value;
 }
 
-static uint64_t fingerprint(struct op *op)
+/* Of its names alone: a publish that differs in these needs no closer look. */
+static uint64_t names_of(struct op *op)
 {
+	const struct publish *publish;
 	const struct request *request;
 
-	if (op->kind == OP_PUBLISH)
-		return publish_fingerprint(container_of(op, struct publish, op));
+	if (op->kind == OP_PUBLISH) {
+		publish = container_of(op, struct publish, op);
+		return hash(HASH_BEGIN, span_make(publish->data, publish->method_len));
+	}
 	request = container_of(op, struct request, op);
 	return hash(HASH_BEGIN, span_make(request->frame, request->frame_len));
+}
+
+static uint64_t fingerprint(struct op *op)
+{
+	return op->kind == OP_PUBLISH ? publish_fingerprint(container_of(op, struct publish, op))
+				      : names_of(op);
 }
 
 void culprit_remember(struct upstream *upstream, struct op *op, const struct fault *fault)
@@ -53,6 +63,7 @@ void culprit_remember(struct upstream *upstream, struct op *op, const struct fau
 	struct blame *blame = &upstream->blame;
 	struct culprit *culprit = &blame->culprits[blame->culprit_next];
 
+	culprit->names = names_of(op);
 	culprit->fingerprint = fingerprint(op);
 	culprit->fault = *fault;
 	blame->culprit_next = (blame->culprit_next + 1) % BLAME_CULPRITS_MAX;
@@ -63,14 +74,16 @@ void culprit_remember(struct upstream *upstream, struct op *op, const struct fau
 bool culprit_is_known(const struct upstream *upstream, struct op *op, struct fault *ret_fault)
 {
 	const struct blame *blame = &upstream->blame;
-	uint64_t print;
+	uint64_t names;
 
 	if (blame->culprit_count == 0)
 		return false;
-	print = fingerprint(op);
+	names = names_of(op);
 	for (size_t i = 0; i < blame->culprit_count; i++) {
-		if (blame->culprits[i].fingerprint == print) {
-			*ret_fault = blame->culprits[i].fault;
+		const struct culprit *culprit = &blame->culprits[i];
+
+		if (culprit->names == names && culprit->fingerprint == fingerprint(op)) {
+			*ret_fault = culprit->fault;
 			return true;
 		}
 	}

@@ -219,8 +219,8 @@ struct party {
 
 /* What cost a connection: refused when it comes again. */
 struct culprit {
-	uint64_t fingerprint;
-	struct fault fault; /* what the broker said */
+	uint64_t names, fingerprint; /* see culprit.c */
+	struct fault fault;	     /* what the broker said */
 };
 
 /* Who is to blame for a lost connection: see blame.h. */
