@@ -57,7 +57,8 @@ void lanes_heed(struct upstream *upstream, const struct fault *fault)
 	if (!limit_is_meant(fault) || upstream->lanes_answered == upstream->lanes_open)
 		return;
 	upstream->lanes_denied = upstream->lanes_answered == 0;
-	limit_learn(limit, upstream->lanes_answered, fault, upstream->mux->now);
+	/* The scout's channels count for the user, too. */
+	limit_learn(limit, upstream->lanes_answered + upstream->scout.open_count, fault, upstream->mux->now);
 	log_warning("upstream \"%s\": broker opened %u channels and not one more: no more than %u are used",
 		    upstream->options.name, upstream->lanes_answered, limit->lanes);
 }
@@ -143,6 +144,8 @@ static uint32_t lanes_allowed(const struct upstream *upstream, bool needed)
 
 	if (needed && most < upstream->lane_max && !mono_before(upstream->mux->now, limit_next_try(limit)))
 		most++;
+	if (limit->lanes > 0)
+		most -= most > upstream->scout.open_count ? upstream->scout.open_count : most;
 	return most;
 }
 

@@ -357,10 +357,28 @@ static void rest(struct scout *scout)
 		arm(scout, IDLE_USEC);
 }
 
+/* A user's limit counts the channels of all connections: how many are left for this one. */
+static uint32_t channels_left(const struct scout *scout)
+{
+	const struct upstream *upstream = scout->upstream;
+	uint32_t used = upstream->lanes_open + upstream->resting[0] + upstream->resting[1];
+
+	if (upstream->limit.lanes == 0)
+		return SCOUT_OPEN_MAX;
+	return used < upstream->limit.lanes ? upstream->limit.lanes - used : 0;
+}
+
 static void send_waiting(struct scout *scout)
 {
-	uint32_t most = scout->careful > 0 ? 1 : SCOUT_OPEN_MAX;
+	uint32_t most = scout->careful > 0 ? 1 : SCOUT_OPEN_MAX, left = channels_left(scout);
 	struct trial *trial;
+
+	if (left == 0 && scout->open_count == 0) {
+		scout->fault = fault_make_retryable(AMQC_NOT_ALLOWED, "the user has no channel left");
+		finish_all(scout, &scout->waiting, &scout->fault);
+	}
+	if (left < most)
+		most = left;
 
 	while (scout->open_count < most && scout->last_number < scout->conn.handshake.channel_max &&
 	       (trial = list_first(&scout->waiting, struct trial, node))) {

@@ -398,4 +398,4 @@ add(Case("channel errors", "bindings in a circle, an alternate exchange that is 
 
 # numbers
 add(Case("numbers", "one channel more than channel_max", nothing, open_channels(4), "530", "ok", login={"channel_max": 3}, ipc=consume_on_channels(20)))
-add(Case("numbers", "more channels than the user may have", nothing, open_channels(USER_CHANNELS + 20), "530", "408 request", login={"user": b"limited"}, quiet=0.1, ipc=consume_on_channels(USER_CHANNELS + 20), epoch="user's max-channels"))
+add(Case("numbers", "more channels than the user may have", nothing, open_channels(USER_CHANNELS + 20), "530", "408 request", login={"user": os.environ["LIMITED_USER"].encode()}, quiet=0.1, ipc=consume_on_channels(USER_CHANNELS + 20), epoch="user's max-channels"))

@@ -147,7 +147,7 @@ cleanup() {
   done
   [ -z "${own_rabbitmq-}" ] || rabbitmq_stop
   [ -n "${own_rabbitmq-}" ] || [ -z "${own_limits-}" ] || rabbitmq_offer 2047 131072
-  [ -n "${own_rabbitmq-}" ] || [ -z "${own_user-}" ] || rabbitmq_ctl delete_user limited >/dev/null
+  [ -n "${own_rabbitmq-}" ] || [ -z "${own_user-}" ] || rabbitmq_ctl delete_user "$LIMITED_USER" >/dev/null
   [ -z "${vhosts-}" ] || rabbitmq_drop_vhosts
   rm -rf "$scratch"
   # a test that ends in the middle has failed
@@ -226,18 +226,21 @@ rabbitmq_offer() { # CHANNEL-MAX FRAME-MAX
     exit 1
 }
 
-# NUMBER: a user `limited` who may open so many channels, in $LIMITED_URI.
+# NUMBER: a user $LIMITED_USER who may open so many channels, in $LIMITED_URI. Each test has one of its own:
+# RabbitMQ may go on counting channels of a user that was deleted in the middle of things, for the next of that name.
 start_broker_with_user_limit() {
+  export LIMITED_USER=limited
   case $BROKER in
   testbroker) start_broker --user limited --password limited --user-channels "$1" ;;
   rabbitmq)
     start_broker
-    own_user=yes
-    rabbitmq_ctl add_user limited limited >/dev/null && rabbitmq_ctl set_permissions -p "$VHOST" limited '.*' '.*' '.*' &&
-      rabbitmq_ctl set_user_limits limited "{\"max-channels\": $1}" || exit 1
+    own_user=yes LIMITED_USER=limited-$name
+    rabbitmq_ctl add_user "$LIMITED_USER" "$LIMITED_USER" >/dev/null &&
+      rabbitmq_ctl set_permissions -p "$VHOST" "$LIMITED_USER" '.*' '.*' '.*' &&
+      rabbitmq_ctl set_user_limits "$LIMITED_USER" "{\"max-channels\": $1}" || exit 1
     ;;
   esac
-  LIMITED_URI=${BROKER_URI/amqp:\/\//amqp://limited:limited@}
+  LIMITED_URI=${BROKER_URI/amqp:\/\//amqp://$LIMITED_USER:$LIMITED_USER@}
 }
 
 # One node serves a whole run; each test has virtual hosts of its own there.
