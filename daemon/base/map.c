@@ -1,19 +1,19 @@
 #include "daemon/base/map.h"
 
+#include "daemon/base/hash.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #define MAP_BUCKETS_MIN 16u
 
-/* FNV-1a: keys are short names, and nobody gains by making them collide but in their own session's queues. */
+/* Keys are short names, and nobody gains by making them collide but in their own session's queues. */
 static uint32_t hash_of(struct span key)
 {
-	uint32_t hash = 2166136261u;
+	uint64_t hash = hash_more(HASH_BEGIN, key);
 
-	for (size_t i = 0; i < key.len; i++)
-		hash = (hash ^ key.data[i]) * 16777619u;
-	return hash;
+	return (uint32_t)(hash ^ hash >> 32);
 }
 
 static struct map_node **bucket_of(const struct map *map, uint32_t hash)

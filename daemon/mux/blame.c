@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-#define TRIAL_BYTES (1024u * 1024u) /* of one trial, or one message */
+#define TRIAL_BYTES (1024u * 1024u) /* of one trial, or one message; of all, no more than was unconfirmed */
 #define TRIAL_OPS 256u
 #define LONE_LOSSES 1u
 #define LONE_LOSSES_SILENT 3u
@@ -298,7 +298,7 @@ static bool is_alone(const struct lane *lane)
 static bool is_meant(const struct lane *lane, const struct fault *fault)
 {
 	if (fault->class_id == 0)
-		return first_request(lane) || has_publishes(lane);
+		return blame_must_wait(lane);
 	if (AMQC_CLASS_ID(AMQC_BASIC_PUBLISH) == fault->class_id &&
 	    AMQC_METHOD_ID(AMQC_BASIC_PUBLISH) == fault->method_id)
 		return has_publishes(lane);
@@ -359,15 +359,23 @@ static bool is_suspicious(struct upstream *upstream, const struct fault *fault)
 	return ++blame->silent_losses > 1;
 }
 
+/* It was this one, and the loss is explained. */
+static void name_guilty(struct channel *channel)
+{
+	struct blame *blame = &channel->upstream->blame;
+
+	blame->fault.retryable = false;
+	blame->guilty = channel;
+	blame->solo = NULL;
+	nobody_was_alone(channel->upstream);
+}
+
 /* The broker names what only one lane had under way: that ends here, with the broker's own words. */
 static void end_sole(struct upstream *upstream, struct request *request)
 {
 	struct blame *blame = &upstream->blame;
 
-	blame->fault.retryable = false;
-	blame->guilty = request->op.channel;
-	blame->solo = NULL;
-	nobody_was_alone(upstream);
+	name_guilty(request->op.channel);
 	if (request->ends_tx)
 		return; /* the same again may do no harm; its channel tells what became of it */
 	culprit_remember(upstream, &request->op, &blame->fault);
@@ -426,10 +434,7 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 	/* Of a transaction nothing is left that could be tried: only who was alone with it can be blamed. */
 	if (count == 1 && meant.origin == FAULT_BROKER && (lane->tx.messages > 0 || lane->tx.end) &&
 	    is_alone(lane)) {
-		blame->fault.retryable = false;
-		blame->guilty = lane->channel;
-		blame->solo = NULL;
-		nobody_was_alone(upstream);
+		name_guilty(lane->channel);
 		return;
 	}
 	note_solo(upstream, &meant);
@@ -479,7 +484,7 @@ static bool is_proven(const struct channel *channel)
 {
 	struct op *op;
 
-	if (channel->lane && (first_request(channel->lane) || has_publishes(channel->lane)))
+	if (channel->lane && blame_must_wait(channel->lane))
 		return false;
 	list_foreach (op, &channel->queue, node) {
 		if (was_sent(op))

@@ -1,6 +1,7 @@
 #include "daemon/mux/culprit.h"
 
 #include "daemon/amqp/reply.h"
+#include "daemon/base/hash.h"
 #include "daemon/base/log.h"
 #include "daemon/mux/recorder.h"
 #include "daemon/mux/replay.h"
@@ -12,27 +13,18 @@
 
 /* ------------------------------------------------------------------ fingerprints */
 
-#define HASH_BEGIN 0xCBF29CE484222325u /* FNV-1a */
-
-static uint64_t hash(uint64_t value, struct span bytes)
-{
-	for (size_t i = 0; i < bytes.len; i++)
-		value = (value ^ bytes.data[i]) * 0x100000001B3u;
-	return value;
-}
-
 /* Its names and properties, but for what is not the same when it is sent again: see replay.h. */
 static uint64_t publish_fingerprint(const struct publish *publish)
 {
 	struct amqc_content_header header;
 	struct buf table = BUF_INIT, frame = BUF_INIT;
-	uint64_t value = hash(HASH_BEGIN, span_make(publish->data, publish->method_len));
+	uint64_t value = hash_more(HASH_BEGIN, span_make(publish->data, publish->method_len));
 
 	if (!replay_original_header(publish, &table, &header))
 		return value;
 	header.body_size = 0;
 	if (amqc_content_header_append(&frame, 0, &header) == AMQC_OK)
-		value = hash(value, buf_span(&frame));
+		value = hash_more(value, buf_span(&frame));
 	buf_deinit(&frame);
 	buf_deinit(&table);
 	return value;
@@ -46,10 +38,10 @@ static uint64_t names_of(struct op *op)
 
 	if (op->kind == OP_PUBLISH) {
 		publish = container_of(op, struct publish, op);
-		return hash(HASH_BEGIN, span_make(publish->data, publish->method_len));
+		return hash_more(HASH_BEGIN, span_make(publish->data, publish->method_len));
 	}
 	request = container_of(op, struct request, op);
-	return hash(HASH_BEGIN, span_make(request->frame, request->frame_len));
+	return hash_more(HASH_BEGIN, span_make(request->frame, request->frame_len));
 }
 
 static uint64_t fingerprint(struct op *op)

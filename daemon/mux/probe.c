@@ -279,6 +279,7 @@ static struct probe *start(struct upstream *upstream, enum probe_subject subject
 
 	if (!probe)
 		return NULL;
+	prune(upstream);
 	probe->upstream = upstream;
 	probe->subject = subject;
 	probe->name_len = (uint8_t)name.len;
@@ -309,8 +310,11 @@ bool probe_must_wait(const struct request *request)
 	if (!upstream->ops->scout_dial ||
 	    (subject == PROBE_QUEUE && kinds_find(request->op.channel, *name) != QUEUE_UNKNOWN))
 		return false;
-	prune(upstream);
 	probe = find(upstream, subject, *name);
+	if (probe && probe->over && !mono_before(upstream->mux->now, probe->until)) {
+		probe_free(probe);
+		probe = NULL;
+	}
 	if (!probe)
 		probe = start(upstream, subject, *name, request);
 	return probe && !probe->over;

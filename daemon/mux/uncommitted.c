@@ -1,6 +1,7 @@
 #include "daemon/mux/uncommitted.h"
 
 #include "daemon/amqp/reply.h"
+#include "daemon/base/hash.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/recorder.h"
 #include "daemon/mux/request.h"
@@ -11,17 +12,17 @@
 
 /* ------------------------------------------------------------------ numbers */
 
-/* FNV-1a. */
-static uint64_t hash_more(uint64_t hash, struct span bytes)
-{
-	for (size_t i = 0; i < bytes.len; i++)
-		hash = (hash ^ bytes.data[i]) * 1099511628211u;
-	return (hash ^ bytes.len) * 1099511628211u;
-}
-
+/* Names and body, each with its length behind it. */
 static uint64_t hash_of(struct span exchange, struct span key, struct span body)
 {
-	return hash_more(hash_more(hash_more(14695981039346656037u, exchange), key), body);
+	const struct span parts[] = {exchange, key, body};
+	uint64_t hash = HASH_BEGIN;
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		hash = hash_more(hash, parts[i]);
+		hash = hash_more(hash, span_make(&parts[i].len, sizeof(parts[i].len)));
+	}
+	return hash;
 }
 
 static bool runs_grow(struct channel *channel)
