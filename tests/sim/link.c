@@ -480,7 +480,9 @@ struct mono link_deadline(const struct world *world)
 
 	if (link->conn && broker_conn_wants_input(link->conn))
 		next = mono_min(next, arrival(&link->up));
-	if (link->conn && broker_conn_output(link->conn).len > 0 && buf_len(&link->down.bytes) < SOCKET_BYTES)
+	/* What a dead one had left to say is never taken. */
+	if (link->conn && !link->dead && broker_conn_output(link->conn).len > 0 &&
+	    buf_len(&link->down.bytes) < SOCKET_BYTES)
 		next = mono_min(next, mono_add_usec(world->now, 1));
 	if (mono_before(next, link->frozen_until))
 		next = link->frozen_until;
