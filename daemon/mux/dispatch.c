@@ -4,6 +4,7 @@
 #include "daemon/base/log.h"
 #include "daemon/mux/backlog.h"
 #include "daemon/mux/channel.h"
+#include "daemon/mux/clash.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/flow.h"
@@ -49,6 +50,7 @@ static void on_confirm(struct lane *lane, uint64_t tag, bool multiple, bool nack
 {
 	if (!confirms_settle(lane, tag, multiple, nack))
 		broken(lane, "it confirms what was not sent", "basic.ack");
+	clash_confirmed(lane->upstream);
 }
 
 /* The broker ends a consumer: its queue is gone, for example. */

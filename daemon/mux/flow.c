@@ -4,10 +4,12 @@
 #include "daemon/base/log.h"
 #include "daemon/mux/backlog.h"
 #include "daemon/mux/channel.h"
+#include "daemon/mux/clash.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/culprit.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/hold.h"
+#include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/party.h"
 #include "daemon/mux/probe.h"
@@ -121,12 +123,13 @@ static bool publish_must_wait(struct lane *lane)
 
 static bool must_wait(struct lane *lane, struct op *op)
 {
-	const struct request *request;
+	struct request *request;
 
 	if (hold_lane(lane, op))
 		return true;
 	if (op->kind == OP_PUBLISH)
-		return publish_must_wait(lane);
+		return publish_must_wait(lane) ||
+		       clash_holds_publish(lane, container_of(op, struct publish, op));
 	if (op->kind == OP_SETTLE)
 		return false;
 	request = container_of(op, struct request, op);
@@ -136,8 +139,10 @@ static bool must_wait(struct lane *lane, struct op *op)
 		return true; /* until the channel has another lane: tx_turn() */
 	if (request->method == AMQC_BASIC_CANCEL)
 		return subscribe_is_under_way(lane);
-	return queues_are_undecided(request) ||
-	       (request->method == AMQC_BASIC_GET && get_must_wait(request->session));
+	if (queues_are_undecided(request) ||
+	    (request->method == AMQC_BASIC_GET && get_must_wait(request->session)))
+		return true;
+	return clash_must_wait(lane, request);
 }
 
 /* A consumer's prefetch is what basic.qos said last before its basic.consume (RabbitMQ, consumer-prefetch).
@@ -171,7 +176,8 @@ static bool send_request(struct lane *lane, struct request *request)
 		channel_refuse_unsent(request, SCOPE_REQUEST, &fault);
 		return true;
 	}
-	if (!queues_may_send(request, &fault) || (request->unsure && !probe_may_send(request, &fault)) ||
+	if (!queues_may_send(request, &fault) || !kinds_may_send(request, &fault) ||
+	    (request->unsure && !probe_may_send(request, &fault)) ||
 	    culprit_is_known(lane->upstream, &request->op, &fault)) {
 		refuse_late(request, &fault);
 		return true;
@@ -190,6 +196,7 @@ static bool send_request(struct lane *lane, struct request *request)
 	request->before = lane->confirms.next;
 	list_unlink(&request->op.node);
 	list_append(&lane->awaiting, &request->op.node);
+	clash_sent(lane, request);
 	return true;
 }
 

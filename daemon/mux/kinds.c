@@ -118,15 +118,19 @@ void kinds_learned(struct upstream *upstream, struct span queue, enum queue_kind
 		known->kind = kind;
 }
 
+enum queue_kind kinds_known(const struct upstream *upstream, struct span queue)
+{
+	const struct known_queue *known = find(upstream, queue);
+
+	return known ? known->kind : QUEUE_UNKNOWN;
+}
+
 enum queue_kind kinds_find(const struct channel *channel, struct span queue)
 {
-	const struct known_queue *known;
-
 	if (channel->last_kind != QUEUE_UNKNOWN &&
 	    span_equal(queue, span_make(channel->last_queue, channel->last_queue_len)))
 		return channel->last_kind;
-	known = find(channel->upstream, queue);
-	return known ? known->kind : QUEUE_UNKNOWN;
+	return kinds_known(channel->upstream, queue);
 }
 
 uint64_t kinds_message_size(const struct upstream *upstream, struct span queue)
@@ -153,28 +157,57 @@ static bool refuse(struct fault *ret_fault, const char *what, const char *kind, 
 	return false;
 }
 
-bool kinds_vet(const struct channel *channel, const struct amqc_method *method, struct fault *ret_fault)
+static bool may_be_done(enum queue_kind kind, const struct amqc_method *method, struct fault *ret_fault)
 {
-	struct span queue;
-
 	switch (method->id) {
 	case AMQC_BASIC_GET:
-		queue = method->basic_get.queue;
-		return kinds_find(channel, queue) != QUEUE_STREAM ||
-		       refuse(ret_fault, "basic.get", "stream", queue);
+		return kind != QUEUE_STREAM ||
+		       refuse(ret_fault, "basic.get", "stream", method->basic_get.queue);
 	case AMQC_QUEUE_PURGE:
-		queue = method->queue_purge.queue;
-		return kinds_find(channel, queue) != QUEUE_STREAM ||
-		       refuse(ret_fault, "queue.purge", "stream", queue);
-	case AMQC_QUEUE_DELETE:
-		queue = method->queue_delete.queue;
-		if (!method->queue_delete.if_unused && !method->queue_delete.if_empty)
-			return true;
-		return kinds_find(channel, queue) != QUEUE_QUORUM ||
-		       refuse(ret_fault, "queue.delete with if-unused or if-empty", "quorum", queue);
+		return kind != QUEUE_STREAM ||
+		       refuse(ret_fault, "queue.purge", "stream", method->queue_purge.queue);
 	default:
-		return true;
+		return kind != QUEUE_QUORUM || refuse(ret_fault, "queue.delete with if-unused or if-empty",
+						      "quorum", method->queue_delete.queue);
 	}
+}
+
+/* The queue of a method that not every kind can do; NULL: they all can. */
+static const struct span *particular_queue(const struct amqc_method *method)
+{
+	switch (method->id) {
+	case AMQC_BASIC_GET:
+		return &method->basic_get.queue;
+	case AMQC_QUEUE_PURGE:
+		return &method->queue_purge.queue;
+	case AMQC_QUEUE_DELETE:
+		return method->queue_delete.if_unused || method->queue_delete.if_empty
+			   ? &method->queue_delete.queue
+			   : NULL;
+	default:
+		return NULL;
+	}
+}
+
+bool kinds_vet(const struct channel *channel, const struct amqc_method *method, struct fault *ret_fault)
+{
+	const struct span *queue = particular_queue(method);
+
+	return !queue || may_be_done(kinds_find(channel, *queue), method, ret_fault);
+}
+
+bool kinds_may_send(const struct request *request, struct fault *ret_fault)
+{
+	struct amqc_method method;
+	const struct span *queue;
+
+	if (request->method != AMQC_BASIC_GET && request->method != AMQC_QUEUE_PURGE &&
+	    request->method != AMQC_QUEUE_DELETE)
+		return true;
+	if (!request_decode(request, &method))
+		return true;
+	queue = particular_queue(&method);
+	return !queue || may_be_done(kinds_known(request->op.channel->upstream, *queue), &method, ret_fault);
 }
 
 void kinds_deinit(struct upstream *upstream)

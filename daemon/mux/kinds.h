@@ -31,6 +31,9 @@ void kinds_done(struct upstream *upstream, const struct request *request);
 /* The broker was asked for it (probe.h). */
 void kinds_learned(struct upstream *upstream, struct span queue, enum queue_kind kind);
 
+/* What the broker has answered, whoever asked. */
+enum queue_kind kinds_known(const struct upstream *upstream, struct span queue);
+
 /* As far as the channel may know. */
 enum queue_kind kinds_find(const struct channel *channel, struct span queue);
 
@@ -40,5 +43,8 @@ void kinds_note_size(struct upstream *upstream, struct span queue, uint64_t byte
 
 /* False: the broker would end the connection for it, as the queue is of that kind; *ret_fault says so. */
 bool kinds_vet(const struct channel *channel, const struct amqc_method *method, struct fault *ret_fault);
+
+/* Asked again when the request is about to be sent: the queue may have become another one meanwhile. */
+bool kinds_may_send(const struct request *request, struct fault *ret_fault);
 
 void kinds_deinit(struct upstream *upstream);

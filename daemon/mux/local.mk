@@ -6,6 +6,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/backlog.c daemon/mux/backlog.h \
 	daemon/mux/blame.c daemon/mux/blame.h \
 	daemon/mux/channel.c daemon/mux/channel.h \
+	daemon/mux/clash.c daemon/mux/clash.h \
 	daemon/mux/conn.c daemon/mux/conn.h \
 	daemon/mux/consumer.c daemon/mux/consumer.h \
 	daemon/mux/credit.c daemon/mux/credit.h \

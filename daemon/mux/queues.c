@@ -3,6 +3,7 @@
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
 #include "daemon/mux/channel.h"
+#include "daemon/mux/clash.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/topology.h"
 
@@ -340,6 +341,7 @@ void queues_deletion_refused(struct upstream *upstream)
 		if (request->op.channel != channel)
 			continue;
 		list_unlink(&request->op.node);
+		clash_ended(request);
 		if (culprit)
 			list_append(&again, &request->op.node);
 		else

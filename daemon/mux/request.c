@@ -3,6 +3,7 @@
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
 #include "daemon/mux/channel.h"
+#include "daemon/mux/clash.h"
 #include "daemon/mux/flow.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/recorder.h"
@@ -44,6 +45,7 @@ static struct request *request_new(struct mux *mux, const struct amqc_method *me
 	memcpy(request->frame, mux->scratch.data + mux->scratch.start, len);
 	list_init(&request->op.node);
 	list_init(&request->session_node);
+	list_init(&request->clash_node);
 	timer_init(&request->timer, request_timer_fired);
 	*ret_result = AMQC_OK;
 	return request;
@@ -183,6 +185,7 @@ void request_refuse(struct request *request, enum fault_scope scope, const struc
 void request_sent_in_vain(struct request *request)
 {
 	request->sent_before = true;
+	clash_ended(request);
 	if (request->counted_get && request->session)
 		get_ended(request->session);
 	request->counted_get = false;
@@ -194,6 +197,7 @@ void request_drop(struct request *request)
 
 	if (request->thing)
 		request->thing->request = NULL;
+	clash_ended(request);
 	request_settle(request);
 	list_unlink(&request->op.node);
 	if (channel) {

@@ -157,6 +157,13 @@ struct holder {
 	struct charge charge;	       /* on the session */
 };
 
+/* See clash.h. */
+struct clashes {
+	struct map by_name;  /* struct clash, owned */
+	struct list changed; /* those of them that somebody makes or deletes, or is about to */
+	bool await_confirms; /* somebody waits for publishes to be confirmed */
+};
+
 struct topology {
 	struct map things;		/* by frame */
 	struct map entities[2];		/* by name, of each kind */
@@ -289,6 +296,7 @@ struct upstream {
 	bool queue_freed; /* a queue is back, or a claim to it decided: who waits for it may go on */
 
 	struct topology topology;
+	struct clashes clashes;
 	struct recovery recovery;
 	struct kinds kinds;
 	struct scout scout;
@@ -374,6 +382,9 @@ struct request {
 	struct consumer *consumer; /* basic.consume, basic.cancel */
 	struct owned_queue *queue; /* exclusive queue.declare, or queue.delete of an owned one */
 	struct thing *thing;	   /* it makes this one again */
+	struct clash *clash;	   /* what it may not meet: see clash.h; NULL: nothing */
+	struct list clash_node;	   /* in clash->uses, or none */
+	struct lane *clash_lane;   /* where it was sent */
 	uint32_t record;	   /* in its session's recorder */
 	uint64_t before;	   /* sent before the publish with this tag on its lane */
 	bool sent_before;	   /* on a connection that is gone */

@@ -4,6 +4,7 @@
 #include "daemon/base/log.h"
 #include "daemon/mux/blame.h"
 #include "daemon/mux/channel.h"
+#include "daemon/mux/clash.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/dispatch.h"
 #include "daemon/mux/flow.h"
@@ -128,6 +129,7 @@ static void lose_lanes(struct upstream *upstream)
 	}
 	lanes_end(upstream);
 	queues_connection_lost(upstream);
+	clashes_connection_lost(upstream);
 }
 
 void upstream_settle(struct upstream *upstream)
@@ -524,6 +526,7 @@ int upstream_new(struct mux *mux, const struct upstream_options *options, const 
 	list_init(&upstream->orphans);
 	upstream->queues = MAP_INIT;
 	topology_init(&upstream->topology);
+	clashes_init(&upstream->clashes);
 	recovery_init(upstream);
 	scout_init(&upstream->scout, upstream);
 	blame_init(upstream);
@@ -563,6 +566,7 @@ void upstream_free(struct upstream *upstream)
 	}
 	queues_connection_lost(upstream);
 	topology_deinit(&upstream->topology);
+	clashes_deinit(&upstream->clashes);
 	map_deinit(&upstream->queues);
 	kinds_deinit(upstream);
 	timerq_clear(&upstream->mux->timers, &upstream->timer);

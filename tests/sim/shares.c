@@ -5,6 +5,7 @@
  * Each turn the parties' counts make the upstream's, and who has nothing under
  * way and a publish to send is not passed for long.
  */
+#include "daemon/mux/clash.h"
 #include "daemon/mux/hold.h"
 #include "daemon/mux/party.h"
 #include "tests/sim/sim.h"
@@ -22,7 +23,8 @@ static bool may_send(const struct lane *lane)
 {
 	struct op *op = lane->channel ? list_first(&lane->channel->queue, struct op, node) : NULL;
 
-	return op && op->kind == OP_PUBLISH && !hold_lane(lane, op);
+	return op && op->kind == OP_PUBLISH && !hold_lane(lane, op) &&
+	       !clash_holds_publish(lane, container_of(op, struct publish, op));
 }
 
 static bool any_may_send(const struct list *lanes)

@@ -183,8 +183,13 @@ tests_unit_test_broker_control_LDADD = $(UNIT_BROKER) $(CHECK_LIBS)
 # mux
 UNIT_MUX = daemon/mux/libmux.a $(UNIT_AMQP) -lm
 MUX_WORLD = tests/unit/mux-world.c tests/unit/mux-world.h
-check_PROGRAMS += tests/unit/test-mux-edges tests/unit/test-mux-credit tests/unit/test-mux-tx tests/unit/test-mux-quirks
-TESTS += tests/unit/test-mux-edges tests/unit/test-mux-credit tests/unit/test-mux-tx tests/unit/test-mux-quirks
+MUX_WORLD_TESTS = tests/unit/test-mux-clash tests/unit/test-mux-edges tests/unit/test-mux-credit tests/unit/test-mux-tx \
+	tests/unit/test-mux-quirks
+check_PROGRAMS += $(MUX_WORLD_TESTS)
+TESTS += $(MUX_WORLD_TESTS)
+tests_unit_test_mux_clash_SOURCES = tests/unit/test-mux-clash.c $(MUX_WORLD)
+tests_unit_test_mux_clash_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_clash_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_tx_SOURCES = tests/unit/test-mux-tx.c $(MUX_WORLD)
 tests_unit_test_mux_tx_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_tx_LDADD = $(UNIT_MUX) $(CHECK_LIBS)

@@ -1,0 +1,261 @@
+#include "daemon/mux/clash.h"
+
+#include "daemon/base/log.h"
+#include "daemon/mux/kinds.h"
+#include "daemon/mux/queues.h"
+#include "daemon/mux/request.h"
+#include "daemon/mux/topology.h"
+
+#include <stdlib.h>
+
+/* A queue with which something is under way. */
+struct clash {
+	struct map_node map_node; /* in clashes->by_name */
+	struct list node;	  /* in clashes->changed, while there is a change */
+	struct upstream *upstream;
+	struct request *change; /* goes alone, or is the next that will; NULL: none */
+	struct list uses;	/* struct request, sent; the change is none of them */
+	uint8_t name_len;
+	char name[];
+};
+
+/* What a request does with a queue. */
+struct use {
+	struct span queue; /* in the request's frame */
+	bool changes;	   /* makes or deletes it */
+	bool is_safe;	   /* it is a classic one, before and after */
+};
+
+void clashes_init(struct clashes *clashes)
+{
+	*clashes = (struct clashes){.by_name = MAP_INIT};
+	list_init(&clashes->changed);
+}
+
+void clashes_deinit(struct clashes *clashes)
+{
+	map_deinit(&clashes->by_name);
+}
+
+static struct clash *clash_find(const struct upstream *upstream, struct span name)
+{
+	struct map_node *node = map_find(&upstream->clashes.by_name, name);
+
+	return node ? container_of(node, struct clash, map_node) : NULL;
+}
+
+/* NULL: no memory. */
+static struct clash *clash_get(struct upstream *upstream, struct span name)
+{
+	struct clash *clash = clash_find(upstream, name);
+
+	if (clash || name.len > UINT8_MAX)
+		return clash;
+	clash = calloc(1, sizeof(*clash) + name.len);
+	if (!clash)
+		return NULL;
+	clash->upstream = upstream;
+	clash->name_len = (uint8_t)name.len;
+	if (name.len > 0)
+		memcpy(clash->name, name.data, name.len);
+	list_init(&clash->node);
+	list_init(&clash->uses);
+	if (map_add(&upstream->clashes.by_name, &clash->map_node, span_make(clash->name, clash->name_len)) <
+	    0) {
+		free(clash);
+		return NULL;
+	}
+	return clash;
+}
+
+static void clash_release(struct clash *clash)
+{
+	if (clash->change || !list_empty(&clash->uses))
+		return;
+	map_remove(&clash->upstream->clashes.by_name, &clash->map_node);
+	free(clash);
+}
+
+static void set_change(struct clash *clash, struct request *request)
+{
+	if (clash->change)
+		clash->change->clash = NULL;
+	clash->change = request;
+	list_unlink(&clash->node);
+	if (!request)
+		return;
+	request->clash = clash;
+	list_append(&clash->upstream->clashes.changed, &clash->node);
+}
+
+static bool may_change(const struct request *request)
+{
+	return request->method == AMQC_QUEUE_DECLARE || request->method == AMQC_QUEUE_DELETE;
+}
+
+/* Declared as what it is known to be, it stays as it is. */
+static void use_of_declare(const struct upstream *upstream, const struct amqc_queue_declare *declare,
+			   struct use *use)
+{
+	enum queue_kind known = kinds_known(upstream, declare->queue), kind;
+
+	if (declare->passive)
+		return;
+	kind = kinds_of_declare(upstream, declare);
+	use->changes = known == QUEUE_UNKNOWN || known != kind;
+	use->is_safe = kind == QUEUE_CLASSIC && (known == QUEUE_UNKNOWN || known == QUEUE_CLASSIC);
+}
+
+/* False: it has to do with no queue, or cannot do harm. */
+static bool use_of(const struct request *request, struct use *ret)
+{
+	const struct upstream *upstream = request->op.channel->upstream;
+	struct amqc_method method;
+
+	if (!may_change(request) && request->method != AMQC_BASIC_CONSUME &&
+	    request->method != AMQC_BASIC_GET)
+		return false;
+	if (!request_decode(request, &method))
+		return false;
+	ret->queue = *queues_of_method(&method);
+	ret->is_safe = kinds_known(upstream, ret->queue) == QUEUE_CLASSIC;
+	ret->changes = method.id == AMQC_QUEUE_DELETE;
+	if (method.id == AMQC_QUEUE_DECLARE)
+		use_of_declare(upstream, &method.queue_declare, ret);
+	return true;
+}
+
+/* ------------------------------------------------------------------ publishes */
+
+static bool reaches(const struct publish *publish, const struct clash *clash)
+{
+	struct span exchange = span_make(publish->data + publish->exchange_at, publish->exchange_len);
+	const struct entity *queue;
+	const struct thing *thing;
+
+	if (exchange.len == 0)
+		return span_equal(span_make(publish->data + publish->key_at, publish->key_len),
+				  clash->map_node.key);
+	queue = topology_queue(clash->upstream, clash->map_node.key);
+	if (!queue)
+		return false;
+	list_foreach (thing, &queue->about, about_node) {
+		if (thing->source && span_equal(thing->source->map_node.key, exchange))
+			return true;
+	}
+	return false;
+}
+
+bool clash_holds_publish(const struct lane *lane, const struct publish *publish)
+{
+	const struct clash *clash;
+
+	list_foreach (clash, &lane->upstream->clashes.changed, node) {
+		if (clash->change->op.channel != lane->channel && reaches(publish, clash))
+			return true;
+	}
+	return false;
+}
+
+/* Whether the broker may still be about to put another channel's message into the queue. */
+static bool awaits_confirms(const struct clash *clash, const struct lane *own)
+{
+	const struct upstream *upstream = clash->upstream;
+
+	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
+		const struct lane *lane = upstream->lanes[number];
+
+		if (!lane || lane == own)
+			continue;
+		for (uint64_t tag = lane->confirms.first; tag < lane->confirms.next; tag++) {
+			const struct publish *publish = lane->confirms.ring[tag & lane->confirms.mask];
+
+			if (publish && reaches(publish, clash))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------ requests */
+
+static bool others_use_it(const struct clash *clash, const struct lane *lane)
+{
+	const struct request *request;
+
+	list_foreach (request, &clash->uses, clash_node) {
+		if (request->clash_lane != lane)
+			return true;
+	}
+	return false;
+}
+
+static bool change_must_wait(struct lane *lane, struct request *request, struct span queue)
+{
+	struct clash *clash = clash_get(lane->upstream, queue);
+
+	if (!clash)
+		return false; /* no memory: it is dared */
+	if (clash->change && clash->change != request)
+		return clash->change->op.channel != request->op.channel;
+	set_change(clash, request);
+	if (others_use_it(clash, lane))
+		return true;
+	if (!awaits_confirms(clash, lane))
+		return false;
+	lane->upstream->clashes.await_confirms = true;
+	return true;
+}
+
+bool clash_must_wait(struct lane *lane, struct request *request)
+{
+	const struct clash *clash;
+	struct use use;
+
+	if ((list_empty(&lane->upstream->clashes.changed) && !may_change(request)) || !use_of(request, &use))
+		return false;
+	if (use.changes && !use.is_safe)
+		return change_must_wait(lane, request, use.queue);
+	clash = clash_find(lane->upstream, use.queue);
+	return clash && clash->change && clash->change->op.channel != request->op.channel;
+}
+
+void clash_sent(struct lane *lane, struct request *request)
+{
+	struct clash *clash;
+	struct use use;
+
+	request->clash_lane = lane;
+	if (request->clash || !use_of(request, &use) || use.is_safe)
+		return;
+	clash = clash_get(lane->upstream, use.queue);
+	if (!clash)
+		return;
+	request->clash = clash;
+	list_append(&clash->uses, &request->clash_node);
+}
+
+void clash_ended(struct request *request)
+{
+	struct clash *clash = request->clash;
+
+	if (!clash)
+		return;
+	if (clash->change)
+		clash->upstream->queue_freed = true;
+	if (clash->change == request)
+		set_change(clash, NULL);
+	list_unlink(&request->clash_node);
+	request->clash = NULL;
+	if (list_empty(&clash->upstream->clashes.changed))
+		clash->upstream->clashes.await_confirms = false;
+	clash_release(clash);
+}
+
+void clashes_connection_lost(struct upstream *upstream)
+{
+	struct clash *clash, *tmp;
+
+	list_foreach_safe (clash, tmp, &upstream->clashes.changed, node)
+		clash_ended(clash->change);
+}

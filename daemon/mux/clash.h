@@ -1,0 +1,43 @@
+/*
+ * What RabbitMQ cannot do at the same time with one queue.
+ *
+ * Its quorum queues and streams come and go in steps, and a channel that meets
+ * one half-way crashes, and the connection with it (541, in a few cases 506;
+ * KILLERS.md has the pairs). Two processes that start or stop at the same
+ * moment are enough. So what makes or deletes a queue, unless that is a classic
+ * one for certain, goes alone: it waits until what others have under way with
+ * the queue is answered, and what others want with it waits behind. One
+ * channel's own requests are no danger to each other, for the broker works
+ * through them in order.
+ *
+ * What comes to the queue by an exchange is known as far as sessions have made
+ * the bindings.
+ */
+#pragma once
+
+#include "daemon/mux/state.h"
+
+void clashes_init(struct clashes *clashes);
+void clashes_deinit(struct clashes *clashes);
+
+/* Asked last before the request is sent: from now on it is its turn, or it stands in line. */
+bool clash_must_wait(struct lane *lane, struct request *request);
+
+/* It was sent. */
+void clash_sent(struct lane *lane, struct request *request);
+
+/* It was answered, or never will be; or it goes back to its queue. */
+void clash_ended(struct request *request);
+
+/* Nobody stands in line any more. */
+void clashes_connection_lost(struct upstream *upstream);
+
+/* Whether the publish must wait for such a request. Cheap while there is none. */
+bool clash_holds_publish(const struct lane *lane, const struct publish *publish);
+
+/* Publishes were confirmed: who waits for them looks again. */
+static inline void clash_confirmed(struct upstream *upstream)
+{
+	if (upstream->clashes.await_confirms)
+		upstream->queue_freed = true;
+}

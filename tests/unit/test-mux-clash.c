@@ -1,0 +1,238 @@
+/*
+ * What makes or deletes a queue goes alone, where the queue may be no classic
+ * one. Sessions have channel 1 and the lane of their number; session 1 is who
+ * was there first.
+ */
+#include "daemon/amqp/table.h"
+#include "tests/unit/mux-world.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct session *first, *second;
+
+static struct session *one_more(void)
+{
+	struct session *session = world_session();
+
+	session_open_channel(session, 1, 1);
+	return session;
+}
+
+static void begin(void)
+{
+	world_begin_on("RabbitMQ", "3.10.8");
+	first = one_more();
+	second = one_more();
+}
+
+/* kind: "quorum", "stream"; NULL: what the broker makes without being asked, which is a classic one. */
+static void declare(struct session *session, uint32_t id, const char *kind)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_DECLARE};
+	struct buf arguments = BUF_INIT;
+
+	if (kind)
+		amqc_field_append_str(&arguments, "x-queue-type", span_str(kind));
+	method.queue_declare.queue = SPAN_LITERAL("q");
+	method.queue_declare.durable = true;
+	method.queue_declare.arguments = buf_span(&arguments);
+	world_request(session, id, 1, &method, 0);
+	buf_deinit(&arguments);
+}
+
+static void drop_within(struct session *session, uint32_t id, uint64_t timeout_usec)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_DELETE};
+
+	method.queue_delete.queue = SPAN_LITERAL("q");
+	world_request(session, id, 1, &method, timeout_usec);
+}
+
+static void drop(struct session *session, uint32_t id)
+{
+	drop_within(session, id, 0);
+}
+
+static void bind(struct session *session, uint32_t id)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_BIND};
+
+	method.queue_bind.queue = SPAN_LITERAL("q");
+	method.queue_bind.exchange = SPAN_LITERAL("amq.fanout");
+	world_request(session, id, 1, &method, 0);
+}
+
+static void publish(struct session *session, const char *exchange, const char *key)
+{
+	static const struct amqc_properties properties;
+
+	session_publish(session, &(struct mux_publish){.channel = 1,
+						       .cost_bytes = 10,
+						       .exchange = span_str(exchange),
+						       .routing_key = span_str(key),
+						       .properties = &properties,
+						       .body = SPAN_LITERAL("hi")});
+}
+
+/* The queue is there, and known to be of that kind. */
+static void begin_with(const char *kind)
+{
+	begin();
+	declare(first, 1, kind);
+	ck_assert_str_eq(world_sent(), "1 queue.declare; ");
+	world_reply(1, AMQC_QUEUE_DECLARE_OK);
+	(void)world_told();
+}
+
+START_TEST(clash__deletion_waits_for_a_consume_of_another_and_a_consume_for_the_deletion)
+{
+	begin_with("quorum");
+	world_consume(first, 2, 1, 1, 0);
+	drop(second, 3);
+	ck_assert_str_eq(world_sent(), "1 basic.qos; 1 consume muxd-1-1-1-1; ");
+	world_consume(one_more(), 4, 1, 1, 0);
+	ck_assert_str_eq(world_sent(), "");
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "3 basic.qos; 3 consume muxd-3-1-1-1; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__declarations_of_what_is_not_there_go_one_after_the_other)
+{
+	begin();
+	declare(first, 1, "stream");
+	declare(second, 2, "stream");
+	world_consume(one_more(), 3, 1, 1, 0);
+	ck_assert_str_eq(world_sent(), "1 queue.declare; ");
+	world_reply(1, AMQC_QUEUE_DECLARE_OK);
+	/* Now it is known to be there: to declare it again changes nothing. */
+	ck_assert_str_eq(world_sent(), "2 queue.declare; 3 basic.qos; 3 consume muxd-3-1-1-1; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__classic_queues_are_no_danger)
+{
+	begin();
+	declare(first, 1, NULL);
+	declare(second, 2, NULL);
+	ck_assert_str_eq(world_sent(), "1 queue.declare; 2 queue.declare; ");
+	world_reply(1, AMQC_QUEUE_DECLARE_OK);
+	world_reply(2, AMQC_QUEUE_DECLARE_OK);
+	world_get(first, 3, 1, false, 0);
+	drop(second, 4);
+	ck_assert_str_eq(world_sent(), "1 basic.get; 2 queue.delete; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__one_channel_waits_for_nothing_of_its_own)
+{
+	begin();
+	declare(first, 1, "quorum");
+	world_consume(first, 2, 1, 1, 0);
+	publish(first, "", "q");
+	drop(first, 3);
+	ck_assert_str_eq(
+	    world_sent(),
+	    "1 queue.declare; 1 basic.qos; 1 consume muxd-1-1-1-1; 1 basic.publish; 1 queue.delete; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__publish_to_the_queue_waits_for_its_deletion_and_no_other_does)
+{
+	begin_with("quorum");
+	drop(second, 2);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	publish(first, "", "q");
+	publish(one_more(), "", "another");
+	ck_assert_str_eq(world_sent(), "3 basic.publish; ");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__deletion_waits_for_what_may_be_on_its_way_into_the_queue)
+{
+	begin_with("quorum");
+	bind(first, 2);
+	(void)world_sent();
+	world_reply(1, AMQC_QUEUE_BIND_OK);
+	publish(first, "amq.fanout", "");
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	drop(second, 3);
+	ck_assert_str_eq(world_sent(), "");
+	world_confirm(1, 1);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	publish(first, "amq.fanout", "");
+	publish(one_more(), "amq.direct", "");
+	ck_assert_str_eq(world_sent(), "3 basic.publish; ");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__who_leaves_the_line_stands_in_nobodys_way)
+{
+	struct session *third;
+
+	begin_with("quorum");
+	world_get(first, 2, 1, false, 0);
+	drop_within(second, 3, 1000);
+	third = one_more();
+	world_get(third, 4, 1, false, 0);
+	ck_assert_str_eq(world_sent(), "1 basic.get; ");
+	world_pass(1000);
+	ck_assert_str_eq(world_sent(), "3 basic.get; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__what_became_a_stream_meanwhile_is_not_got_from)
+{
+	begin_with(NULL);
+	drop(first, 2);
+	declare(first, 3, "stream");
+	world_get(second, 4, 1, false, 0);
+	ck_assert_str_eq(world_sent(), "1 queue.delete; 1 queue.declare; ");
+	(void)world_told();
+	world_reply(1, AMQC_QUEUE_DELETE_OK);
+	world_reply(1, AMQC_QUEUE_DECLARE_OK);
+	ck_assert_str_eq(world_sent(), "2 channel.close; ");
+	ck_assert_str_eq(world_told(),
+			 "2 queue.delete-ok; 3 queue.declare-ok; refuse 4 channel 540; 1/1 ended 540; ");
+	world_end();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("mux-clash");
+	TCase *tcase = tcase_create("clash");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_test(tcase, clash__deletion_waits_for_a_consume_of_another_and_a_consume_for_the_deletion);
+	tcase_add_test(tcase, clash__declarations_of_what_is_not_there_go_one_after_the_other);
+	tcase_add_test(tcase, clash__classic_queues_are_no_danger);
+	tcase_add_test(tcase, clash__one_channel_waits_for_nothing_of_its_own);
+	tcase_add_test(tcase, clash__publish_to_the_queue_waits_for_its_deletion_and_no_other_does);
+	tcase_add_test(tcase, clash__deletion_waits_for_what_may_be_on_its_way_into_the_queue);
+	tcase_add_test(tcase, clash__who_leaves_the_line_stands_in_nobodys_way);
+	tcase_add_test(tcase, clash__what_became_a_stream_meanwhile_is_not_got_from);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
