@@ -146,7 +146,7 @@ static bool reaches(const struct publish *publish, const struct clash *clash)
 	return false;
 }
 
-bool clash_holds_publish(const struct lane *lane, const struct publish *publish)
+bool clash_is_reached(const struct lane *lane, const struct publish *publish)
 {
 	const struct clash *clash;
 

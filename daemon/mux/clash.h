@@ -32,8 +32,14 @@ void clash_ended(struct request *request);
 /* Nobody stands in line any more. */
 void clashes_connection_lost(struct upstream *upstream);
 
-/* Whether the publish must wait for such a request. Cheap while there is none. */
-bool clash_holds_publish(const struct lane *lane, const struct publish *publish);
+/* While there is such a request: whether the publish may reach its queue. */
+bool clash_is_reached(const struct lane *lane, const struct publish *publish);
+
+/* Whether the publish must wait for one. */
+static inline bool clash_holds_publish(const struct lane *lane, const struct publish *publish)
+{
+	return !list_empty(&lane->upstream->clashes.changed) && clash_is_reached(lane, publish);
+}
 
 /* Publishes were confirmed: who waits for them looks again. */
 static inline void clash_confirmed(struct upstream *upstream)
