@@ -369,6 +369,7 @@ void session_publish(struct session *session, const struct mux_publish *publish)
 	struct channel *channel = session_channel(session, publish->channel);
 	enum amqc_result result;
 	struct fault fault;
+	bool repeats;
 
 	if (session->ended || !within_limits(session, publish))
 		return;
@@ -397,12 +398,13 @@ void session_publish(struct session *session, const struct mux_publish *publish)
 		not_sent(channel, publish, &session->upstream->last_fault);
 		return;
 	}
+	repeats = publish_repeats(channel, publish);
 	if (!vet_properties(publish->properties, &fault) || !quirks_vet_publish(channel, publish, &fault) ||
-	    !publish_authorized(channel, publish, &fault)) {
+	    (!repeats && !publish_authorized(channel, publish, &fault))) {
 		refuse_publish(channel, publish, &fault);
 		return;
 	}
-	result = publish_queue(channel, publish);
+	result = publish_queue(channel, publish, repeats);
 	if (result == AMQC_OK) {
 		channel_send(channel);
 		return;

@@ -16,19 +16,65 @@ static void publish_free(struct mux *mux, struct publish *publish)
 	pool_give(&mux->pool, publish, publish->block_size);
 }
 
-/* Method and header frame into the scratch buffer. */
-static enum amqc_result encode_head(struct mux *mux, const struct mux_publish *publish,
-				    size_t *ret_method_len)
+/* Where the names lie in the method frame: behind frame header, ids and the reserved short (section 1.8.3.6).
+ */
+#define EXCHANGE_LEN_AT (7u + 4u + 2u)
+
+bool publish_repeats(const struct channel *channel, const struct mux_publish *publish)
 {
-	struct amqc_content_header header = {AMQC_CLASS_BASIC, publish->body.len, *publish->properties};
+	const struct repeat *repeat = &channel->repeat;
+	const uint8_t *names = repeat->frame + EXCHANGE_LEN_AT + 1u;
+
+	return repeat->frame_len > 0 && repeat->exchange_len == publish->exchange.len &&
+	       repeat->key_len == publish->routing_key.len && repeat->mandatory == publish->mandatory &&
+	       (repeat->exchange_len == 0 ||
+		memcmp(names, publish->exchange.data, repeat->exchange_len) == 0) &&
+	       (repeat->key_len == 0 ||
+		memcmp(names + repeat->exchange_len + 1u, publish->routing_key.data, repeat->key_len) == 0);
+}
+
+static void keep_names(struct channel *channel, const struct mux_publish *publish, struct span frame)
+{
+	struct repeat *repeat = &channel->repeat;
+
+	repeat->frame_len = 0;
+	if (frame.len > sizeof(repeat->frame))
+		return;
+	memcpy(repeat->frame, frame.data, frame.len);
+	repeat->frame_len = (uint8_t)frame.len;
+	repeat->exchange_len = (uint8_t)publish->exchange.len;
+	repeat->key_len = (uint8_t)publish->routing_key.len;
+	repeat->mandatory = publish->mandatory;
+}
+
+static enum amqc_result encode_method(struct channel *channel, const struct mux_publish *publish)
+{
+	struct mux *mux = channel->upstream->mux;
 	struct amqc_method method = {.id = AMQC_BASIC_PUBLISH};
 	enum amqc_result result;
 
 	method.basic_publish.exchange = publish->exchange;
 	method.basic_publish.routing_key = publish->routing_key;
 	method.basic_publish.mandatory = publish->mandatory;
-	buf_truncate(&mux->scratch, 0);
 	result = amqc_method_append(&mux->scratch, 0, &method);
+	if (result == AMQC_OK)
+		keep_names(channel, publish, buf_span(&mux->scratch));
+	return result;
+}
+
+/* Method and header frame into the scratch buffer. */
+static enum amqc_result encode_head(struct channel *channel, const struct mux_publish *publish, bool repeats,
+				    size_t *ret_method_len)
+{
+	struct amqc_content_header header = {AMQC_CLASS_BASIC, publish->body.len, *publish->properties};
+	struct mux *mux = channel->upstream->mux;
+	enum amqc_result result = AMQC_OK;
+
+	buf_truncate(&mux->scratch, 0);
+	if (repeats)
+		buf_append(&mux->scratch, channel->repeat.frame, channel->repeat.frame_len);
+	else
+		result = encode_method(channel, publish);
 	if (result != AMQC_OK)
 		return result;
 	*ret_method_len = buf_len(&mux->scratch);
@@ -39,10 +85,6 @@ static enum amqc_result encode_head(struct mux *mux, const struct mux_publish *p
 	}
 	return result;
 }
-
-/* Where the names lie in the method frame: behind frame header, ids and the reserved short (section 1.8.3.6).
- */
-#define EXCHANGE_LEN_AT (7u + 4u + 2u)
 
 static struct publish *publish_new(struct mux *mux, const struct mux_publish *source, size_t method_len)
 {
@@ -71,13 +113,22 @@ static struct publish *publish_new(struct mux *mux, const struct mux_publish *so
 	return publish;
 }
 
-enum amqc_result publish_queue(struct channel *channel, const struct mux_publish *source)
+static uint32_t record(struct channel *channel, const struct publish *publish,
+		       const struct amqc_properties *properties, bool repeats)
+{
+	uint32_t serial =
+	    repeats ? recorder_repeat(channel->session, &channel->repeat, publish, properties) : 0;
+
+	return serial != 0 ? serial : recorder_publish(channel, publish, properties);
+}
+
+enum amqc_result publish_queue(struct channel *channel, const struct mux_publish *source, bool repeats)
 {
 	struct mux *mux = channel->upstream->mux;
 	uint64_t timeout_usec = source->timeout_usec;
 	struct publish *publish;
 	size_t method_len = 0;
-	enum amqc_result result = encode_head(mux, source, &method_len);
+	enum amqc_result result = encode_head(channel, source, repeats, &method_len);
 
 	if (result != AMQC_OK)
 		return result;
@@ -91,7 +142,7 @@ enum amqc_result publish_queue(struct channel *channel, const struct mux_publish
 	publish->expiration_usec = replay_expiration_usec(source->properties);
 	publish->op.channel = channel;
 	publish->number = ++channel->published;
-	publish->record = recorder_publish(channel->session, channel->id, publish, source->properties);
+	publish->record = record(channel, publish, source->properties, repeats);
 	channel->unsettled++;
 	channel->unsettled_bytes += publish->cost_bytes;
 	list_append(&channel->queue, &publish->op.node);
@@ -164,8 +215,8 @@ void outcome_add_run(struct channel *channel, enum outcome_kind kind, uint64_t f
 	channel_touch(channel);
 }
 
-static void record_end(struct session *session, const struct publish *publish, enum outcome_kind kind,
-		       const struct fault *fault)
+static void tell_recorder(struct session *session, const struct publish *publish, enum outcome_kind kind,
+			  const struct fault *fault)
 {
 	if (kind == OUTCOME_RETURNED)
 		recorder_end(session, publish->record, true, AMQC_NO_ROUTE);
@@ -204,7 +255,7 @@ void publish_settle(struct publish *publish, enum outcome_kind kind, const struc
 	if (!channel->session && kind != OUTCOME_CONFIRMED && !channel->tx.begun)
 		log_warning("a publish whose session has ended was not confirmed");
 	if (channel->session)
-		record_end(channel->session, publish, kind, fault);
+		tell_recorder(channel->session, publish, kind, fault);
 	outcome_add(channel, kind, publish->number, fault);
 	channel_touch(channel);
 	publish->op.channel = NULL;

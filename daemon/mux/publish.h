@@ -12,12 +12,15 @@
 
 #include "daemon/mux/state.h"
 
+/* It has the names and flags of the channel's last one, which was accepted. */
+bool publish_repeats(const struct channel *channel, const struct mux_publish *publish);
+
 /*
- * Accepts a publish as the channel's next number, at the end of its queue.
- * AMQC_OK; AMQC_TOO_LONG: a name or property of more than 255 bytes;
- * AMQC_INCOMPLETE: no memory. On error nothing was made.
+ * Accepts a publish as the channel's next number, at the end of its queue;
+ * repeats: what publish_repeats() says of it. AMQC_OK; AMQC_TOO_LONG: a name or property of more than 255
+ * bytes; AMQC_INCOMPLETE: no memory. On error nothing was made.
  */
-enum amqc_result publish_queue(struct channel *channel, const struct mux_publish *publish);
+enum amqc_result publish_queue(struct channel *channel, const struct mux_publish *publish, bool repeats);
 
 /* Tells the outcome of a publish that has none yet, and gives its credit back. The block stays. */
 void publish_settle(struct publish *publish, enum outcome_kind kind, const struct fault *fault);

@@ -16,38 +16,6 @@
 #define PROPERTIES_KEPT 96u
 #define FRAME_HEAD (AMQC_FRAME_OVERHEAD - 1)
 
-/* What entries that count together have in common, besides the bytes of their methods; no padding. */
-struct likeness {
-	uint32_t method; /* of what was settled: ack, nack (requeue) or reject */
-	struct mux_channel_id channel;
-	uint32_t headers_len; /* of a publish */
-	uint16_t present;     /* the same */
-	uint16_t method_len;
-	uint16_t code; /* of the last one that was refused */
-	bool refused;
-	bool unsent; /* publishes that were refused at once */
-};
-
-struct record {
-	struct likeness like;
-	uint32_t serial;      /* 0: none */
-	uint32_t at;	      /* what was kept of it, in recorder->bytes */
-	struct mono when;     /* of the last of them */
-	uint64_t first, last; /* tags; of publishes last is the largest body */
-	uint32_t count, ended;
-	uint16_t method_kept, properties_kept;
-};
-
-struct recorder {
-	struct record *entries; /* owned; serial n is at n & (capacity - 1) */
-	uint32_t capacity;
-	uint32_t last;	/* serial */
-	uint8_t *bytes; /* owned */
-	uint32_t size;	/* of them */
-	uint32_t end;	/* how many were ever put there; as record.at it wraps at 2^32 */
-	struct charge charge;
-};
-
 /* ------------------------------------------------------------------ memory */
 
 /* Another size for a block that it owns, paid by the session. */
@@ -75,7 +43,7 @@ static bool recorder_init(struct session *session)
 	    !resize(session, (void **)&recorder->bytes, 0, BYTES_FIRST))
 		return false;
 	memset(recorder->entries, 0, ENTRIES_FIRST * sizeof(struct record));
-	recorder->capacity = ENTRIES_FIRST;
+	recorder->mask = ENTRIES_FIRST - 1;
 	recorder->size = BYTES_FIRST;
 	return true;
 }
@@ -108,7 +76,7 @@ void recorder_deinit(struct session *session)
 static void grow_entries(struct session *session)
 {
 	struct recorder *recorder = session->recorder;
-	uint32_t capacity = recorder->capacity;
+	uint32_t capacity = recorder->mask + 1;
 	struct record first = recorder->entries[0];
 
 	if (recorder->last != capacity || capacity >= RECORDER_ENTRIES ||
@@ -119,7 +87,7 @@ static void grow_entries(struct session *session)
 	memset(recorder->entries + capacity, 0, capacity * sizeof(first));
 	recorder->entries[capacity] = first;
 	recorder->entries[0] = (struct record){0};
-	recorder->capacity = 2 * capacity;
+	recorder->mask = 2 * capacity - 1;
 }
 
 /* Room for that many bytes, in one piece, over the oldest ones if need be. */
@@ -151,13 +119,6 @@ static bool is_kept(const struct recorder *recorder, const struct record *record
 	return recorder->end - record->at <= recorder->size;
 }
 
-static struct record *find(const struct recorder *recorder, uint32_t serial)
-{
-	struct record *record = &recorder->entries[serial & (recorder->capacity - 1)];
-
-	return serial != 0 && record->serial == serial ? record : NULL;
-}
-
 /* A new entry like this one, over the oldest if need be. */
 static struct record *put(struct session *session, const struct record *source)
 {
@@ -167,7 +128,7 @@ static struct record *put(struct session *session, const struct record *source)
 	grow_entries(session);
 	if (++recorder->last == 0)
 		recorder->last = 1;
-	record = &recorder->entries[recorder->last & (recorder->capacity - 1)];
+	record = &recorder->entries[recorder->last & recorder->mask];
 	*record = *source;
 	record->when = session->mux->now;
 	record->serial = recorder->last;
@@ -196,23 +157,6 @@ uint32_t recorder_request(struct session *session, struct mux_channel_id channel
 	if (!is_ready(session))
 		return 0;
 	return put_method(session, channel, frame)->serial;
-}
-
-static void end(struct record *record, bool refused, uint16_t code)
-{
-	record->ended++;
-	if (!refused)
-		return;
-	record->like.refused = true;
-	record->like.code = code;
-}
-
-void recorder_end(struct session *session, uint32_t serial, bool refused, uint16_t code)
-{
-	struct record *record = session->recorder ? find(session->recorder, serial) : NULL;
-
-	if (record)
-		end(record, refused, code);
 }
 
 uint32_t recorder_method(struct session *session, struct mux_channel_id channel,
@@ -257,7 +201,7 @@ static struct record *count_alike(struct session *session, const struct likeness
 	struct recorder *recorder = session->recorder;
 
 	for (uint32_t back = 0; back < LIKE_BACK && back < recorder->last; back++) {
-		struct record *old = &recorder->entries[(recorder->last - back) & (recorder->capacity - 1)];
+		struct record *old = &recorder->entries[(recorder->last - back) & recorder->mask];
 
 		if (!is_alike(&old->like, like) ||
 		    (old->method_kept > 0 &&
@@ -289,18 +233,20 @@ static struct record *put_publish(struct session *session, const struct likeness
 	return record;
 }
 
-uint32_t recorder_publish(struct session *session, struct mux_channel_id channel,
-			  const struct publish *publish, const struct amqc_properties *properties)
+uint32_t recorder_publish(struct channel *channel, const struct publish *publish,
+			  const struct amqc_properties *properties)
 {
 	struct likeness like = {
 	    .method = AMQC_BASIC_PUBLISH,
-	    .channel = channel,
+	    .channel = channel->id,
 	    .headers_len = properties->present & AMQC_PROP_HEADERS ? (uint32_t)properties->headers.len : 0,
 	    .present = properties->present,
 	    .method_len = (uint16_t)(publish->method_len - AMQC_FRAME_OVERHEAD),
 	};
+	struct session *session = channel->session;
 	struct record *record;
 
+	channel->repeat.record = 0;
 	if (!is_ready(session))
 		return 0;
 	record = count_alike(session, &like, publish->data + FRAME_HEAD);
@@ -308,6 +254,8 @@ uint32_t recorder_publish(struct session *session, struct mux_channel_id channel
 		record = put_publish(session, &like, publish);
 	if (publish->body_len > record->last)
 		record->last = publish->body_len;
+	channel->repeat.record = record->serial;
+	channel->repeat.newest = session->recorder->last;
 	return record->serial;
 }
 
@@ -316,7 +264,7 @@ void recorder_publish_refused(struct session *session, struct mux_channel_id cha
 {
 	struct amqc_method method = {.id = AMQC_BASIC_PUBLISH};
 	struct recorder *recorder = session->recorder;
-	struct record *last = recorder ? find(recorder, recorder->last) : NULL;
+	struct record *last = recorder ? recorder_find(recorder, recorder->last) : NULL;
 	uint32_t serial;
 
 	/* All that follows on a channel that has ended. */
@@ -325,7 +273,7 @@ void recorder_publish_refused(struct session *session, struct mux_channel_id cha
 	    last->like.channel.generation == channel.generation) {
 		last->count++;
 		last->when = session->mux->now;
-		end(last, true, code);
+		record_close(last, true, code);
 		return;
 	}
 	method.basic_publish.exchange = publish->exchange;
@@ -334,10 +282,10 @@ void recorder_publish_refused(struct session *session, struct mux_channel_id cha
 	serial = recorder_method(session, channel, &method);
 	if (serial == 0)
 		return;
-	last = find(session->recorder, serial);
+	last = recorder_find(session->recorder, serial);
 	last->like.unsent = true;
 	last->last = publish->body.len;
-	end(last, true, code);
+	record_close(last, true, code);
 }
 
 void recorder_settle(struct session *session, struct mux_channel_id channel, enum settle_kind kind,
@@ -405,11 +353,14 @@ bool session_next_record(const struct session *session, uint32_t after, struct r
 
 	if (!recorder)
 		return false;
-	left = after != 0 ? recorder->last - after : recorder->capacity;
-	if (left > recorder->capacity)
-		left = recorder->capacity;
-	for (; left > 0 && !record; left--)
-		record = find(recorder, recorder->last - left + 1);
+	left = after != 0 ? recorder->last - after : recorder->mask + 1;
+	if (left > recorder->mask + 1)
+		left = recorder->mask + 1;
+	for (; left > 0 && !record; left--) {
+		uint32_t serial = recorder->last - left + 1;
+
+		record = serial != 0 ? recorder_find(recorder, serial) : NULL;
+	}
 	if (!record)
 		return false;
 	*ret = (struct record_info){

@@ -420,6 +420,18 @@ struct publish {
 	uint8_t data[]; /* method frame, header frame (channel 0 in both), body */
 };
 
+#define REPEAT_FRAME_MAX 112u
+
+/* The names of the last publish of a channel: one more to the same needs less work. */
+struct repeat {
+	uint32_t record;   /* of the publish, in the session's recorder; 0: none */
+	uint32_t newest;   /* record when it came */
+	uint8_t frame_len; /* 0: nothing is kept */
+	uint8_t exchange_len, key_len;
+	bool mandatory;
+	uint8_t frame[REPEAT_FRAME_MAX]; /* the method's, with channel 0 in it */
+};
+
 enum channel_state {
 	CHANNEL_OPEN,
 	CHANNEL_LEAVING, /* closed by its client or left by a dead one: finishes what was accepted */
@@ -521,6 +533,7 @@ struct channel {
 	uint32_t unacked_max;	  /* of all consumers together; 0: no limit */
 	struct tx tx;
 	struct deliveries deliveries;
+	struct repeat repeat;
 	uint8_t last_queue_len;
 	char last_queue[255]; /* what the empty queue name means */
 	enum queue_kind last_kind;

@@ -94,6 +94,45 @@ START_TEST(publish__is_sent_whole_though_its_session_ends_in_the_middle)
 }
 END_TEST
 
+START_TEST(publish__goes_to_its_names_and_not_to_those_of_the_last_one)
+{
+	static const struct amqc_properties plain;
+	static char long_key[256];
+	static const struct {
+		const char *exchange, *key;
+		bool mandatory;
+	} names[] = {
+	    {"events", "a", false}, {"events", "a", false}, {"events", "b", false}, {"events", "b", true},
+	    {"event", "sb", true},  {"", "eventsb", true},  {"", "", false},	    {"", "", false},
+	    {"events", "", false},  {"", long_key, false},  {"", long_key, false},  {"events", "a", false},
+	};
+	struct rig_session *session;
+	struct rig_frame frame;
+
+	memset(long_key, 'k', 255);
+	rig_up(&rig);
+	session = rig_ready(&rig, 1);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		session_publish(session->session,
+				&(struct mux_publish){.channel = 1,
+						      .cost_bytes = 10,
+						      .exchange = span_str(names[i].exchange),
+						      .routing_key = span_str(names[i].key),
+						      .mandatory = names[i].mandatory,
+						      .properties = &plain});
+	rig_turn(&rig);
+	rig_open_lane(&rig);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		rig_expect(&rig, AMQC_BASIC_PUBLISH, &frame);
+		ck_assert(span_equal_str(frame.method.basic_publish.exchange, names[i].exchange));
+		ck_assert(span_equal_str(frame.method.basic_publish.routing_key, names[i].key));
+		ck_assert_int_eq(frame.method.basic_publish.mandatory, names[i].mandatory);
+		ck_assert(rig_next(&rig, &frame));
+	}
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(publish__frames_fit_into_the_brokers_frame_max)
 {
 	struct rig_session *session;
@@ -539,6 +578,7 @@ int main(void)
 
 	tcase_add_test(tcase, publish__body_slices_are_never_interleaved_with_a_method_on_the_same_lane);
 	tcase_add_test(tcase, publish__is_sent_whole_though_its_session_ends_in_the_middle);
+	tcase_add_test(tcase, publish__goes_to_its_names_and_not_to_those_of_the_last_one);
 	tcase_add_test(tcase, publish__frames_fit_into_the_brokers_frame_max);
 	tcase_add_test(tcase, publish__properties_beyond_frame_max_fail_alone);
 	tcase_add_test(tcase, publish__confirms_are_told_in_ranges_each_once);
