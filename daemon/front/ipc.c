@@ -12,6 +12,7 @@
 #include "daemon/front/ipc.h"
 
 #include "daemon/base/log.h"
+#include "daemon/front/unpack.h"
 #include "proto/prescan.h"
 
 #include <errno.h>
@@ -275,7 +276,8 @@ static void take_header(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, con
 	ipc_fail(ipc, &fault);
 }
 
-static void take_frame(struct ipc *ipc, const struct ipc_frame *bytes)
+/* Any frame. */
+static void unpack_frame(struct ipc *ipc, const struct ipc_frame *bytes)
 {
 	struct front *front = ipc->front;
 	enum prescan_result scanned = prescan(PRESCAN_CLIENT_FRAME, bytes->header);
@@ -294,6 +296,17 @@ static void take_frame(struct ipc *ipc, const struct ipc_frame *bytes)
 		ipc_fail(ipc, &fault);
 	}
 	arena_reset(&front->decode);
+}
+
+static void take_frame(struct ipc *ipc, const struct ipc_frame *bytes)
+{
+	struct front *front = ipc->front;
+	struct unpacked_publish publish;
+
+	if (unpack_publish(bytes->header, &publish))
+		take_header(ipc, &publish.frame, bytes);
+	else
+		unpack_frame(ipc, bytes);
 	buf_truncate(&front->tables, 0);
 	if (front->tables.capacity > TABLES_KEPT_MAX)
 		buf_deinit(&front->tables);

@@ -7,7 +7,7 @@
 FUZZ_TARGETS = \
 	tests/fuzz/fuzz-amqp-frame tests/fuzz/fuzz-amqp-method \
 	tests/fuzz/fuzz-amqp-table tests/fuzz/fuzz-amqp-properties \
-	tests/fuzz/fuzz-ipc-frame tests/fuzz/fuzz-ipc-header
+	tests/fuzz/fuzz-ipc-frame tests/fuzz/fuzz-ipc-header tests/fuzz/fuzz-ipc-publish
 tests_fuzz_fuzz_amqp_frame_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_amqp_method_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_amqp_table_LDADD = $(FUZZ_LIBS)
@@ -15,6 +15,8 @@ tests_fuzz_fuzz_amqp_properties_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_ipc_frame_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_ipc_header_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_ipc_header_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_fuzz_fuzz_ipc_publish_LDADD = $(FUZZ_MAIN) daemon/front/libfront.a proto/libproto.la
+tests_fuzz_fuzz_ipc_publish_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 
 FUZZ_LIBS = $(FUZZ_MAIN) daemon/amqp/libamqp.a daemon/base/libbase.a proto/libproto.la
 check_PROGRAMS += $(FUZZ_TARGETS)

@@ -141,12 +141,15 @@ tests_unit_test_up_uplink_LDADD = daemon/up/libup.a daemon/mux/libmux.a daemon/a
 # front
 UNIT_FRONT = daemon/front/libfront.a daemon/net/libnet.a daemon/mux/libmux.a $(UNIT_AMQP) \
 	$(PROTOBUF_C_LIBS) $(EVENT_LIBS) -lpthread
-FRONT_TESTS = tests/unit/test-front-table tests/unit/test-front-ipc
+FRONT_TESTS = tests/unit/test-front-table tests/unit/test-front-unpack tests/unit/test-front-ipc
 check_PROGRAMS += $(FRONT_TESTS)
 TESTS += $(FRONT_TESTS)
 tests_unit_test_front_table_SOURCES = tests/unit/test-front-table.c $(AMQP_GEN)
 tests_unit_test_front_table_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_front_table_LDADD = $(UNIT_FRONT) $(CHECK_LIBS)
+tests_unit_test_front_unpack_SOURCES = tests/unit/test-front-unpack.c $(AMQP_GEN)
+tests_unit_test_front_unpack_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_front_unpack_LDADD = $(UNIT_FRONT) $(CHECK_LIBS)
 tests_unit_test_front_ipc_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_front_ipc_LDADD = $(UNIT_FRONT) $(CHECK_LIBS)
 
