@@ -49,14 +49,12 @@ static bool buf_grow(struct buf *buf, size_t needed)
 	return true;
 }
 
-uint8_t *buf_reserve(struct buf *buf, size_t count)
+uint8_t *buf_make_room(struct buf *buf, size_t count)
 {
 	size_t len = buf_len(buf);
 
 	if (buf->failed)
 		return NULL;
-	if (count <= buf->capacity - buf->end && buf->data)
-		return buf->data + buf->end;
 	/* Moving is cheap when it is less than half of the block, else it would be quadratic. */
 	if (buf->data && len <= buf->capacity / 2 && count <= buf->capacity - len) {
 		buf_compact(buf);

@@ -50,12 +50,20 @@ static inline struct span buf_span(const struct buf *buf)
 	return (struct span){buf->data ? buf->data + buf->start : NULL, buf->end - buf->start};
 }
 
+/* For buf_reserve(), when there is no room. */
+uint8_t *buf_make_room(struct buf *buf, size_t count) __attribute__((warn_unused_result));
+
 /*
  * Makes room for count more bytes behind the end and returns where they go,
  * or NULL (and marks the buffer) when there is no memory. The bytes join the
  * buffer with buf_commit().
  */
-uint8_t *buf_reserve(struct buf *buf, size_t count) __attribute__((warn_unused_result));
+__attribute__((warn_unused_result)) static inline uint8_t *buf_reserve(struct buf *buf, size_t count)
+{
+	if (count <= buf->capacity - buf->end && buf->data && !buf->failed)
+		return buf->data + buf->end;
+	return buf_make_room(buf, count);
+}
 
 static inline void buf_commit(struct buf *buf, size_t count)
 {

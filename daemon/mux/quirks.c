@@ -118,7 +118,7 @@ static bool is_harmless(struct span name)
 	uint8_t term[PID_BYTES_MAX];
 	struct span pid, key;
 
-	if (!span_equal_str(span_first(name, sizeof(prefix) - 1), prefix))
+	if (name.len < sizeof(prefix) - 1 || memcmp(name.data, prefix, sizeof(prefix) - 1) != 0)
 		return true;
 	name = span_skip(name, sizeof(prefix) - 1);
 	pid = next_piece(&name);
