@@ -532,8 +532,9 @@ enum muxc_qos_flags {
 /*
  * The same with flags. MUXC_QOS_CHANNEL: how many unacknowledged messages all
  * consumers of the channel may have together, those that run included; 0: no
- * such limit. A consumer that is started while there is one has no larger
- * prefetch of its own. 0 as flags: as muxc_qos().
+ * such limit. When it is raised, consumers that run get more, each up to its
+ * own prefetch; but exclusive ones and those of streams, started while it was
+ * small, do not. 0 as flags: as muxc_qos().
  */
 int muxc_qos_full(struct muxc_channel *channel, uint32_t prefetch, unsigned int flags, uint64_t timeout_usec,
 		  struct muxc_error *ret_error);

@@ -31,7 +31,7 @@ struct consumer *consumer_new(struct channel *channel, const struct mux_request 
 	consumer->credit_messages = request->credit_messages;
 	consumer->credit_bytes = request->credit_bytes;
 	consumer->kind = kinds_find(channel, consume->queue);
-	consumer->prefetch = subscribe_prefetch(consumer, consume->queue, channel->prefetch);
+	subscribe_set_prefetch(consumer, consume->queue, channel->prefetch);
 	consumer->charge = CHARGE_NONE;
 	consumer->tag_len = (uint8_t)consume->consumer_tag.len;
 	memcpy(consumer->tag, consume->consumer_tag.data, consume->consumer_tag.len);
@@ -107,6 +107,7 @@ bool consumer_interrupt(struct consumer *consumer)
 
 	drop_pending(consumer);
 	consumer->shrinking = SHRINK_NOT;
+	consumer->widening = false;
 	if (consumer->gone || consumer->cancel_sent)
 		return false;
 	if (!consumer->started)
@@ -140,7 +141,7 @@ struct consumer *consumer_find_tag(const struct channel *channel, struct span ta
 	struct consumer *consumer;
 
 	list_foreach (consumer, &channel->consumers, node) {
-		if (span_equal(tag, span_make(consumer->tag, consumer->tag_len)))
+		if (subscribe_has_tag(consumer, tag))
 			return consumer;
 	}
 	return NULL;
@@ -313,19 +314,11 @@ void consumer_stop(struct consumer *consumer)
 /* Cancelled first: what is returned must not come again at once. */
 void consumer_end(struct consumer *consumer)
 {
-	struct lane *lane = consumer->channel->lane;
-	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
-	struct request *own;
-
-	if (consumer->started && !consumer->cancel_sent) {
-		cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
-		own = request_send_own(lane, &cancel);
-		if (own)
-			own->consumer = consumer;
-		else
+	/* Else when consume-ok has come. */
+	if (consumer->started && !consumer->cancel_sent && !subscribe_is_asked(consumer)) {
+		if (!subscribe_cancel(consumer))
 			log_error("no memory to cancel a consumer");
 		consumer->cancel_sent = true;
-		lane_ready(lane);
 	}
 	consumer->gone = true;
 	consumer_stop(consumer);
@@ -388,6 +381,7 @@ static enum slot_kind slot_kind_for(struct consumer *consumer, const struct asse
 		consumer->looked = true;
 		consumer->in_doubt = (properties->present & AMQC_PROP_HEADERS) &&
 				     amqc_table_find(properties->headers, "x-stream-offset", &field);
+		subscribe_widen(consumer);
 	}
 	if (consumer->kind == QUEUE_STREAM)
 		return SLOT_STREAM;

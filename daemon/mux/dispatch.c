@@ -77,13 +77,16 @@ static void on_cancel(struct lane *lane, const struct amqc_basic_cancel *cancel)
 static void on_consume_ok(struct lane *lane, struct request *request, const struct amqc_method *reply)
 {
 	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
+	struct consumer *consumer = request->consumer;
 
-	if (request->consumer) {
-		subscribe_started(request->consumer);
-		if (request->consumer->restoring)
-			recovery_subscribed(request->consumer);
-		if (request->consumer->gone)
-			consumer_end(request->consumer);
+	request->consumer = NULL; /* it is not asked for any more */
+	if (consumer) {
+		subscribe_started(consumer);
+		if (consumer->restoring)
+			recovery_subscribed(consumer);
+		subscribe_widen_on(consumer);
+		if (consumer->gone)
+			consumer_end(consumer);
 		return;
 	}
 	cancel.basic_cancel.consumer_tag = reply->basic_consume_ok.consumer_tag;
@@ -101,6 +104,10 @@ static void on_cancel_ok(struct request *request)
 		return;
 	if (consumer->shrinking == SHRINK_CANCELLING && !consumer->gone && !request->op.channel) {
 		consumer_shrunk(consumer);
+		return;
+	}
+	if (consumer->widening && !request->op.channel) {
+		subscribe_widened(consumer);
 		return;
 	}
 	/* The request was answered at its deadline, and still came to be done. */

@@ -61,9 +61,12 @@ static void set_prefetch(struct channel *channel, const struct mux_request *requ
 {
 	struct amqc_method reply = {.id = AMQC_BASIC_QOS_OK};
 	const struct amqc_basic_qos *qos = &request->method->basic_qos;
+	struct consumer *consumer;
 
 	if (qos->global) {
 		channel->unacked_max = qos->prefetch_count;
+		list_foreach (consumer, &channel->consumers, node)
+			subscribe_widen(consumer);
 		channel_touch(channel);
 	} else {
 		channel->prefetch = qos->prefetch_count;
@@ -186,6 +189,7 @@ static void cancel(struct channel *channel, const struct mux_request *source)
 {
 	struct consumer *consumer = consumer_find(channel, source->consumer);
 	struct amqc_method method = {.id = AMQC_BASIC_CANCEL};
+	char tag[SUBSCRIBE_TAG_SIZE];
 	struct request *request;
 
 	/* The broker does not know it, nor was asked to know it again. */
@@ -197,7 +201,7 @@ static void cancel(struct channel *channel, const struct mux_request *source)
 		channel->session->ops->reply(channel->session->context, source->id, channel->id, &method);
 		return;
 	}
-	method.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
+	method.basic_cancel.consumer_tag = subscribe_tag(consumer, tag);
 	if (request_queue(channel, &method, source->id, source->timeout_usec, &request) != AMQC_OK) {
 		struct fault fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a request");
 

@@ -573,11 +573,14 @@ struct consumer {
 	struct buf consume;			/* the frame of its basic.consume, owned */
 	uint64_t credit_messages, credit_bytes; /* totals granted */
 	uint64_t used_messages, used_bytes;
-	struct list pending;  /* struct held_message that wait for credit */
-	struct charge charge; /* of pending ones */
-	uint16_t prefetch;    /* for basic.qos */
+	struct list pending;   /* struct held_message that wait for credit */
+	struct charge charge;  /* of pending ones */
+	uint16_t prefetch;     /* for basic.qos */
+	uint16_t own_prefetch; /* the most it may be */
+	bool widening; /* begun anew with a larger one: the broker still knows it by its last tag, too */
+	uint32_t turn; /* how often it was begun anew so: part of its tag at the broker */
 	uint8_t tag_len;
-	char tag[255];
+	char tag[255]; /* as it was asked for */
 };
 
 /* A delivery that waits for its consumer's credit. */

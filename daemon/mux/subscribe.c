@@ -1,10 +1,13 @@
 #include "daemon/mux/subscribe.h"
 
+#include "daemon/base/log.h"
+#include "daemon/mux/consumer.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/topology.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Of its session's memory, what one consumer's waiting messages should come to after it shrank. */
@@ -34,12 +37,19 @@ static uint16_t prefetch_of_its_own(const struct consumer *consumer, struct span
 	return (uint16_t)(prefetch < most ? prefetch : most);
 }
 
-uint16_t subscribe_prefetch(const struct consumer *consumer, struct span queue, uint32_t asked)
+/* More than the client may have would only wait here, where nobody else gets it. */
+static uint16_t bounded_prefetch(const struct consumer *consumer)
 {
-	uint16_t prefetch = prefetch_of_its_own(consumer, queue, asked);
 	uint32_t most = consumer->channel->unacked_max;
 
-	return most > 0 && most < prefetch && !consumer->no_ack ? (uint16_t)most : prefetch;
+	return most > 0 && most < consumer->own_prefetch && !consumer->no_ack ? (uint16_t)most
+									      : consumer->own_prefetch;
+}
+
+void subscribe_set_prefetch(struct consumer *consumer, struct span queue, uint32_t asked)
+{
+	consumer->own_prefetch = prefetch_of_its_own(consumer, queue, asked);
+	consumer->prefetch = bounded_prefetch(consumer);
 }
 
 static struct span queue_of(const struct consumer *consumer)
@@ -143,24 +153,70 @@ static uint16_t smaller_prefetch(const struct consumer *consumer)
 	return prefetch > 0 ? (uint16_t)prefetch : 1;
 }
 
-bool subscribe_shrink(struct consumer *consumer)
+/* ------------------------------------------------------------------ its tag at the broker */
+
+#define TURN_MARK '~'
+#define TURN_LEN_MAX 11u /* with the mark */
+
+static struct span tag_of_turn(const struct consumer *consumer, uint32_t turn, char *buffer)
 {
-	struct lane *lane = consumer->channel->lane;
+	int len = consumer->tag_len;
+
+	memcpy(buffer, consumer->tag, consumer->tag_len);
+	if (turn > 0)
+		len += snprintf(buffer + len, TURN_LEN_MAX + 1, "%c%u", TURN_MARK, turn);
+	return span_make(buffer, (size_t)len);
+}
+
+struct span subscribe_tag(const struct consumer *consumer, char *buffer)
+{
+	return tag_of_turn(consumer, consumer->turn, buffer);
+}
+
+bool subscribe_has_tag(const struct consumer *consumer, struct span tag)
+{
+	char buffer[SUBSCRIBE_TAG_SIZE];
+
+	if (span_equal(tag, span_make(consumer->tag, consumer->tag_len)))
+		return true;
+	return consumer->turn > 0 && tag.len > consumer->tag_len &&
+	       tag.data[consumer->tag_len] == TURN_MARK &&
+	       (span_equal(tag, subscribe_tag(consumer, buffer)) ||
+		(consumer->widening && span_equal(tag, tag_of_turn(consumer, consumer->turn - 1, buffer))));
+}
+
+static bool send_cancel(struct consumer *consumer, struct span tag)
+{
 	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
 	struct request *request;
 
-	if (consumer->shrinking != SHRINK_NOT)
-		return true;
-	if (consumer->kind != QUEUE_CLASSIC || consumer->prefetch <= 1 || !consumer->started)
-		return false;
-	cancel.basic_cancel.consumer_tag = span_make(consumer->tag, consumer->tag_len);
-	request = request_send_own(lane, &cancel);
+	cancel.basic_cancel.consumer_tag = tag;
+	request = request_send_own(consumer->channel->lane, &cancel);
 	if (!request)
 		return false;
 	request->consumer = consumer;
-	consumer->prefetch = smaller_prefetch(consumer);
+	lane_ready(consumer->channel->lane);
+	return true;
+}
+
+bool subscribe_cancel(struct consumer *consumer)
+{
+	char buffer[SUBSCRIBE_TAG_SIZE];
+
+	return send_cancel(consumer, subscribe_tag(consumer, buffer));
+}
+
+/* ------------------------------------------------------------------ a smaller prefetch */
+
+bool subscribe_shrink(struct consumer *consumer)
+{
+	if (consumer->shrinking != SHRINK_NOT || consumer->widening)
+		return true;
+	if (consumer->kind != QUEUE_CLASSIC || consumer->prefetch <= 1 || !consumer->started ||
+	    !subscribe_cancel(consumer))
+		return false;
+	consumer->own_prefetch = smaller_prefetch(consumer);
 	consumer->shrinking = SHRINK_CANCELLING;
-	lane_ready(lane);
 	return true;
 }
 
@@ -189,16 +245,17 @@ static void append_resumed(struct buf *table, const struct consumer *consumer, s
 	(void)amqc_field_append(table, &name, &field);
 }
 
-bool subscribe_again(struct consumer *consumer)
+static bool send_consume(struct consumer *consumer)
 {
 	struct lane *lane = consumer->channel->lane;
+	char tag[SUBSCRIBE_TAG_SIZE];
 	struct buf arguments = BUF_INIT;
 	struct amqc_method consume;
 	struct request *request;
 
-	consumer->shrinking = SHRINK_NOT;
 	if (!request_decode_frame(buf_span(&consumer->consume), &consume) || !subscribe_qos(lane, consumer))
 		return false;
+	consume.basic_consume.consumer_tag = subscribe_tag(consumer, tag);
 	if (consumer->has_offset) {
 		append_resumed(&arguments, consumer, consume.basic_consume.arguments);
 		consume.basic_consume.arguments = buf_span(&arguments);
@@ -212,6 +269,13 @@ bool subscribe_again(struct consumer *consumer)
 	return true;
 }
 
+bool subscribe_again(struct consumer *consumer)
+{
+	consumer->shrinking = SHRINK_NOT;
+	consumer->prefetch = bounded_prefetch(consumer);
+	return send_consume(consumer);
+}
+
 bool subscribe_shrink_on(struct consumer *consumer, bool cancelled)
 {
 	uint64_t share = consumer->channel->session->memory.limit / SHARE_OF_SESSION;
@@ -222,4 +286,61 @@ bool subscribe_shrink_on(struct consumer *consumer, bool cancelled)
 	    consumer->charge.bytes > share / 2)
 		return true;
 	return subscribe_again(consumer);
+}
+
+/* ------------------------------------------------------------------ a larger prefetch */
+
+/*
+ * A stream would tell all again. Of an exclusive consumer there can only be one. What kind an unknown queue
+ * is not, its first message tells.
+ */
+static bool may_begin_anew(const struct consumer *consumer)
+{
+	char buffer[SUBSCRIBE_TAG_SIZE];
+	bool is_queue = consumer->kind == QUEUE_CLASSIC || consumer->kind == QUEUE_QUORUM ||
+			(consumer->kind == QUEUE_UNKNOWN && consumer->looked && !consumer->in_doubt);
+
+	return is_queue && consumer->started && !consumer->restoring && !consumer->exclusive &&
+	       !consumer->broker_no_ack && !consumer->widening && consumer->shrinking == SHRINK_NOT &&
+	       !consumer->cancel_asked && !consumer->cancel_sent && !subscribe_is_asked(consumer) &&
+	       consumer->tag_len <= UINT8_MAX - TURN_LEN_MAX &&
+	       !consumer_find_tag(consumer->channel, tag_of_turn(consumer, consumer->turn + 1, buffer));
+}
+
+void subscribe_widen(struct consumer *consumer)
+{
+	uint16_t before = consumer->prefetch, prefetch = bounded_prefetch(consumer);
+
+	if (prefetch <= before || consumer->gone)
+		return;
+	if (!consumer->started && !subscribe_is_asked(consumer)) {
+		consumer->prefetch = prefetch;
+		return;
+	}
+	if (!consumer->channel->lane || consumer->channel->state != CHANNEL_OPEN || !may_begin_anew(consumer))
+		return;
+	consumer->prefetch = prefetch;
+	consumer->turn++;
+	if (send_consume(consumer)) {
+		consumer->widening = true;
+		return;
+	}
+	consumer->turn--;
+	consumer->prefetch = before;
+}
+
+void subscribe_widen_on(struct consumer *consumer)
+{
+	char buffer[SUBSCRIBE_TAG_SIZE];
+
+	if (!consumer->widening)
+		subscribe_widen(consumer);
+	else if (!send_cancel(consumer, tag_of_turn(consumer, consumer->turn - 1, buffer)))
+		log_error("no memory to cancel a consumer");
+}
+
+void subscribe_widened(struct consumer *consumer)
+{
+	consumer->widening = false;
+	subscribe_widen(consumer);
 }

@@ -1,6 +1,6 @@
 /*
  * The broker's side of a consumer: basic.qos and basic.consume, once more when
- * its prefetch must shrink.
+ * its prefetch changes.
  *
  * AMQP's prefetch counts messages, memory counts bytes. A consumer begins with
  * the prefetch it asked for. If it asked for none, and its queue is not known to
@@ -11,13 +11,38 @@
  * queue that is known to be classic: there it is cancelled, what then still comes goes back to the queue
  * once, in its place, and when most of what waits was taken it is started again with the prefetch that its
  * messages' size allows. The client notices nothing but the redelivered mark.
+ *
+ * While its channel's consumers may have only so many messages together, its
+ * prefetch is no larger. A broker changes no consumer's prefetch: so when they
+ * may have more, it is begun anew with a larger one, under another tag, and only
+ * then cancelled under the last one: the queue is never without a consumer, for
+ * it may be auto-delete, and RabbitMQ's quorum queues do not stand the same tag
+ * twice. What comes by either tag is its own.
  */
 #pragma once
 
 #include "daemon/mux/state.h"
 
+#define SUBSCRIBE_TAG_SIZE 268u /* a tag's buffer */
+
 /* The prefetch that a consumer begins with; asked is 0 if it set none. */
-uint16_t subscribe_prefetch(const struct consumer *consumer, struct span queue, uint32_t asked);
+void subscribe_set_prefetch(struct consumer *consumer, struct span queue, uint32_t asked);
+
+/* Its tag at the broker, a view of buffer. */
+struct span subscribe_tag(const struct consumer *consumer, char *buffer);
+
+/* Whether that is one of its tags: at the broker now, or the one that it was asked for with. */
+bool subscribe_has_tag(const struct consumer *consumer, struct span tag);
+
+/* Puts a basic.cancel of ours into the lane's control. False: no memory. */
+bool subscribe_cancel(struct consumer *consumer);
+
+/* Begins it anew with a larger prefetch, if it may have one now, and if that can be done. */
+void subscribe_widen(struct consumer *consumer);
+
+/* Goes on with that: consume-ok came; the cancel-ok of its last tag came. */
+void subscribe_widen_on(struct consumer *consumer);
+void subscribe_widened(struct consumer *consumer);
 
 /* It overflowed by a message of this size: remembered for the queue's next consumers. */
 void subscribe_note_overflow(const struct consumer *consumer, uint64_t bytes);

@@ -7,6 +7,7 @@
 import os
 import signal
 import sys
+import time
 
 from ipc import Client, Session, check, check_answer_error, finish, pb
 
@@ -20,6 +21,14 @@ outside.open(1)
 def count(queue):
     """As another session sees it."""
     return outside.ask(channel=1, queue_declare=pb.QueueDeclare(queue=queue, passive=True))[0].queue_declared.message_count
+
+
+def becomes(queue, number):
+    """What a channel had goes back some time after it was closed."""
+    deadline = time.monotonic() + 10
+    while count(queue) != number and time.monotonic() < deadline:
+        pass
+    return count(queue) == number
 
 
 def fresh(name):
@@ -157,7 +166,7 @@ def pipelined():
         s.request = 11
         check("one got without acknowledgement is gone", s.get(queue)[0].HasField("got_nothing"))
         s.ask(channel=1, channel_close=pb.ChannelClose())
-        check("what was acked behind a commit is of the next transaction", count(queue) == 1, count(queue))
+        check("what was acked behind a commit is of the next transaction", becomes(queue, 1), count(queue))
     gone(queue)
 
 
@@ -371,6 +380,58 @@ def global_qos():
         gone(queue)
 
 
+def widened():
+    """A consumer that runs gets more when its channel may have more, up to its own prefetch."""
+    for kind in b"classic", b"quorum":
+        queue = b"muxd-widen-" + kind
+        arguments = pb.Table(fields=[pb.Field(name=b"x-queue-type", string=kind)])
+        declare = pb.QueueDeclare(queue=queue, durable=kind == b"quorum", auto_delete=kind == b"classic",
+                                  arguments=arguments)
+        with Notes() as s:
+            s.open(1)
+            if not s.ask(channel=1, queue_declare=declare)[0].HasField("queue_declared"):
+                print(f"skipped: a larger limit on a {kind.decode()} queue: the broker has none")
+                continue
+            s.open(2)
+            for number in range(40):
+                s.publish(2, queue, b"%d" % number)
+            s.ask(channel=1, qos=pb.Qos(prefetch_count=6))
+            s.ask(channel=1, qos=pb.Qos(prefetch_count=2, **{"global": True}))
+            s.ask(channel=1, consume=pb.Consume(queue=queue, consumer=1, credit_messages=100, credit_bytes=100000))
+
+            def come(expected, what):
+                for _ in range(expected):
+                    frame, body = s.delivery(5)
+                    come.last = frame.delivery.tag
+                    come.all.append((int(body), frame.delivery.redelivered))
+                while s.is_readable(0.3):
+                    s.receive()
+                more = s.deliveries[s.taken:]
+                check(f"{what}, {kind.decode()}", not more, more)
+
+            come.all = []
+            come(2, "with a limit of 2 two messages come")
+            s.ask(channel=1, qos=pb.Qos(prefetch_count=5, **{"global": True}))
+            come(3, "with one of 5 three more")
+            s.settle(come.last, first=0)
+            come(5, "and five when they are settled")
+            s.settle(come.last, first=0)
+            come(5, "and five again")
+            s.ask(channel=1, qos=pb.Qos(prefetch_count=0, **{"global": True}))
+            come(6, "without a limit as many more as the consumer may have")
+            s.settle(come.last, first=0)
+            come(6, "and that is what it has from then on")
+            check(f"each came once, in order, {kind.decode()}",
+                  come.all == [(number, False) for number in range(len(come.all))], come.all)
+            check("the consumer is cancelled", s.ask(channel=1, cancel=pb.Cancel(consumer=1))[0].HasField("done"))
+            if kind == b"quorum":
+                s.settle(come.last, first=0)
+                gone(queue)
+            else:
+                answer, _ = s.ask(channel=1, queue_declare=pb.QueueDeclare(queue=queue, passive=True))
+                check_answer_error("and the queue had consumers until then", answer, pb.CHANNEL, 404, "no queue")
+
+
 def kinds():
     """Queues that a broker cannot treat alike."""
     for kind, queue in (b"quorum", b"muxd-tx-quorum"), (b"stream", b"muxd-tx-stream"):
@@ -467,7 +528,7 @@ def unanswered():
 
 
 if sys.argv[1] == "alone":
-    for test in (publishes, returns, pipelined, settling, consumers, mistakes, large, killed, recovers, global_qos, kinds):
+    for test in (publishes, returns, pipelined, settling, consumers, mistakes, large, killed, recovers, global_qos, widened, kinds):
         test()
 elif sys.argv[1] == "cut":
     cut()

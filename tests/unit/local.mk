@@ -212,7 +212,8 @@ MUX_ENGINE_TESTS = tests/unit/test-mux-redial tests/unit/test-mux-handshake test
 MUX_RIG_TESTS = tests/unit/test-mux-lane tests/unit/test-mux-limit tests/unit/test-mux-publish \
 	tests/unit/test-mux-delivery tests/unit/test-mux-reader tests/unit/test-mux-request \
 	tests/unit/test-mux-session tests/unit/test-mux-upstream tests/unit/test-mux-recovery \
-	tests/unit/test-mux-blame tests/unit/test-mux-flow tests/unit/test-mux-recorder
+	tests/unit/test-mux-blame tests/unit/test-mux-flow tests/unit/test-mux-recorder \
+	tests/unit/test-mux-subscribe
 MUX_RIG = tests/unit/mux-rig.c tests/unit/mux-rig.h
 check_PROGRAMS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
 TESTS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
@@ -229,6 +230,9 @@ tests_unit_test_mux_window_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_recorder_SOURCES = tests/unit/test-mux-recorder.c $(MUX_RIG)
 tests_unit_test_mux_recorder_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_recorder_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_subscribe_SOURCES = tests/unit/test-mux-subscribe.c $(MUX_RIG)
+tests_unit_test_mux_subscribe_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_subscribe_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_flow_SOURCES = tests/unit/test-mux-flow.c $(MUX_RIG)
 tests_unit_test_mux_flow_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_flow_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
