@@ -205,6 +205,22 @@ static bool vet_consume(const struct channel *channel, const struct amqc_basic_c
 	       vet_offset(&field, ret_fault);
 }
 
+#define HASHES_MAX 8u
+
+/*
+ * A topic exchange tries all ways to share a message's words among the `#` of a key: with 8 of them and ten
+ * words that takes 0.3 s, with two more 3.5 s. Nobody has such a key on any other exchange.
+ */
+static bool vet_binding_key(struct span key, struct fault *ret_fault)
+{
+	struct span rest = key;
+	unsigned int hashes = 0;
+
+	while (rest.len > 0)
+		hashes += span_equal_str(next_piece(&rest), "#");
+	return hashes <= HASHES_MAX || refuse(ret_fault, "a binding key with more than 8 words '#'", key);
+}
+
 bool quirks_vet(const struct channel *channel, const struct amqc_method *method, struct fault *ret_fault)
 {
 	switch (method->id) {
@@ -213,6 +229,12 @@ bool quirks_vet(const struct channel *channel, const struct amqc_method *method,
 		       !is_concerned(channel->upstream);
 	case AMQC_BASIC_CONSUME:
 		return vet_consume(channel, &method->basic_consume, ret_fault) ||
+		       !is_concerned(channel->upstream);
+	case AMQC_QUEUE_BIND:
+		return vet_binding_key(method->queue_bind.routing_key, ret_fault) ||
+		       !is_concerned(channel->upstream);
+	case AMQC_EXCHANGE_BIND:
+		return vet_binding_key(method->exchange_bind.routing_key, ret_fault) ||
 		       !is_concerned(channel->upstream);
 	default:
 		return true;

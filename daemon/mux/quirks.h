@@ -11,6 +11,11 @@
  *	publish: decimals to a stream, and headers that a stream gives back as
  *	properties, for which everybody's consumers of it would pay
  *
+ * And one that costs no connection, but a core of the broker's, and the channels
+ * of those who publish to its exchange, for ever:
+ *
+ *	queue.bind, exchange.bind: a key with many words that are #
+ *
  * They are refused with 541, of scope channel, on that broker; and while it is
  * not known which one it is.
  */

@@ -381,6 +381,13 @@ add(Case("arguments", "x-priority, odd: the channel's error", own, lambda q: [co
 add(Case("arguments", "x-match, odd: the channel's error", own, lambda q: [queue_bind(q, "amq.headers", args={"x-match": ("I", 1)})], "channel 406", "406 channel", only="rabbitmq", only_why="it is laxer"))
 add(Case("arguments", "alternate-exchange, odd: the channel's error", nothing, lambda q: [exchange_declare(q, "fanout", auto_delete=1, args={"alternate-exchange": ("I", 1)})], "channel 406", "406 channel", only="rabbitmq", only_why="it is laxer"))
 
+# binding keys
+for hashes, answer in ((9, "541 channel"), (8, "ok")):
+    KEY = ".".join(["#"] * hashes)
+    add(Case("binding keys", f"{hashes} words # next to each other", own, lambda q, k=KEY: [queue_bind(q, "amq.topic", k)], "ok", answer, only="rabbitmq"))
+    add(Case("binding keys", f"{hashes} words # between exchanges", nothing, lambda q, k=KEY: [exchange_declare(q, "topic", auto_delete=1), exchange_bind(q, "amq.topic", k)], "ok", answer, only="rabbitmq"))
+add(Case("binding keys", "9 words # with others between them", own, lambda q: [queue_bind(q, "amq.topic", ".a.".join(["#"] * 9))], "ok", "541 channel", only="rabbitmq"))
+
 # streams
 for what, value in (("scale 0", ("D", (0, 0))), ("scale 255", ("D", (255, 2**32 - 1)))):
     add(Case("streams", f"a decimal in the headers, {what}", STREAM, lambda q, v=value: [publish("", q, headers={"h": v})], "541", "not sent 541", only="rabbitmq", only_why=NO_SUCH_TYPE))

@@ -275,6 +275,53 @@ START_TEST(quirks__decimal_to_a_stream_is_refused)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ binding keys */
+
+static const struct {
+	const char *key;
+	bool kills;
+} keys[] = {
+    {"", false},
+    {"#.error.#", false},
+    {"#.#.#.#.#.#.#.#", false},
+    {"#.#.#.#.#.#.#.#.#", true},
+    {"a.#.#.#.#.#.#.#.#.*", false},
+    {"#.a.#.b.#.c.#.d.#.e.#.f.#.g.#.h.#", true},
+    {"##.##.##.##.##.##.##.##.##.##", false},
+    {"*.*.*.*.*.*.*.*.*.*.*", false},
+};
+
+#define KEYS (int)(sizeof(keys) / sizeof(keys[0]))
+
+START_TEST(quirks__binding_key_that_takes_for_ever_is_refused)
+{
+	struct amqc_method queue = {.id = AMQC_QUEUE_BIND}, exchange = {.id = AMQC_EXCHANGE_BIND};
+	struct amqc_method unbind = {.id = AMQC_QUEUE_UNBIND};
+
+	queue.queue_bind.queue = SPAN_LITERAL("q");
+	queue.queue_bind.exchange = SPAN_LITERAL("amq.topic");
+	queue.queue_bind.routing_key = span_str(keys[_i].key);
+	begin("RabbitMQ", "3.10.8");
+	world_request(session, 1, 1, &queue, 0);
+	expect(keys[_i].kills);
+	exchange.exchange_bind.destination = SPAN_LITERAL("e");
+	exchange.exchange_bind.source = SPAN_LITERAL("amq.topic");
+	exchange.exchange_bind.routing_key = span_str(keys[_i].key);
+	begin("RabbitMQ", "3.10.8");
+	world_request(session, 1, 1, &exchange, 0);
+	expect(keys[_i].kills);
+	unbind.queue_unbind.queue = SPAN_LITERAL("q");
+	unbind.queue_unbind.exchange = SPAN_LITERAL("amq.topic");
+	unbind.queue_unbind.routing_key = span_str(keys[_i].key);
+	begin("RabbitMQ", "3.10.8");
+	world_request(session, 1, 1, &unbind, 0);
+	expect(false);
+	begin("LavinMQ", "2.0.0");
+	world_request(session, 1, 1, &queue, 0);
+	expect(false);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ elsewhere */
 
 START_TEST(quirks__are_not_other_brokers)
@@ -341,6 +388,7 @@ int main(void)
 	tcase_add_test(tcase, quirks__master_locator_that_is_unknown_is_refused_where_it_is_looked_at);
 	tcase_add_test(tcase, quirks__header_that_no_consumer_of_a_stream_could_read_is_refused);
 	tcase_add_test(tcase, quirks__decimal_to_a_stream_is_refused);
+	tcase_add_loop_test(tcase, quirks__binding_key_that_takes_for_ever_is_refused, 0, KEYS);
 	tcase_add_test(tcase, quirks__are_not_other_brokers);
 	tcase_add_test(tcase, quirks__are_anybodys_while_the_broker_is_unknown);
 	tcase_add_test(tcase, quirks__cancel_waits_for_the_answer_to_the_consume);
