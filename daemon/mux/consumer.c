@@ -314,6 +314,8 @@ void consumer_stop(struct consumer *consumer)
 /* Cancelled first: what is returned must not come again at once. */
 void consumer_end(struct consumer *consumer)
 {
+	if (!subscribe_cancel_last(consumer))
+		log_error("no memory to cancel a consumer");
 	/* Else when consume-ok has come. */
 	if (consumer->started && !consumer->cancel_sent && !subscribe_is_asked(consumer)) {
 		if (!subscribe_cancel(consumer))

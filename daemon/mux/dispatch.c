@@ -102,12 +102,12 @@ static void on_cancel_ok(struct request *request)
 
 	if (!consumer)
 		return;
-	if (consumer->shrinking == SHRINK_CANCELLING && !consumer->gone && !request->op.channel) {
-		consumer_shrunk(consumer);
-		return;
-	}
 	if (consumer->widening && !request->op.channel) {
 		subscribe_widened(consumer);
+		return;
+	}
+	if (consumer->shrinking == SHRINK_CANCELLING && !consumer->gone && !request->op.channel) {
+		consumer_shrunk(consumer);
 		return;
 	}
 	/* The request was answered at its deadline, and still came to be done. */

@@ -578,7 +578,8 @@ struct consumer {
 	uint16_t prefetch;     /* for basic.qos */
 	uint16_t own_prefetch; /* the most it may be */
 	bool widening; /* begun anew with a larger one: the broker still knows it by its last tag, too */
-	uint32_t turn; /* how often it was begun anew so: part of its tag at the broker */
+	bool last_cancelled; /* that was cancelled */
+	uint32_t turn;	     /* how often it was begun anew so: part of its tag at the broker */
 	uint8_t tag_len;
 	char tag[255]; /* as it was asked for */
 };

@@ -206,14 +206,28 @@ bool subscribe_cancel(struct consumer *consumer)
 	return send_cancel(consumer, subscribe_tag(consumer, buffer));
 }
 
+bool subscribe_cancel_last(struct consumer *consumer)
+{
+	char buffer[SUBSCRIBE_TAG_SIZE];
+
+	if (consumer->widening && !consumer->last_cancelled)
+		consumer->last_cancelled =
+		    send_cancel(consumer, tag_of_turn(consumer, consumer->turn - 1, buffer));
+	return !consumer->widening || consumer->last_cancelled;
+}
+
 /* ------------------------------------------------------------------ a smaller prefetch */
 
 bool subscribe_shrink(struct consumer *consumer)
 {
-	if (consumer->shrinking != SHRINK_NOT || consumer->widening)
+	if (consumer->shrinking != SHRINK_NOT)
 		return true;
-	if (consumer->kind != QUEUE_CLASSIC || consumer->prefetch <= 1 || !consumer->started ||
-	    !subscribe_cancel(consumer))
+	if (consumer->kind != QUEUE_CLASSIC || consumer->prefetch <= 1 || !consumer->started)
+		return false;
+	/* Nothing has come by the new tag yet. */
+	if (consumer->widening && subscribe_is_asked(consumer))
+		return subscribe_cancel_last(consumer);
+	if (!subscribe_cancel(consumer))
 		return false;
 	consumer->own_prefetch = smaller_prefetch(consumer);
 	consumer->shrinking = SHRINK_CANCELLING;
@@ -323,6 +337,7 @@ void subscribe_widen(struct consumer *consumer)
 	consumer->turn++;
 	if (send_consume(consumer)) {
 		consumer->widening = true;
+		consumer->last_cancelled = false;
 		return;
 	}
 	consumer->turn--;
@@ -331,11 +346,9 @@ void subscribe_widen(struct consumer *consumer)
 
 void subscribe_widen_on(struct consumer *consumer)
 {
-	char buffer[SUBSCRIBE_TAG_SIZE];
-
 	if (!consumer->widening)
 		subscribe_widen(consumer);
-	else if (!send_cancel(consumer, tag_of_turn(consumer, consumer->turn - 1, buffer)))
+	else if (!subscribe_cancel_last(consumer))
 		log_error("no memory to cancel a consumer");
 }
 

@@ -37,6 +37,9 @@ bool subscribe_has_tag(const struct consumer *consumer, struct span tag);
 /* Puts a basic.cancel of ours into the lane's control. False: no memory. */
 bool subscribe_cancel(struct consumer *consumer);
 
+/* The same for the tag that it had before it was begun anew, if the broker may still know it by that. */
+bool subscribe_cancel_last(struct consumer *consumer);
+
 /* Begins it anew with a larger prefetch, if it may have one now, and if that can be done. */
 void subscribe_widen(struct consumer *consumer);
 

@@ -184,7 +184,10 @@ static void note_call(struct world *world, struct call *call, const struct amqc_
 		}
 		break;
 	case AMQC_BASIC_QOS:
-		call->chan->prefetch = method->basic_qos.prefetch_count;
+		if (method->basic_qos.global)
+			call->chan->bounded = true;
+		else
+			call->chan->prefetch = method->basic_qos.prefetch_count;
 		break;
 	case AMQC_QUEUE_DELETE:
 		call->queue = queue_named(world, method->queue_delete.queue);

@@ -193,15 +193,16 @@ static void check_consumer(struct world *world, const struct consumer_record *co
 			consumer->number, queue ? queue->name : "?", message->index);
 }
 
-/* The broker was told its prefetch; a smaller one only where memory is short, or it asked for none. */
-static void check_prefetch(struct world *world, const struct consumer_record *consumer,
-			   const struct copy *copy)
+/* The broker was told its prefetch; a smaller one only where memory is short, it asked for none, or has to
+ * share. */
+static void check_prefetch(struct world *world, const struct chan *chan,
+			   const struct consumer_record *consumer, const struct copy *copy)
 {
 	uint32_t prefetch = copy->consumer ? copy->consumer->prefetch : 0;
 
 	if (copy_is_blurred(copy) || prefetch == consumer->prefetch ||
 	    (prefetch > 0 && prefetch < consumer->prefetch &&
-	     (world->plan.small_memory || !consumer->prefetch_asked)))
+	     (world->plan.small_memory || !consumer->prefetch_asked || chan->bounded)))
 		return;
 	violate(world, "a consumer has its prefetch", "consumer %u, m%u: %u instead of %u", consumer->number,
 		copy->message->index, prefetch, consumer->prefetch);
@@ -240,7 +241,7 @@ struct mux_handed handover_deliver(void *context, struct mux_channel_id channel,
 		       is_marked(content->properties));
 	check_owner(life, copy->queue);
 	check_copy(world, copy, method->redelivered);
-	check_prefetch(world, consumer, copy);
+	check_prefetch(world, chan, consumer, copy);
 	consumer->used_messages++;
 	consumer->used_bytes += PUBLISH_HEADER + message->size;
 	handout = hand_out(life, chan, copy, tag);

@@ -44,6 +44,8 @@ static unsigned int consumer_state(const struct consumer *consumer)
 		return 5;
 	if (consumer->shrinking != SHRINK_NOT)
 		return consumer->shrinking == SHRINK_CANCELLING ? 3 : 4;
+	if (consumer->widening)
+		return 8;
 	return consumer->started ? 2 : 1;
 }
 

@@ -365,6 +365,7 @@ static void do_qos(struct client *client, struct chan *chan)
 	struct amqc_method method = {.id = AMQC_BASIC_QOS};
 
 	method.basic_qos.prefetch_count = (uint16_t)below(client->world, 12);
+	method.basic_qos.global = chance(client->world, 300);
 	(void)client_call(client, chan, &method, NULL);
 }
 

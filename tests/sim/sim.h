@@ -191,6 +191,7 @@ struct chan {
 	struct handout *handouts, **handouts_end;
 	struct consumer_record *consumers;
 	uint32_t prefetch; /* of the consumers to come; 0: mux's default */
+	bool bounded;	   /* there was a limit for all of them together */
 	struct call *last_declare;
 	uint64_t last_tag;
 	uint64_t opened_epoch, opened_closes; /* epoch and lanes_closed when it was opened */
