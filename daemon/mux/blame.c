@@ -8,38 +8,20 @@
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/recovery.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
+#include "daemon/mux/subscribe.h"
+#include "daemon/mux/suspect.h"
 
 #include <stdlib.h>
 
-#define TRIAL_BYTES (1024u * 1024u) /* of one trial, or one message; of all, no more than was unconfirmed */
-#define TRIAL_OPS 256u
 #define LONE_LOSSES 1u
 #define LONE_LOSSES_SILENT 3u
 #define SOLO_USEC (10 * USEC_PER_SEC)	   /* no longer does the line wait for one of it */
 #define SHORT_LIFE_USEC (5 * USEC_PER_SEC) /* a connection that was lost sooner had no progress */
 
-/* A channel whose operations may have cost the connection. */
-struct suspicion {
-	struct list node; /* in upstream->blame.suspicions */
-	struct trial trial;
-	struct channel *channel;
-	uint32_t most;	/* operations in one trial */
-	uint32_t tried; /* in this one; some may have ended since */
-	bool again;	/* the scout has cleared some of them before */
-	bool in_line;	/* the scout has found nothing in it, or could not look */
-};
-
 /* ------------------------------------------------------------------ trials */
-
-static void suspicion_free(struct suspicion *suspicion)
-{
-	suspicion->channel->suspicion = NULL;
-	trial_deinit(&suspicion->trial);
-	list_unlink(&suspicion->node);
-	free(suspicion);
-}
 
 void blame_forget(struct channel *channel)
 {
@@ -69,52 +51,6 @@ static void acquit(struct suspicion *suspicion)
 	let_go(channel);
 }
 
-static void append_publish(struct buf *frames, const struct publish *publish)
-{
-	struct span rest = publish_body(publish);
-
-	buf_append(frames, publish->data, publish->head_len);
-	while (rest.len > 0) {
-		struct span slice = span_first(rest, AMQC_FRAME_SIZE_MIN - AMQC_FRAME_OVERHEAD);
-		size_t mark = amqc_frame_begin(frames, AMQC_FRAME_BODY, 0);
-
-		buf_append_span(frames, slice);
-		amqc_frame_end(frames, mark);
-		rest = span_skip(rest, slice.len);
-	}
-}
-
-/*
- * What it does is undone, as far as it would stand in the channel's own way. To
- * unbind cannot be undone, and would come too early for others: it is left to
- * the main connection.
- */
-static void append_request(struct buf *frames, const struct request *request)
-{
-	struct amqc_method method, extra = {.id = AMQC_BASIC_QOS};
-
-	if (!request_decode(request, &method) || method.id == AMQC_QUEUE_UNBIND ||
-	    method.id == AMQC_EXCHANGE_UNBIND)
-		return;
-	if (method.id == AMQC_BASIC_CONSUME) {
-		extra.basic_qos.prefetch_count = 1;
-		(void)amqc_method_append(frames, 0, &extra);
-	}
-	buf_append(frames, request->frame, request->frame_len);
-	if (method.id == AMQC_QUEUE_DECLARE && method.queue_declare.exclusive) {
-		extra = (struct amqc_method){.id = AMQC_QUEUE_DELETE};
-		extra.queue_delete.queue = method.queue_declare.queue;
-		(void)amqc_method_append(frames, 0, &extra);
-	}
-}
-
-static bool was_sent(struct op *op)
-{
-	if (op->kind == OP_PUBLISH)
-		return container_of(op, struct publish, op)->sent_before;
-	return op->kind == OP_REQUEST && container_of(op, struct request, op)->sent_before;
-}
-
 static bool has_cleared(const struct channel *channel)
 {
 	const struct op *op;
@@ -124,46 +60,6 @@ static bool has_cleared(const struct channel *channel)
 			return true;
 	}
 	return false;
-}
-
-/* The next of the channel's operations; false: none is left. */
-static bool begin_trial(struct suspicion *suspicion)
-{
-	struct buf *frames = &suspicion->trial.frames;
-	uint32_t count = 0;
-	struct op *op;
-
-	buf_truncate(frames, 0);
-	(void)amqc_method_append(frames, 0, &(struct amqc_method){.id = AMQC_TX_SELECT});
-	list_foreach (op, &suspicion->channel->queue, node) {
-		op->on_trial = false;
-		if (op->cleared || !was_sent(op) || count == suspicion->most || buf_len(frames) > TRIAL_BYTES)
-			continue;
-		if (op->kind == OP_PUBLISH)
-			append_publish(frames, container_of(op, struct publish, op));
-		else
-			append_request(frames, container_of(op, struct request, op));
-		op->on_trial = true;
-		count++;
-	}
-	suspicion->tried = count;
-	if (count == 0)
-		return false;
-	(void)amqc_method_append(frames, 0, &(struct amqc_method){.id = AMQC_TX_ROLLBACK});
-	scout_try(&suspicion->channel->upstream->scout, &suspicion->trial);
-	return true;
-}
-
-static uint32_t count_on_trial(const struct channel *channel, struct op **ret_first)
-{
-	uint32_t count = 0;
-	struct op *op;
-
-	list_foreach (op, &channel->queue, node) {
-		if (op->on_trial && ++count == 1)
-			*ret_first = op;
-	}
-	return count;
 }
 
 static void forget_losses(struct channel *channel)
@@ -204,15 +100,75 @@ static void convict(struct channel *channel, struct op *op, const struct fault *
 	}
 }
 
-static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const struct fault *fault)
+static void convict_consumer(struct consumer *consumer, const struct fault *given)
 {
-	struct suspicion *suspicion = container_of(trial, struct suspicion, trial);
+	struct channel *channel = consumer->channel;
+	struct upstream *upstream = channel->upstream;
+	struct buf arguments = BUF_INIT, frame = BUF_INIT;
+	struct amqc_method consume;
+	struct fault fault = *given;
+
+	fault.retryable = false;
+	nobody_was_alone(upstream);
+	upstream->blame.found = true;
+	/* It may come again as it was, and behind the last message that it had. */
+	if (subscribe_is_of_old(consumer))
+		culprit_remember_frame(upstream, buf_span(&consumer->consume), &fault);
+	if (consumer->has_offset && subscribe_resumed(consumer, &consume, &arguments) &&
+	    amqc_method_append(&frame, 0, &consume) == AMQC_OK)
+		culprit_remember_frame(upstream, buf_span(&frame), &fault);
+	buf_deinit(&frame);
+	buf_deinit(&arguments);
+	channel_fail(channel, &fault);
+	culprit_punish(channel->session, &fault);
+}
+
+/* What is left of it: nothing that could be tried any more, or the line. */
+static void go_on(struct suspicion *suspicion)
+{
+	struct op *op;
+
+	if (suspect_try_consumer(suspicion))
+		return;
+	if (suspect_try_operations(suspicion))
+		return;
+	suspicion->in_line = true;
+	list_foreach (op, &suspicion->channel->queue, node) {
+		if (suspect_was_sent(op))
+			return;
+	}
+	acquit(suspicion);
+}
+
+static void consumer_tried(struct suspicion *suspicion, enum scout_verdict verdict, const struct fault *fault)
+{
+	struct consumer *consumer = suspect_consumer(suspicion->channel);
+
+	if (consumer && verdict == SCOUT_KILLED) {
+		convict_consumer(consumer, fault);
+		return;
+	}
+	if (verdict == SCOUT_CANNOT)
+		suspect_clear_consumers(suspicion->channel);
+	if (consumer) {
+		consumer->suspect = false;
+		consumer->on_trial = false;
+	}
+	if (!suspect_has_consumers(suspicion->channel))
+		recovery_goes_on(suspicion->channel);
+	go_on(suspicion);
+}
+
+static void operations_tried(struct suspicion *suspicion, enum scout_verdict verdict,
+			     const struct fault *fault)
+{
 	struct channel *channel = suspicion->channel;
 	struct op *op = NULL;
-	uint32_t count = count_on_trial(channel, &op);
+	uint32_t count = suspect_operations(channel, &op);
 
 	if (verdict == SCOUT_CANNOT) {
 		suspicion->in_line = true;
+		suspicion->for_good = true;
 		return;
 	}
 	if (suspicion->tried > 1 && verdict == SCOUT_KILLED) {
@@ -227,8 +183,45 @@ static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const
 		list_foreach (op, &channel->queue, node)
 			op->cleared |= op->on_trial;
 	}
-	if (!begin_trial(suspicion))
+	go_on(suspicion);
+}
+
+/* The broker has it: as if it had been sent on the channel's lane. */
+static void publish_tried(struct suspicion *suspicion, enum scout_verdict verdict, const struct fault *fault)
+{
+	struct channel *channel = suspicion->channel;
+	struct op *op = NULL;
+
+	if (suspect_operations(channel, &op) > 0) {
+		op->on_trial = false;
+		if (verdict == SCOUT_KILLED) {
+			blame_forget(channel);
+			convict(channel, op, fault);
+			return;
+		}
+		if (verdict == SCOUT_PASSED)
+			publish_done(container_of(op, struct publish, op),
+				     suspicion->trial.nacked ? OUTCOME_NACKED : OUTCOME_CONFIRMED);
+	}
+	if (verdict != SCOUT_PASSED || !suspect_try_for_good(suspicion))
 		suspicion->in_line = true;
+}
+
+static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const struct fault *fault)
+{
+	struct suspicion *suspicion = container_of(trial, struct suspicion, trial);
+
+	switch (suspicion->stage) {
+	case SUSPECT_CONSUMERS:
+		consumer_tried(suspicion, verdict, fault);
+		return;
+	case SUSPECT_OPERATIONS:
+		operations_tried(suspicion, verdict, fault);
+		return;
+	case SUSPECT_FOR_GOOD:
+		publish_tried(suspicion, verdict, fault);
+		return;
+	}
 }
 
 /* ------------------------------------------------------------------ suspects */
@@ -307,18 +300,19 @@ static bool is_meant(const struct lane *lane, const struct fault *fault)
 
 static void suspect(struct channel *channel)
 {
-	struct suspicion *suspicion;
+	/* Without a scout, or memory, it is tried on the main connection, as ever. */
+	if (!channel->suspicion && channel->upstream->ops->scout_dial)
+		(void)suspicion_new(channel, on_trial_done);
+}
 
-	if (channel->suspicion || !channel->upstream->ops->scout_dial)
+/* A message that the broker falls over as it delivers it is nobody's method. */
+static void suspect_of_consuming(struct channel *channel, const struct fault *fault)
+{
+	if (fault->origin != FAULT_BROKER || fault->class_id != 0)
 		return;
-	suspicion = calloc(1, sizeof(*suspicion));
-	if (!suspicion)
-		return; /* it is tried on the main connection, as ever */
-	suspicion->channel = channel;
-	suspicion->most = TRIAL_OPS;
-	trial_init(&suspicion->trial, on_trial_done);
-	channel->suspicion = suspicion;
-	list_append(&channel->upstream->blame.suspicions, &suspicion->node);
+	suspect_consumers(channel);
+	if (suspect_has_consumers(channel))
+		suspect(channel);
 }
 
 static bool is_ours(const struct channel *channel)
@@ -441,8 +435,11 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 	blame->found = false;
 	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
 		lane = upstream->lanes[number];
-		if (lane && lane->channel && !is_ours(lane->channel) && is_meant(lane, &meant))
+		if (!lane || !lane->channel || is_ours(lane->channel))
+			continue;
+		if (is_meant(lane, &meant))
 			suspect(lane->channel);
+		suspect_of_consuming(lane->channel, fault);
 	}
 }
 
@@ -451,7 +448,7 @@ static void count_loss(struct channel *channel)
 {
 	struct op *op = channel ? list_first(&channel->queue, struct op, node) : NULL;
 
-	if (op && was_sent(op))
+	if (op && suspect_was_sent(op))
 		op->lone_losses++;
 }
 
@@ -469,11 +466,11 @@ void blame_begin(struct upstream *upstream)
 		culprit_punish(guilty->session, &blame->fault);
 	}
 	list_foreach_safe (suspicion, tmp, &blame->suspicions, node) {
-		if (suspicion->in_line || !list_empty(&suspicion->trial.node))
+		if (!list_empty(&suspicion->trial.node) ||
+		    (suspicion->in_line && !suspect_has_consumers(suspicion->channel)))
 			continue;
 		suspicion->again = has_cleared(suspicion->channel);
-		if (!begin_trial(suspicion))
-			suspicion->in_line = true;
+		go_on(suspicion);
 	}
 }
 
@@ -487,7 +484,7 @@ static bool is_proven(const struct channel *channel)
 	if (channel->lane && blame_must_wait(channel->lane))
 		return false;
 	list_foreach (op, &channel->queue, node) {
-		if (was_sent(op))
+		if (suspect_was_sent(op))
 			return false;
 	}
 	return true;
@@ -543,6 +540,21 @@ static void acquit_others(struct upstream *upstream)
 	}
 }
 
+/* Of all of the line at the same time, each its publishes one after the other. */
+static bool try_for_good(struct upstream *upstream)
+{
+	struct suspicion *suspicion, *tmp;
+	bool any = false;
+
+	if (!scout_is_told(&upstream->blame.fault))
+		return false;
+	list_foreach_safe (suspicion, tmp, &upstream->blame.suspicions, node) {
+		if (!suspicion->for_good)
+			any |= suspect_try_for_good(suspicion);
+	}
+	return any;
+}
+
 void blame_turn(struct upstream *upstream)
 {
 	struct blame *blame = &upstream->blame;
@@ -557,6 +569,8 @@ void blame_turn(struct upstream *upstream)
 	if (goes_on(upstream))
 		return;
 	acquit_others(upstream);
+	if (try_for_good(upstream))
+		return;
 	suspicion = list_first(&blame->suspicions, struct suspicion, node);
 	if (!suspicion || is_convicted(suspicion->channel))
 		return;

@@ -5,6 +5,7 @@
 #include "daemon/base/log.h"
 #include "daemon/mux/recorder.h"
 #include "daemon/mux/replay.h"
+#include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
 
 #define OFFENCES_MAX 3u /* of one process within the time below */
@@ -30,6 +31,22 @@ static uint64_t publish_fingerprint(const struct publish *publish)
 	return value;
 }
 
+/* A consumer's tag is often drawn by lot, and no reason to fall over. */
+static uint64_t request_fingerprint(struct span frame)
+{
+	struct amqc_method method;
+	struct buf other = BUF_INIT;
+	uint64_t value;
+
+	if (!request_decode_frame(frame, &method) || method.id != AMQC_BASIC_CONSUME)
+		return hash_more(HASH_BEGIN, frame);
+	method.basic_consume.consumer_tag = SPAN_NULL;
+	(void)amqc_method_append(&other, 0, &method);
+	value = hash_more(HASH_BEGIN, buf_span(&other));
+	buf_deinit(&other);
+	return value;
+}
+
 /* Of its names alone: a publish that differs in these needs no closer look. */
 static uint64_t names_of(struct op *op)
 {
@@ -41,7 +58,7 @@ static uint64_t names_of(struct op *op)
 		return hash_more(HASH_BEGIN, span_make(publish->data, publish->method_len));
 	}
 	request = container_of(op, struct request, op);
-	return hash_more(HASH_BEGIN, span_make(request->frame, request->frame_len));
+	return request_fingerprint(span_make(request->frame, request->frame_len));
 }
 
 static uint64_t fingerprint(struct op *op)
@@ -50,17 +67,26 @@ static uint64_t fingerprint(struct op *op)
 				      : names_of(op);
 }
 
-void culprit_remember(struct upstream *upstream, struct op *op, const struct fault *fault)
+static void remember(struct blame *blame, const struct culprit *culprit)
 {
-	struct blame *blame = &upstream->blame;
-	struct culprit *culprit = &blame->culprits[blame->culprit_next];
-
-	culprit->names = names_of(op);
-	culprit->fingerprint = fingerprint(op);
-	culprit->fault = *fault;
+	blame->culprits[blame->culprit_next] = *culprit;
 	blame->culprit_next = (blame->culprit_next + 1) % BLAME_CULPRITS_MAX;
 	if (blame->culprit_count < BLAME_CULPRITS_MAX)
 		blame->culprit_count++;
+}
+
+void culprit_remember(struct upstream *upstream, struct op *op, const struct fault *fault)
+{
+	struct culprit culprit = {names_of(op), fingerprint(op), *fault};
+
+	remember(&upstream->blame, &culprit);
+}
+
+void culprit_remember_frame(struct upstream *upstream, struct span frame, const struct fault *fault)
+{
+	struct culprit culprit = {request_fingerprint(frame), request_fingerprint(frame), *fault};
+
+	remember(&upstream->blame, &culprit);
 }
 
 bool culprit_is_known(const struct upstream *upstream, struct op *op, struct fault *ret_fault)

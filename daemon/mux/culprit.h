@@ -9,6 +9,9 @@
 
 void culprit_remember(struct upstream *upstream, struct op *op, const struct fault *fault);
 
+/* The same of a request's frame. */
+void culprit_remember_frame(struct upstream *upstream, struct span frame, const struct fault *fault);
+
 /* True if this one cost a connection before; *ret_fault is what the broker said. Cheap while there is none.
  */
 bool culprit_is_known(const struct upstream *upstream, struct op *op, struct fault *ret_fault);

@@ -35,6 +35,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/scout.c daemon/mux/scout.h \
 	daemon/mux/session.c daemon/mux/session.h \
 	daemon/mux/subscribe.c daemon/mux/subscribe.h \
+	daemon/mux/suspect.c daemon/mux/suspect.h \
 	daemon/mux/taken.c daemon/mux/taken.h \
 	daemon/mux/topology.c daemon/mux/topology.h \
 	daemon/mux/tx.c daemon/mux/tx.h \

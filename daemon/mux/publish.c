@@ -261,13 +261,23 @@ void publish_settle(struct publish *publish, enum outcome_kind kind, const struc
 	publish->op.channel = NULL;
 }
 
-void publish_discard(struct publish *publish, const struct fault *fault)
+static void end_queued(struct publish *publish, enum outcome_kind kind, const struct fault *fault)
 {
 	struct mux *mux = publish->op.channel->upstream->mux;
 
 	list_unlink(&publish->op.node);
-	publish_settle(publish, publish->sent_before ? OUTCOME_UNKNOWN : OUTCOME_NOT_SENT, fault);
+	publish_settle(publish, kind, fault);
 	publish_free(mux, publish);
+}
+
+void publish_discard(struct publish *publish, const struct fault *fault)
+{
+	end_queued(publish, publish->sent_before ? OUTCOME_UNKNOWN : OUTCOME_NOT_SENT, fault);
+}
+
+void publish_done(struct publish *publish, enum outcome_kind kind)
+{
+	end_queued(publish, kind, NULL);
 }
 
 /* ------------------------------------------------------------------ confirms */

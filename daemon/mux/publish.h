@@ -31,6 +31,9 @@ void publish_settle(struct publish *publish, enum outcome_kind kind, const struc
  */
 void publish_discard(struct publish *publish, const struct fault *fault);
 
+/* The same for one that somebody else has sent. */
+void publish_done(struct publish *publish, enum outcome_kind kind);
+
 /* Gives the credit of one back that has no outcome yet and is not kept: it was sent in a transaction. */
 void publish_release(struct publish *publish);
 

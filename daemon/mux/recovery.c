@@ -10,6 +10,7 @@
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
 #include "daemon/mux/subscribe.h"
+#include "daemon/mux/suspect.h"
 #include "daemon/mux/topology.h"
 
 #define ASKED_MAX 256u /* things under way at once: each has a request in memory */
@@ -297,9 +298,12 @@ static void maker_refused(struct upstream *upstream, const struct fault *fault)
 
 /* ------------------------------------------------------------------ consumers */
 
-static bool waits_for_queue(const struct channel *channel)
+static bool must_wait(const struct channel *channel)
 {
 	const struct consumer *consumer;
+
+	if (channel->suspicion && suspect_has_consumers(channel))
+		return true;
 
 	list_foreach (consumer, &channel->consumers, node) {
 		if (consumer->restoring && consumer->queue && consumer->queue->presence != PRESENT)
@@ -342,7 +346,7 @@ static bool subscribe_channel(struct channel *channel)
 		channel_is_back(channel);
 		return true;
 	}
-	if (waits_for_queue(channel)) {
+	if (must_wait(channel)) {
 		park_channel(channel);
 		return true;
 	}
@@ -364,6 +368,14 @@ static bool subscribe_channel(struct channel *channel)
 	fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory to subscribe its consumers again");
 	channel_fail(channel, &fault);
 	return true;
+}
+
+void recovery_goes_on(struct channel *channel)
+{
+	if (list_empty(&channel->recovery_node))
+		return;
+	list_unlink(&channel->recovery_node);
+	list_append(&channel->upstream->recovery.channels_due, &channel->recovery_node);
 }
 
 static void subscribe_channels(struct upstream *upstream)

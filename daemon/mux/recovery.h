@@ -42,6 +42,9 @@ static inline bool recovery_is_over(const struct upstream *upstream)
  */
 bool recovery_refused(struct channel *channel, const struct fault *fault);
 
+/* What a channel's consumers waited for, before they could be subscribed again, is there. */
+void recovery_goes_on(struct channel *channel);
+
 /* The broker answered a request that makes a thing again, or was to. */
 void recovery_made(struct lane *lane, struct request *request);
 

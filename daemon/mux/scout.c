@@ -77,7 +77,8 @@ static void finish(struct scout *scout, struct trial *trial, enum scout_verdict 
 	trial->losses = 0;
 	if (scout->careful > 0)
 		scout->careful--;
-	trial->done(trial, verdict, fault);
+	/* Whatever came then: it is done. */
+	trial->done(trial, trial->confirmed ? SCOUT_PASSED : verdict, fault);
 }
 
 static void finish_all(struct scout *scout, struct list *trials, const struct fault *fault)
@@ -126,16 +127,25 @@ static void append_frames(struct scout *scout, const struct trial *trial)
 	}
 }
 
-static void send(struct scout *scout, struct trial *trial)
+static void close_channel(struct scout *scout, uint16_t number)
 {
 	struct amqc_method close = {.id = AMQC_CHANNEL_CLOSE};
 
 	close.channel_close.reply_code = AMQC_REPLY_SUCCESS;
 	close.channel_close.reply_text = SPAN_LITERAL("done");
+	append_method(scout, number, &close);
+}
+
+static void send(struct scout *scout, struct trial *trial)
+{
 	trial->number = ++scout->last_number;
+	trial->left = trial->answers;
+	trial->confirmed = false;
+	trial->nacked = false;
 	append_method(scout, trial->number, &(struct amqc_method){.id = AMQC_CHANNEL_OPEN});
 	append_frames(scout, trial);
-	append_method(scout, trial->number, &close);
+	if (trial->left == 0)
+		close_channel(scout, trial->number);
 	list_unlink(&trial->node);
 	open_channel(scout, trial);
 	list_append(&scout->under_way, &trial->node);
@@ -183,7 +193,7 @@ static void judge(struct scout *scout, struct trial *trial)
 	struct fault fault = scout->fault;
 
 	trial->losses += fault.origin != FAULT_BROKER;
-	if (!scout_is_told(&fault) && trial->losses < SILENT_LOSSES) {
+	if (!trial->confirmed && !scout_is_told(&fault) && trial->losses < SILENT_LOSSES) {
 		list_unlink(&trial->node);
 		list_prepend(&scout->waiting, &trial->node);
 		scout->careful++;
@@ -196,8 +206,12 @@ static void judge(struct scout *scout, struct trial *trial)
 
 static void take_back_all(struct scout *scout)
 {
-	struct trial *trial;
+	struct trial *trial, *tmp;
 
+	list_foreach_safe (trial, tmp, &scout->under_way, node) {
+		if (trial->confirmed)
+			finish(scout, trial, SCOUT_PASSED, &FAULT_NONE);
+	}
 	while ((trial = list_last(&scout->under_way, struct trial, node))) {
 		list_unlink(&trial->node);
 		list_prepend(&scout->waiting, &trial->node);
@@ -244,22 +258,58 @@ static void on_close(struct scout *scout, uint16_t number, const struct amqc_cha
 		finish(scout, trial, SCOUT_REFUSED, &fault);
 }
 
-/* Of all that comes only the end of a channel counts. */
+static void on_close_ok(struct scout *scout, uint16_t number)
+{
+	struct trial *trial = find(scout, number);
+
+	channel_ended(scout, number);
+	if (trial)
+		finish(scout, trial, SCOUT_PASSED, &FAULT_NONE);
+}
+
+static void on_answer(struct scout *scout, uint16_t number, enum amqc_method_id answer)
+{
+	struct amqc_method question = {.id = AMQC_CHANNEL_FLOW};
+	struct trial *trial = find(scout, number);
+
+	if (!trial || trial->left == 0)
+		return;
+	trial->nacked |= answer == AMQC_BASIC_NACK;
+	if (--trial->left > 0)
+		return;
+	question.channel_flow.active = true; /* as it is anyway */
+	trial->confirmed = answer != AMQC_BASIC_CONSUME_OK;
+	if (trial->confirmed)
+		close_channel(scout, number);
+	else
+		append_method(scout, number, &question);
+}
+
+/* Of all that comes only awaited answers and the end of a channel count. */
 static void on_frame(void *context, const struct amqc_frame *frame)
 {
 	struct scout *scout = context;
 	struct amqc_method method;
-	struct trial *trial;
 
 	if (frame->type != AMQC_FRAME_METHOD || amqc_method_decode(frame->payload, &method) != AMQC_OK)
 		return;
-	if (method.id == AMQC_CHANNEL_CLOSE) {
+	switch (method.id) {
+	case AMQC_CHANNEL_CLOSE:
 		on_close(scout, frame->channel, &method.channel_close);
-	} else if (method.id == AMQC_CHANNEL_CLOSE_OK) {
-		trial = find(scout, frame->channel);
-		channel_ended(scout, frame->channel);
-		if (trial)
-			finish(scout, trial, SCOUT_PASSED, &FAULT_NONE);
+		return;
+	case AMQC_CHANNEL_CLOSE_OK:
+		on_close_ok(scout, frame->channel);
+		return;
+	case AMQC_CHANNEL_FLOW_OK:
+		close_channel(scout, frame->channel);
+		return;
+	case AMQC_BASIC_CONSUME_OK:
+	case AMQC_BASIC_ACK:
+	case AMQC_BASIC_NACK:
+		on_answer(scout, frame->channel, method.id);
+		return;
+	default:
+		return;
 	}
 }
 

@@ -7,6 +7,12 @@
  * through them. Several are under way at once; when the connection ends then,
  * those are tried again one at a time, so that the verdict names the right one.
  *
+ * A broker may do part of a trial after it has answered, and then fall over:
+ * behind a channel.close nobody would hear of that. So where answers are awaited
+ * the channel is closed when they are there, and behind consume-ok it is asked
+ * something first: what RabbitMQ does with the first deliveries is done before
+ * it answers.
+ *
  * The connection is made for the first trial, and closed when there was none
  * for a while. Nothing of it is felt by lanes or sessions.
  */
@@ -34,6 +40,10 @@ struct trial {
 	uint16_t number;     /* the channel it has */
 	bool alone;	     /* nothing else was on the connection, since it was sent */
 	unsigned int losses; /* without a word, when it was alone */
+	uint32_t answers;    /* consume-oks and confirms before its channel is closed; the caller's */
+	uint32_t left;	     /* of these */
+	bool confirmed;	     /* the last of them was a confirm: what was published is done */
+	bool nacked;	     /* one of them was a basic.nack */
 	trial_done_fn done;
 };
 

@@ -12,6 +12,7 @@
  *	probe     what only the broker knows
  *	blame     what cost a connection, and whose it was
  *	culprit   what is known of such, and of who sent it
+ *	suspect   what the scout tries of a channel
  *	recovery  what is brought back on a new connection, and in which order
  *	channel   opening, failing, leaving; waiting for a lane
  *	consumer  deliveries on their way to a session
@@ -557,6 +558,8 @@ struct consumer {
 	bool no_ack;
 	bool broker_no_ack; /* direct reply-to cannot be acked */
 	bool started;	    /* consume-ok came */
+	bool suspect;	    /* the broker may fall over what it would deliver: see suspect.h */
+	bool on_trial;	    /* the scout tries it now */
 	bool restoring;	    /* it had come on a connection that is gone, and is to come again */
 	bool cancel_asked;  /* by the client: delivers on until cancel-ok */
 	bool gone;	    /* ended from our side; its tag is in use until cancel-ok */

@@ -259,22 +259,53 @@ static void append_resumed(struct buf *table, const struct consumer *consumer, s
 	(void)amqc_field_append(table, &name, &field);
 }
 
+bool subscribe_resumed(const struct consumer *consumer, struct amqc_method *ret, struct buf *arguments)
+{
+	if (!request_decode_frame(buf_span(&consumer->consume), ret))
+		return false;
+	if (!consumer->has_offset)
+		return true;
+	append_resumed(arguments, consumer, ret->basic_consume.arguments);
+	ret->basic_consume.arguments = buf_span(arguments);
+	return !buf_failed(arguments);
+}
+
+/* Who had a message of a stream and is not known to be of one, begins with what comes next. */
+bool subscribe_may_kill(const struct consumer *consumer)
+{
+	return consumer->kind == QUEUE_STREAM && !consumer->gone && !consumer->cancel_sent &&
+	       (consumer->started || subscribe_is_asked(consumer));
+}
+
+uint16_t subscribe_trial_prefetch(const struct consumer *consumer)
+{
+	if (consumer->kind != QUEUE_STREAM)
+		return 1;
+	return consumer->prefetch < CAREFUL_PREFETCH ? consumer->prefetch : CAREFUL_PREFETCH;
+}
+
+bool subscribe_is_of_old(const struct consumer *consumer)
+{
+	struct amqc_method consume;
+	struct amqc_field field;
+
+	return request_decode_frame(buf_span(&consumer->consume), &consume) &&
+	       amqc_table_find(consume.basic_consume.arguments, STREAM_OFFSET, &field) &&
+	       !(field.type == 'S' && span_equal_str(field.value.bytes, "next"));
+}
+
 static bool send_consume(struct consumer *consumer)
 {
 	struct lane *lane = consumer->channel->lane;
 	char tag[SUBSCRIBE_TAG_SIZE];
 	struct buf arguments = BUF_INIT;
 	struct amqc_method consume;
-	struct request *request;
+	struct request *request = NULL;
 
-	if (!request_decode_frame(buf_span(&consumer->consume), &consume) || !subscribe_qos(lane, consumer))
-		return false;
-	consume.basic_consume.consumer_tag = subscribe_tag(consumer, tag);
-	if (consumer->has_offset) {
-		append_resumed(&arguments, consumer, consume.basic_consume.arguments);
-		consume.basic_consume.arguments = buf_span(&arguments);
+	if (subscribe_qos(lane, consumer) && subscribe_resumed(consumer, &consume, &arguments)) {
+		consume.basic_consume.consumer_tag = subscribe_tag(consumer, tag);
+		request = request_send_own(lane, &consume);
 	}
-	request = buf_failed(&arguments) ? NULL : request_send_own(lane, &consume);
 	buf_deinit(&arguments);
 	if (!request)
 		return false;

@@ -70,6 +70,24 @@ bool subscribe_is_under_way(const struct lane *lane);
 /* A message of a stream was handed over: subscribed again, the consumer goes on behind it. */
 void subscribe_note_offset(struct consumer *consumer, const struct amqc_properties *properties);
 
+/*
+ * The basic.consume by which it would be subscribed again, in *ret; that refers
+ * to the consumer, and to *arguments, which the caller frees. False: no memory.
+ */
+bool subscribe_resumed(const struct consumer *consumer, struct amqc_method *ret, struct buf *arguments);
+
+/*
+ * Whether the broker may fall over what it would deliver to it: a message that
+ * stays in its queue, and that it comes to again when it is subscribed again.
+ */
+bool subscribe_may_kill(const struct consumer *consumer);
+
+/* The prefetch for a trial of that: no more than it needs. */
+uint16_t subscribe_trial_prefetch(const struct consumer *consumer);
+
+/* Whether the basic.consume means messages that were there before it. */
+bool subscribe_is_of_old(const struct consumer *consumer);
+
 /* Sends basic.qos, if the lane needs it, and basic.consume once more. False: no memory. */
 bool subscribe_again(struct consumer *consumer);
 

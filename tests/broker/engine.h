@@ -179,6 +179,9 @@ struct span bk_channel_resolve_queue(struct channel *channel, struct span name);
 
 /* trap.c: true if the method ran into one, and the connection ended. */
 bool bk_trap(struct channel *channel, const struct amqc_method *m);
+/* The same for a message that is about to be routed, or delivered on the channel. */
+bool bk_trap_routes(struct channel *channel, const struct message *message);
+bool bk_trap_delivers(struct channel *channel, const struct message *message);
 
 /* confirm.c */
 void bk_channel_confirm(struct channel *channel, uint64_t tag, bool nack);

@@ -46,7 +46,7 @@ static void usage(FILE *out)
 	      "refuse go\n"
 	      "  connections channels held messages stop\n"
 	      "Names that begin with trap.crash, trap.refuse or trap.drop end the connection of who uses "
-	      "them.\n",
+	      "them; keys trap.route and trap.deliver that of who publishes or gets the message.\n",
 	      out);
 }
 

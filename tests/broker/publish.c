@@ -252,7 +252,7 @@ bool bk_publish_end(struct channel *channel)
 	fine = check_exchange(channel, bk_message_exchange(message)) && check_properties(channel, &message);
 	if (fine && channel->mode == MODE_TX)
 		bk_tx_add_publish(channel, message, incoming->mandatory);
-	else if (fine) {
+	else if (fine && !bk_trap_routes(channel, message)) {
 		bool refused = bk_publish_deliver(channel, message, incoming->mandatory);
 
 		if (channel->mode == MODE_CONFIRM)

@@ -286,6 +286,8 @@ void bk_queue_pump(struct queue *queue)
 		}
 		queue_link_consumer(queue, consumer);
 		entry = list_first(&queue->ready, struct entry, node);
+		if (bk_trap_delivers(consumer->channel, entry->message))
+			return;
 		queue_unready(queue, entry);
 		bk_consumer_deliver(consumer, entry);
 		queue_expire_before(queue, queue->vhost->broker->now);

@@ -6,6 +6,9 @@
  *	trap.refuse...    540, which names it
  *	trap.drop...      the socket is closed without a word
  *	trap.own...       as trap.crash, as key of a binding to an exclusive queue of the connection's
+ *	trap.route...     as trap.crash, when a publish with that key is routed: in a transaction, at its
+ *commit trap.deliver...   as trap.crash, of whoever a message with that key is delivered to; it stays in its
+ *queue
  */
 #include "tests/broker/engine.h"
 
@@ -58,5 +61,21 @@ bool bk_trap(struct channel *channel, const struct amqc_method *m)
 		bk_conn_shut(channel->conn, "a trap");
 	else
 		return false;
+	return true;
+}
+
+bool bk_trap_routes(struct channel *channel, const struct message *message)
+{
+	if (!begins(bk_message_key(message), "trap.route"))
+		return false;
+	bk_channel_fail(channel, AMQC_INTERNAL_ERROR, "a trap");
+	return true;
+}
+
+bool bk_trap_delivers(struct channel *channel, const struct message *message)
+{
+	if (!begins(bk_message_key(message), "trap.deliver"))
+		return false;
+	bk_channel_fail(channel, AMQC_INTERNAL_ERROR, "a trap");
 	return true;
 }

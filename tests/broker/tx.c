@@ -73,6 +73,8 @@ bool bk_tx_commit(struct channel *channel)
 	if (!tx_check(channel))
 		return false;
 	while ((publish = list_first(&channel->tx_publishes, struct tx_publish, node))) {
+		if (bk_trap_routes(channel, publish->message))
+			return false;
 		bk_publish_deliver(channel, publish->message, publish->mandatory);
 		tx_publish_free(publish);
 	}

@@ -52,6 +52,7 @@
 	X(WIRE_LATE, "publish accepted on an earlier connection, sent first") \
 	X(WIRE_LESS_LEFT, "publish sent with less of its expiration")         \
 	X(WIRE_LEFT_IN_DOUBT, "lost connection with unconfirmed publishes")   \
+	X(WIRE_FOR_GOOD, "publish sent for good by the scout")                \
 	X(WIRE_FLOW_ASKED, "the way to the broker measured")                  \
 	X(WIRE_WINDOW_GREW, "window grew")                                    \
 	X(WIRE_WINDOW_SHRANK, "window shrank")                                \

@@ -301,11 +301,18 @@ struct link {
 	struct zombie zombies[ZOMBIES_MAX];
 };
 
+/* A channel of the scout's. */
+struct scout_lane {
+	bool confirms;		 /* what is published there is there to stay */
+	struct message *message; /* that was */
+};
+
 /* The scout's connection. */
 struct scout_link {
 	struct broker_conn *conn; /* NULL: none */
 	bool dialling;
 	bool was_cut; /* in this run, by us */
+	struct scout_lane lanes[LANES_MAX + 1];
 };
 
 struct wire_consumer {

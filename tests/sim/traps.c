@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-static const char *const names[] = {"trap.crash", "trap.crash2", "trap.refuse", "trap.drop", "trap.own"};
+static const char *const names[] = {"trap.crash", "trap.crash2", "trap.refuse",
+				    "trap.drop",  "trap.own",	 "trap.route"};
 #define NAMES (sizeof(names) / sizeof(names[0]))
 /* So many offences end a session (blame.h). */
 #define OFFENCES 3u
@@ -47,17 +48,72 @@ static void lose(struct world *world)
 	upstream_scout_lost(world->upstream, "it is gone");
 }
 
-/* What is said, for the reader of a trace. */
-static void trace_frames(struct world *world, const char *who, struct span bytes)
+/*
+ * A publish that is not in a transaction: it may be at the broker already, and
+ * says so, and goes before what its channel published later.
+ */
+static void sent_for_good(struct world *world, struct scout_lane *lane, struct span header)
+{
+	struct amqc_content_header decoded;
+	struct message *message;
+	struct chan *chan;
+
+	if (!lane->confirms || amqc_content_header_decode(header, &decoded) != AMQC_OK ||
+	    !(message = message_named(world, &decoded.properties)))
+		return;
+	chan = message->chan;
+	trace(world, "        scout: m%u sent for good", message->index);
+	happened(world, WIRE_FOR_GOOD);
+	if (!is_marked(&decoded.properties))
+		violate(world, "what is sent again is marked", "m%u, by the scout", message->index);
+	if (!message->in_doubt || (message->ended && message->kind != OUTCOME_UNKNOWN))
+		violate(world, "only what the broker may have is marked", "m%u, by the scout",
+			message->index);
+	if (message->mandatory || message->expires)
+		violate(world, "a lane tells what was returned, and when it is late", "m%u", message->index);
+	if (chan->sent_epoch == world->epoch && message->number <= chan->last_sent)
+		violate(world, "publishes of a channel are sent in order", "m%u, by the scout",
+			message->index);
+	chan->last_sent = message->number - 1;
+	chan->sent_epoch = world->epoch;
+	message->times_marked++;
+	message->wire_acked = false;
+	message->wire_nacked = false;
+	lane->message = message;
+}
+
+static void said(struct world *world, const char *who, const struct amqc_frame *frame)
+{
+	struct scout_lane *lane = &world->scout.lanes[frame->channel];
+	struct amqc_method method;
+
+	if (frame->channel > LANES_MAX) {
+		violate(world, "lanes are within channel_max", "the scout's %u", frame->channel);
+		return;
+	}
+	if (frame->type == AMQC_FRAME_HEADER)
+		sent_for_good(world, lane, frame->payload);
+	if (frame->type != AMQC_FRAME_METHOD || amqc_method_decode(frame->payload, &method) != AMQC_OK)
+		return;
+	trace(world, "        scout: %s: %s on channel %u", who, amqc_method_name(method.id), frame->channel);
+	if (method.id == AMQC_CHANNEL_OPEN)
+		*lane = (struct scout_lane){0};
+	else if (method.id == AMQC_CONFIRM_SELECT)
+		lane->confirms = true;
+	if ((method.id != AMQC_BASIC_ACK && method.id != AMQC_BASIC_NACK) || !lane->message)
+		return;
+	doubt_answered(world, lane->message);
+	lane->message->wire_acked = method.id == AMQC_BASIC_ACK;
+	lane->message->wire_nacked = method.id == AMQC_BASIC_NACK;
+}
+
+static void listen(struct world *world, const char *who, struct span bytes)
 {
 	struct amqc_frame frame;
-	struct amqc_method method;
 	size_t size;
 
-	while (world->verbose && amqc_frame_peek(bytes, UINT32_MAX, &frame, &size) == AMQC_OK) {
-		if (frame.type == AMQC_FRAME_METHOD && amqc_method_decode(frame.payload, &method) == AMQC_OK)
-			trace(world, "        scout: %s: %s on channel %u", who, amqc_method_name(method.id),
-			      frame.channel);
+	while (amqc_frame_peek(bytes, UINT32_MAX, &frame, &size) == AMQC_OK) {
+		said(world, who, &frame);
 		bytes = span_skip(bytes, size);
 	}
 }
@@ -68,12 +124,12 @@ static bool exchange(struct world *world)
 	struct buf *out = upstream_scout_output(world->upstream), in = BUF_INIT;
 	bool any = buf_len(out) > 0;
 
-	trace_frames(world, "mux", buf_span(out));
+	listen(world, "mux", buf_span(out));
 	broker_conn_feed(world->scout.conn, buf_span(out), world->now);
 	buf_consume(out, buf_len(out));
 	buf_append_span(&in, broker_conn_output(world->scout.conn));
 	broker_conn_sent(world->scout.conn, buf_len(&in), world->now);
-	trace_frames(world, "broker", buf_span(&in));
+	listen(world, "broker", buf_span(&in));
 	any |= buf_len(&in) > 0;
 	(void)upstream_scout_feed(world->upstream, buf_span(&in));
 	buf_deinit(&in);
