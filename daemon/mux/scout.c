@@ -59,13 +59,13 @@ static void open_channel(struct scout *scout, struct trial *trial)
 	trial->alone = scout->open_count == 0;
 	list_foreach (other, &scout->under_way, node)
 		other->alone = false;
-	scout->open[scout->open_count++] = trial->number;
+	scout->open[scout->open_count++] = (struct scout_channel){.number = trial->number};
 }
 
 static void channel_ended(struct scout *scout, uint16_t number)
 {
 	for (uint32_t i = 0; i < scout->open_count; i++) {
-		if (scout->open[i] == number)
+		if (scout->open[i].number == number)
 			scout->open[i] = scout->open[--scout->open_count];
 	}
 }
@@ -133,7 +133,12 @@ static void close_channel(struct scout *scout, uint16_t number)
 
 	close.channel_close.reply_code = AMQC_REPLY_SUCCESS;
 	close.channel_close.reply_text = SPAN_LITERAL("done");
-	append_method(scout, number, &close);
+	for (uint32_t i = 0; i < scout->open_count; i++) {
+		if (scout->open[i].number != number || scout->open[i].closing)
+			continue;
+		scout->open[i].closing = true;
+		append_method(scout, number, &close);
+	}
 }
 
 static void send(struct scout *scout, struct trial *trial)
@@ -144,10 +149,10 @@ static void send(struct scout *scout, struct trial *trial)
 	trial->nacked = false;
 	append_method(scout, trial->number, &(struct amqc_method){.id = AMQC_CHANNEL_OPEN});
 	append_frames(scout, trial);
-	if (trial->left == 0)
-		close_channel(scout, trial->number);
 	list_unlink(&trial->node);
 	open_channel(scout, trial);
+	if (trial->left == 0)
+		close_channel(scout, trial->number);
 	list_append(&scout->under_way, &trial->node);
 	conn_wrote(&scout->conn, scout->upstream->mux->now);
 }
@@ -272,6 +277,8 @@ static void on_answer(struct scout *scout, uint16_t number, enum amqc_method_id 
 	struct amqc_method question = {.id = AMQC_CHANNEL_FLOW};
 	struct trial *trial = find(scout, number);
 
+	if (!trial)
+		close_channel(scout, number);
 	if (!trial || trial->left == 0)
 		return;
 	trial->nacked |= answer == AMQC_BASIC_NACK;

@@ -49,6 +49,11 @@ struct trial {
 
 #define SCOUT_OPEN_MAX 16u
 
+struct scout_channel {
+	uint16_t number;
+	bool closing; /* channel.close was sent */
+};
+
 enum scout_state {
 	SCOUT_IDLE,
 	SCOUT_DIALLING, /* the body was asked for a transport, or the handshake is going on */
@@ -63,9 +68,9 @@ struct scout {
 	struct conn conn;
 	struct timer timer;  /* deadline of dialling or of what is under way; next dial; end of an idle one */
 	struct list waiting; /* struct trial */
-	struct list under_way;	       /* struct trial */
-	uint16_t open[SCOUT_OPEN_MAX]; /* channels that the broker has not closed, of trials that were dropped
-					  too */
+	struct list under_way;			   /* struct trial */
+	struct scout_channel open[SCOUT_OPEN_MAX]; /* that the broker has not closed, of trials that were
+						      dropped too */
 	uint32_t open_count;
 	uint32_t careful;  /* so many of the waiting ones are tried one at a time */
 	uint32_t failures; /* to connect, in a row */
