@@ -25,12 +25,26 @@
 
 void blame_forget(struct channel *channel)
 {
-	if (channel->suspicion)
+	if (channel->suspicion) {
 		suspicion_free(channel->suspicion);
+		channel->upstream->blame.tx_session = 0; /* it is not cleared */
+	}
 	if (channel->upstream->blame.solo == channel)
 		channel->upstream->blame.solo = NULL;
 	if (channel->upstream->blame.was_solo == channel)
 		channel->upstream->blame.was_solo = NULL;
+}
+
+/* Something of its queue was under way when a connection was lost. */
+static bool has_sent(const struct channel *channel)
+{
+	struct op *op;
+
+	list_foreach (op, &channel->queue, node) {
+		if (suspect_was_sent(op))
+			return true;
+	}
+	return false;
 }
 
 /* The channel goes on as everybody does. */
@@ -126,18 +140,11 @@ static void convict_consumer(struct consumer *consumer, const struct fault *give
 /* What is left of it: nothing that could be tried any more, or the line. */
 static void go_on(struct suspicion *suspicion)
 {
-	struct op *op;
-
-	if (suspect_try_consumer(suspicion))
-		return;
-	if (suspect_try_operations(suspicion))
+	if (suspect_try_consumer(suspicion) || suspect_try_operations(suspicion))
 		return;
 	suspicion->in_line = true;
-	list_foreach (op, &suspicion->channel->queue, node) {
-		if (suspect_was_sent(op))
-			return;
-	}
-	acquit(suspicion);
+	if (!has_sent(suspicion->channel))
+		acquit(suspicion);
 }
 
 static void consumer_tried(struct suspicion *suspicion, enum scout_verdict verdict, const struct fault *fault)
@@ -300,9 +307,15 @@ static bool is_meant(const struct lane *lane, const struct fault *fault)
 
 static void suspect(struct channel *channel)
 {
-	/* Without a scout, or memory, it is tried on the main connection, as ever. */
-	if (!channel->suspicion && channel->upstream->ops->scout_dial)
-		(void)suspicion_new(channel, on_trial_done);
+	struct suspicion *suspicion;
+
+	if (channel->suspicion || !channel->upstream->ops->scout_dial)
+		return;
+	suspicion = suspicion_new(channel, on_trial_done);
+	if (!suspicion)
+		return; /* it is tried on the main connection, as ever */
+	suspicion->alone = channel == channel->upstream->blame.was_solo;
+	suspicion->fresh = !suspicion->alone;
 }
 
 /* A message that the broker falls over as it delivers it is nobody's method. */
@@ -320,6 +333,12 @@ static bool is_ours(const struct channel *channel)
 	const struct upstream *upstream = channel->upstream;
 
 	return channel == upstream->recovery.maker || channel == upstream->housekeeper;
+}
+
+/* Of which nothing is kept: it ends with the connection. */
+static bool has_transaction(const struct lane *lane)
+{
+	return lane->tx.messages > 0 || lane->tx.end;
 }
 
 /* Every lane that may be meant; the only one, if it is one. */
@@ -406,9 +425,34 @@ static struct fault meaning(const struct upstream *upstream, uint32_t *ret_count
 	return meant;
 }
 
+/* The session of the only one of them; 0: there are more, or others whom nobody can clear. */
+static uint64_t only_transaction(const struct upstream *upstream, const struct fault *meant)
+{
+	const struct session *session = NULL;
+
+	if (meant->origin != FAULT_BROKER)
+		return 0;
+	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
+		const struct lane *lane = upstream->lanes[number];
+
+		if (!lane)
+			continue;
+		if (!lane->channel || is_ours(lane->channel)) {
+			if (!list_empty(&lane->awaiting))
+				return 0;
+		} else if (has_transaction(lane) && is_meant(lane, meant)) {
+			if (session || !lane->channel->session)
+				return 0;
+			session = lane->channel->session;
+		}
+	}
+	return session ? session->id : 0;
+}
+
 void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 {
 	struct blame *blame = &upstream->blame;
+	struct suspicion *suspicion;
 	struct request *request;
 	struct fault meant;
 	struct lane *lane;
@@ -417,6 +461,7 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 	if (!upstream->lanes)
 		return;
 	blame->fault = *fault;
+	blame->tx_session = 0;
 	if (!is_suspicious(upstream, fault))
 		return;
 	meant = meaning(upstream, &count, &lane);
@@ -426,18 +471,20 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 		return;
 	}
 	/* Of a transaction nothing is left that could be tried: only who was alone with it can be blamed. */
-	if (count == 1 && meant.origin == FAULT_BROKER && (lane->tx.messages > 0 || lane->tx.end) &&
-	    is_alone(lane)) {
+	if (count == 1 && meant.origin == FAULT_BROKER && has_transaction(lane) && is_alone(lane)) {
 		name_guilty(lane->channel);
 		return;
 	}
 	note_solo(upstream, &meant);
+	list_foreach (suspicion, &blame->suspicions, node)
+		suspicion->alone = suspicion->fresh = false;
 	blame->found = false;
+	blame->tx_session = only_transaction(upstream, &meant);
 	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
 		lane = upstream->lanes[number];
 		if (!lane || !lane->channel || is_ours(lane->channel))
 			continue;
-		if (is_meant(lane, &meant))
+		if (is_meant(lane, &meant) && !has_transaction(lane))
 			suspect(lane->channel);
 		suspect_of_consuming(lane->channel, fault);
 	}
@@ -479,15 +526,7 @@ void blame_begin(struct upstream *upstream)
 /* What was under way at the last loss has its answers. */
 static bool is_proven(const struct channel *channel)
 {
-	struct op *op;
-
-	if (channel->lane && blame_must_wait(channel->lane))
-		return false;
-	list_foreach (op, &channel->queue, node) {
-		if (suspect_was_sent(op))
-			return false;
-	}
-	return true;
+	return !(channel->lane && blame_must_wait(channel->lane)) && !has_sent(channel);
 }
 
 bool blame_must_wait(const struct lane *lane)
@@ -495,11 +534,24 @@ bool blame_must_wait(const struct lane *lane)
 	return first_request(lane) || has_publishes(lane);
 }
 
+/* It was not alone with the last loss: what somebody who went on then had under way is not cleared. */
+static bool may_be_another(const struct upstream *upstream)
+{
+	const struct suspicion *suspicion;
+
+	list_foreach (suspicion, &upstream->blame.suspicions, node) {
+		if (suspicion->fresh && has_sent(suspicion->channel))
+			return true;
+	}
+	return false;
+}
+
 /* Of what came back to its queue: it was alone on so many connections that were lost. */
 static bool is_convicted(struct channel *channel)
 {
 	const struct fault *last = &channel->upstream->blame.fault;
-	unsigned int most = last->origin == FAULT_BROKER ? LONE_LOSSES : LONE_LOSSES_SILENT;
+	unsigned int most = last->origin == FAULT_BROKER ? LONE_LOSSES + may_be_another(channel->upstream)
+							 : LONE_LOSSES_SILENT;
 	struct fault fault = scout_is_told(last) ? *last : scout_silent_fault();
 	struct op *op;
 
@@ -522,6 +574,8 @@ static bool goes_on(struct upstream *upstream)
 	flow_release(upstream); /* its next operation, if the last one has its answer; or everybody's */
 	if (!is_proven(blame->solo) && mono_since_usec(upstream->mux->now, blame->solo_since) < SOLO_USEC)
 		return true;
+	if (!is_proven(blame->solo))
+		blame->tx_session = 0;
 	forget_losses(blame->solo);
 	blame->solo = NULL;
 	return false;
@@ -555,13 +609,27 @@ static bool try_for_good(struct upstream *upstream)
 	return any;
 }
 
+/* Everybody else is cleared. */
+static void blame_transaction(struct upstream *upstream)
+{
+	struct blame *blame = &upstream->blame;
+	struct session *session = mux_find_session(upstream->mux, blame->tx_session);
+
+	blame->tx_session = 0;
+	if (session)
+		culprit_punish(session, &blame->fault);
+}
+
 void blame_turn(struct upstream *upstream)
 {
 	struct blame *blame = &upstream->blame;
 	struct suspicion *suspicion;
 
-	if (list_empty(&blame->suspicions) && !blame->solo)
+	if (list_empty(&blame->suspicions) && !blame->solo) {
+		if (blame->tx_session != 0)
+			blame_transaction(upstream);
 		return;
+	}
 	list_foreach (suspicion, &blame->suspicions, node) {
 		if (!suspicion->in_line)
 			return; /* the scout may still find another one */
@@ -571,8 +639,12 @@ void blame_turn(struct upstream *upstream)
 	acquit_others(upstream);
 	if (try_for_good(upstream))
 		return;
+	list_foreach (suspicion, &blame->suspicions, node) {
+		if (suspicion->alone && is_convicted(suspicion->channel))
+			return;
+	}
 	suspicion = list_first(&blame->suspicions, struct suspicion, node);
-	if (!suspicion || is_convicted(suspicion->channel))
+	if (!suspicion)
 		return;
 	blame->solo = suspicion->channel;
 	blame->solo_since = upstream->mux->now;

@@ -240,7 +240,8 @@ struct blame {
 	struct channel *was_solo; /* it was that when the connection was lost, and had something under way */
 	struct channel *solo;	  /* the one that goes on before the others of the line; NULL: none */
 	struct mono solo_since;
-	unsigned int silent_losses;		     /* in a row, each without progress */
+	unsigned int silent_losses; /* in a row, each without progress */
+	uint64_t tx_session;	    /* it is the one, by a transaction, if nobody else is found; 0: none */
 	struct culprit culprits[BLAME_CULPRITS_MAX]; /* a ring */
 	size_t culprit_next, culprit_count;
 };
@@ -410,7 +411,8 @@ struct publish {
 	uint32_t head_len;	  /* of method and header frame together */
 	uint32_t record;	  /* in its session's recorder */
 	bool mandatory;
-	bool sent_before; /* on a connection that is gone: goes out marked */
+	bool begun_before; /* on a connection that is gone, if only in part */
+	bool sent_before;  /* all of it: goes out marked */
 	bool returned;
 	bool settled;		      /* its outcome was told; the slot waits for the broker */
 	bool dropped;		      /* it left its slot while its body was being sent */

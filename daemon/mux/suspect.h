@@ -28,6 +28,8 @@ struct suspicion {
 	enum suspicion_stage stage; /* what was tried last */
 	uint32_t most;		    /* operations in one trial */
 	uint32_t tried;		    /* in this one; some may have ended since */
+	bool alone;		    /* with the last loss, of those that go on one after the other */
+	bool fresh;		    /* since the last loss, and went on beside it */
 	bool again;		    /* the scout has cleared some of them before */
 	bool in_line;		    /* the scout has found nothing in it, or could not look */
 	bool for_good;		    /* publishes of it were tried for good, or need not be */
@@ -38,7 +40,7 @@ struct suspicion {
 struct suspicion *suspicion_new(struct channel *channel, trial_done_fn done);
 void suspicion_free(struct suspicion *suspicion);
 
-/* Whether the operation was sent on a connection that is gone. */
+/* Whether the operation was sent on a connection that is gone, or some of it. */
 bool suspect_was_sent(struct op *op);
 
 /* Consumers that are to be tried before they are subscribed again. */

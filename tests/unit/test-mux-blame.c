@@ -689,6 +689,63 @@ START_TEST(blame__consumers_under_suspicion_hold_up_nobody_else)
 }
 END_TEST
 
+/* The fault is nobody else's: the third such transaction ends the session. */
+START_TEST(blame__a_transaction_is_guilty_when_everybody_else_is_cleared)
+{
+	struct rig_session *guilty, *other, *third;
+
+	begin();
+	guilty = ready(1);
+	other = ready(2);
+	third = ready(3);
+	rig_declare(other, 1, "q", false);
+	go_on();
+	for (unsigned int i = 0; i < 3; i++) {
+		ck_assert_ptr_null(rig_last(guilty, RIG_ENDED));
+		rig_request(guilty, 1, &(struct amqc_method){.id = AMQC_TX_SELECT}, 0);
+		go_on();
+		rig_publish(other, 1, "q", SPAN_LITERAL("x"));
+		rig_publish(guilty, 1, "trap.crash", SPAN_LITERAL("y"));
+		bind_key(third, 1, "q", "fine");
+		settle();
+		ck_assert_uint_eq(epoch(), 2 + i);
+		ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->code, AMQC_CONNECTION_FORCED);
+		ck_assert_int_eq(rig_last(other, RIG_OUTCOME)->outcome, OUTCOME_CONFIRMED);
+		if (guilty->session)
+			session_open_channel(guilty->session, 1, 2 + i);
+	}
+	ck_assert_uint_eq(rig_last(guilty, RIG_ENDED)->code, AMQC_NOT_ALLOWED);
+	ck_assert_ptr_null(rig_last(other, RIG_CHANNEL_ENDED));
+	ck_assert_ptr_null(rig_last(third, RIG_CHANNEL_ENDED));
+	end();
+}
+END_TEST
+
+/* One of a process that is found is no offence of the other's. */
+START_TEST(blame__a_transaction_is_not_guilty_when_somebody_else_is)
+{
+	static const char *const keys[3] = {"trap.crash.1", "trap.crash.2", "trap.route.3"};
+	struct rig_session *guilty, *other;
+
+	begin();
+	other = ready(2);
+	rig_declare(other, 2, "q", false);
+	for (uint32_t i = 0; i < 3; i++) {
+		guilty = ready(10 + i);
+		rig_request(other, 1, &(struct amqc_method){.id = AMQC_TX_SELECT}, 0);
+		go_on();
+		rig_publish(other, 1, "q", SPAN_LITERAL("y"));
+		rig_publish(guilty, 1, keys[i], SPAN_LITERAL("z"));
+		settle();
+		ck_assert_uint_eq(epoch(), 2 + i);
+		ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->code, AMQC_INTERNAL_ERROR);
+		session_open_channel(other->session, 1, 2 + i);
+	}
+	ck_assert_ptr_null(rig_last(other, RIG_ENDED));
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *tests[] = {
@@ -707,6 +764,8 @@ int main(void)
 	    blame__what_the_scout_sent_for_good_is_confirmed_and_in_order,
 	    blame__a_consumer_that_costs_by_what_is_delivered_is_found_by_the_scout,
 	    blame__consumers_under_suspicion_hold_up_nobody_else,
+	    blame__a_transaction_is_guilty_when_everybody_else_is_cleared,
+	    blame__a_transaction_is_not_guilty_when_somebody_else_is,
 	    quarantine__a_process_that_offends_three_times_is_sent_away_for_a_minute,
 	    probe__an_exchange_type_that_is_not_amqps_is_asked_for_once,
 	    probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made,
