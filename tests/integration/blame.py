@@ -4,12 +4,14 @@
     request KEY      a queue.bind with this key, to a queue of one's own
     get QUEUE        a get from it, while others get from queues of theirs
     make STREAM VHOST makes a stream, by a connection of one's own
+    stream NAME      consuming from a stream, in which somebody puts what RabbitMQ falls over when it delivers it
     offend KEY...    a publish with each key; then it must be quarantined
 """
 import os
 import sys
 
 import amqp
+import wire
 from ipc import Client, Session, check, check_session_error, finish, pb
 
 
@@ -109,14 +111,61 @@ def make(queue, vhost):
     arguments = amqp.short(b"x-queue-type") + b"S" + amqp.long(b"stream")
     broker.send(1, (50, 10), b"\0\0" + amqp.short(queue) + b"\2" + amqp.long(arguments))
     broker.expect(1, (50, 11))
+    return broker
+
+
+def put(broker, queue, **properties):
+    for kind, payload in wire.publish("", queue, **properties).amqp:
+        broker.socket.sendall(broker.frame(kind, 1, payload))
+
+
+def consume(queue):
+    """A session that does, and the answer."""
+    session = Session()
+    session.hello()
+    session.open(1)
+    op = wire.consume(queue, args={"x-stream-offset": ("S", "first")})
+    return session, session.ask(channel=1, **op.ipc)[0]
+
+
+def take(session, count):
+    """The offsets of so many messages, which are acknowledged."""
+    offsets = []
+    for _ in range(count):
+        frame, _ = session.wait(lambda frame: frame.HasField("delivery"))
+        offsets += [entry.int64 for entry in frame.delivery.properties.headers.fields
+                    if entry.name == b"x-stream-offset"]
+        session.send(Client(channel=1, settle=pb.Settle(kind=pb.ACK, tags=[pb.Range(first=frame.delivery.tag, last=frame.delivery.tag)])))
+    return offsets
+
+
+def stream(queue, code):
+    fine = queue + b".fine"
+    brokers = [make(name, os.environ["VHOST"]) for name in (queue, fine)]
+    session, answer = consume(queue)
+    if answer.HasField("error"):
+        check(f"{queue.decode()}: refused with the broker's own {code}", is_brokers(answer.error, code), answer)
+        return
+    other, _ = consume(fine)
+    for broker, name in zip(brokers, (queue, fine)):
+        for _ in range(3):
+            put(broker, name)
+    check(f"{queue.decode()}: what was there is delivered", take(session, 3) == [0, 1, 2])
+    check(f"{fine.decode()}: so it is to the other one", take(other, 3) == [0, 1, 2])
+    put(brokers[0], queue, headers={"x-basic-type": ("I", 3)})
+    frame, _ = session.wait(lambda frame: frame.HasField("error"))
+    check(f"{queue.decode()}: its channel ends with the broker's own {code}", is_brokers(frame.error, code), frame)
+    put(brokers[1], fine)
+    offsets = take(other, 1)
+    check(f"{fine.decode()}: the other one goes on where it was", offsets == [3], offsets)
 
 
 step, names = sys.argv[1], [name.encode() for name in sys.argv[2:]]
-codes = {b"trap.crash": 541, b"trap.refus": 540, b"trap.drop.": 541}
+codes = {b"trap.crash": 541, b"trap.refus": 540, b"trap.drop.": 541, b"trap.route": 541, b"stream.poi": 541}
 if step == "offend":
     offend(names, 541)
 elif step == "make":
     make(names[0], sys.argv[3])
 else:
-    {"publish": publish, "request": request, "get": get}[step](names[0], codes.get(names[0][:10], 540))
+    {"publish": publish, "request": request, "get": get, "stream": stream}[step](names[0], codes.get(names[0][:10], 540))
 finish()

@@ -28,6 +28,7 @@ testbroker)
   start_canary canary
   costs_one_epoch publish trap.crash.publish
   costs_one_epoch publish trap.refuse.publish
+  costs_one_epoch publish trap.route.publish
   costs_one_epoch request trap.crash.bind
   costs_one_epoch request trap.refuse.bind
   # Without a word, the first loss may have been the network's.
@@ -38,12 +39,14 @@ testbroker)
   checks timeout 120 "$PYTHON" "$here/blame.py" offend trap.crash.1 trap.crash.2 trap.crash.3
   ;;
 rabbitmq)
+  export VHOST
   # Who may not declare it cannot learn that it is a stream.
   rabbitmq_ctl add_user weak weak && rabbitmq_ctl set_permissions -p "$VHOST" weak '^muxd' '.*' '.*' || exit 1
   "$PYTHON" "$here/blame.py" make stream.blame "$VHOST" || exit 1
   start_muxd_and_wait < <(muxd_conf "${BROKER_URI/amqp:\/\//amqp://weak:weak@}")
   start_canary canary
   costs_one_epoch get stream.blame
+  costs_one_epoch stream stream.poison
   ;;
 esac
 check "the log says what the guilty ones asked for last" contains "$scratch/muxd.log" "what it asked for last"

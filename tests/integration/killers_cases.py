@@ -11,7 +11,7 @@ answer  muxd's: "ok", "540 channel", "502 session", "not sent 541", "confirmed";
 amqp    other steps for the bare connection: ops, bytes, or functions of it
 ipc     other steps for the session: ops, or functions of it that return the answer
 why     the steps cannot be expressed in muxd's protocol; what is sent is the nearest
-epoch   why it may cost the connection: what no vetting can know
+epoch   why it may cost the connection, once: what no vetting can know
 outside done before by somebody who does not come through muxd
 wait    an event that the session waits for before its steps
 quiet   seconds that the broker may take to fall over
@@ -221,6 +221,12 @@ def asked(op):
     return lambda session: (session.ask(channel=1, **op.ipc), "")[1]
 
 
+def ends(session):
+    """How the channel does."""
+    frame, _ = session.wait(lambda frame: frame.HasField("error") and frame.error.scope == pb.CHANNEL)
+    return f"{frame.error.code} channel"
+
+
 def delivered(connection):
     while not connection.delivered:
         connection.receive()
@@ -394,7 +400,7 @@ for what, value in (("scale 0", ("D", (0, 0))), ("scale 255", ("D", (255, 2**32 
 add(Case("streams", "a decimal in the headers, by an exchange", lambda q: STREAM(q) + [queue_bind(q, "amq.fanout")], lambda q: [publish("amq.fanout", "", headers={"h": ("D", (0, 0))})], "541", None, epoch="where an exchange leads", only="rabbitmq", only_why=NO_SUCH_TYPE))
 for name, value in (("x-basic-type", ("I", 3)), ("x-basic-type", ("S", "x" * 256)), ("x-basic-app-id", ("I", 0))):
     add(Case("streams", f"the header {name}, {value[0]}, for its consumers", STREAM, lambda q, n=name, v=value: [publish("", q, headers={n: v}), qos(1), consume(q, args=FIRST)], "541", "not sent 541", quiet=0.1, ipc=lambda q, n=name, v=value: [publish("", q, headers={n: v})], only="rabbitmq", only_why=NO_SUCH_TYPE))
-add(Case("streams", "consuming from a stream that holds such a message", nothing, lambda q: [qos(1), consume(q, args=FIRST), queue_declare("", exclusive=1)], "541", None, quiet=0.1, outside=lambda q: STREAM(q) + [publish("", q, headers={"x-basic-type": ("I", 3)})], epoch="what a stream holds", only="rabbitmq", only_why=NO_SUCH_TYPE))
+add(Case("streams", "consuming from a stream that holds such a message", nothing, lambda q: [qos(1), consume(q, args=FIRST), queue_declare("", exclusive=1)], "541", "541 channel", quiet=0.1, ipc=lambda q: [qos(1), consume(q, args=FIRST), ends], outside=lambda q: STREAM(q) + [publish("", q, headers={"x-basic-type": ("I", 3)})], epoch="what a stream holds", only="rabbitmq", only_why=NO_SUCH_TYPE))
 
 # what must reach one channel only
 for what, op, code in (("404, no queue", queue_purge("muxd-killers-nowhere"), 404), ("404, no exchange", queue_bind("q", "muxd-killers-nowhere"), 404), ("403, a reserved name", queue_declare("amq.mine"), 403), ("403, the default exchange", exchange_declare("", "direct"), 403), ("403, a binding of the default exchange", exchange_bind("amq.fanout", ""), 403), ("406, inequivalent arguments", exchange_declare("amq.direct", "fanout"), 406)):
