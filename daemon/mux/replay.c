@@ -109,6 +109,7 @@ void replay_take_back(struct lane *lane, const struct fault *fault)
 		publish = confirms_take(lane, tag);
 		if (!publish)
 			continue;
+		publish->begun_before = true;
 		/* A body that did not go out whole cannot have been taken by the broker. */
 		if (publish->body_sent == publish->body_len)
 			publish->sent_before = true;

@@ -134,7 +134,7 @@ bool suspect_try_consumer(struct suspicion *suspicion)
 bool suspect_was_sent(struct op *op)
 {
 	if (op->kind == OP_PUBLISH)
-		return container_of(op, struct publish, op)->sent_before;
+		return container_of(op, struct publish, op)->begun_before;
 	return op->kind == OP_REQUEST && container_of(op, struct request, op)->sent_before;
 }
 

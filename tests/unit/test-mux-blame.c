@@ -294,6 +294,32 @@ START_TEST(blame__a_trial_leaves_nothing_behind)
 }
 END_TEST
 
+/* The broker falls over the method, and has not read all of the body. */
+START_TEST(blame__a_publish_that_was_cut_in_its_middle_is_tried)
+{
+	static uint8_t body[200000];
+	struct rig_session *guilty, *other;
+
+	begin();
+	guilty = ready(1);
+	other = ready(2);
+	rig_declare(other, 1, "q", false);
+	go_on();
+	rig_publish(guilty, 1, "trap.crash", span_make(body, sizeof(body)));
+	rig_publish(other, 1, "q", SPAN_LITERAL("x"));
+	upstream_pump(rig.upstream);
+	ck_assert_uint_lt(buf_len(upstream_output(rig.upstream)), sizeof(body));
+	(void)tell(first, upstream_output(rig.upstream));
+	(void)hear(&first, upstream_feed, upstream_lost);
+	settle();
+	ck_assert_uint_eq(epoch(), 2);
+	ck_assert_uint_eq(rig_last(guilty, RIG_CHANNEL_ENDED)->code, AMQC_INTERNAL_ERROR);
+	ck_assert_int_eq(rig_last(guilty, RIG_OUTCOME)->outcome, OUTCOME_NOT_SENT);
+	ck_assert_int_eq(rig_last(other, RIG_OUTCOME)->outcome, OUTCOME_CONFIRMED);
+	end();
+}
+END_TEST
+
 /* What is exclusive is not the scout's. */
 START_TEST(blame__what_the_scout_cannot_find_is_found_one_after_the_other)
 {
@@ -752,6 +778,7 @@ int main(void)
 	    blame__who_alone_did_what_is_named_gets_the_brokers_error,
 	    blame__the_same_again_is_refused_whoever_asks,
 	    blame__of_many_suspects_only_the_guilty_one_is_told,
+	    blame__a_publish_that_was_cut_in_its_middle_is_tried,
 	    blame__a_trial_leaves_nothing_behind,
 	    blame__what_the_scout_cannot_find_is_found_one_after_the_other,
 	    blame__two_silent_losses_in_a_row_make_suspects_and_one_does_not,
