@@ -194,6 +194,16 @@ static void operations_tried(struct suspicion *suspicion, enum scout_verdict ver
 }
 
 /* The broker has it: as if it had been sent on the channel's lane. */
+static void tell_outcome(const struct trial *trial, struct publish *publish)
+{
+	if (trial->returned)
+		publish_returned_as_sent(publish);
+	if (trial->nacked)
+		publish_done(publish, OUTCOME_NACKED);
+	else
+		publish_done(publish, trial->returned ? OUTCOME_RETURNED : OUTCOME_CONFIRMED);
+}
+
 static void publish_tried(struct suspicion *suspicion, enum scout_verdict verdict, const struct fault *fault)
 {
 	struct channel *channel = suspicion->channel;
@@ -207,8 +217,7 @@ static void publish_tried(struct suspicion *suspicion, enum scout_verdict verdic
 			return;
 		}
 		if (verdict == SCOUT_PASSED)
-			publish_done(container_of(op, struct publish, op),
-				     suspicion->trial.nacked ? OUTCOME_NACKED : OUTCOME_CONFIRMED);
+			tell_outcome(&suspicion->trial, container_of(op, struct publish, op));
 	}
 	if (verdict != SCOUT_PASSED || !suspect_try_for_good(suspicion))
 		suspicion->in_line = true;

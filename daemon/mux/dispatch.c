@@ -205,21 +205,10 @@ static void on_returned(struct lane *lane)
 {
 	const struct amqc_basic_return *method = &lane->in.method.basic_return;
 	struct publish *publish = confirms_find_returned(lane);
-	struct channel *channel = publish ? publish->op.channel : NULL;
 	struct mux_content content = {&lane->in.header.properties, lane->in.body};
-	struct mux_handed handed;
 
 	if (publish)
-		publish->returned = true; /* the next return is about another one */
-	if (!channel || !channel->session)
-		return; /* its deadline has passed, or its session is gone */
-	handed = channel->session->ops->returned(channel->session->context, channel->id, publish->number,
-						 method, &content);
-	if (handed.position > 0)
-		backlog_add(channel->session, &handed);
-	taken_add(channel->session, &(struct taken){.position = handed.position,
-						    .channel = channel->id,
-						    .cost_bytes = publish->cost_bytes});
+		publish_returned(publish, method, &content);
 }
 
 static void on_content(struct lane *lane, enum assemble_result result)

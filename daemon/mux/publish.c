@@ -2,9 +2,11 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/backlog.h"
 #include "daemon/mux/credit.h"
 #include "daemon/mux/recorder.h"
 #include "daemon/mux/replay.h"
+#include "daemon/mux/taken.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -280,6 +282,56 @@ void publish_done(struct publish *publish, enum outcome_kind kind)
 	end_queued(publish, kind, NULL);
 }
 
+/* ------------------------------------------------------------------ returns */
+
+/* The payload of its header frame. */
+static struct span publish_header(const struct publish *publish)
+{
+	return span_make(publish->data + publish->method_len + AMQC_FRAME_OVERHEAD - 1,
+			 publish->head_len - publish->method_len - AMQC_FRAME_OVERHEAD);
+}
+
+static struct span exchange_of(const struct publish *publish)
+{
+	return span_make(publish->data + publish->exchange_at, publish->exchange_len);
+}
+
+static struct span key_of(const struct publish *publish)
+{
+	return span_make(publish->data + publish->key_at, publish->key_len);
+}
+
+void publish_returned(struct publish *publish, const struct amqc_basic_return *method,
+		      const struct mux_content *content)
+{
+	struct channel *channel = publish->op.channel;
+	struct session *session = channel ? channel->session : NULL;
+	struct mux_handed handed;
+
+	publish->returned = true; /* the next return is about another one */
+	if (!session)
+		return; /* its deadline has passed, or its session is gone */
+	handed = session->ops->returned(session->context, channel->id, publish->number, method, content);
+	if (handed.position > 0)
+		backlog_add(session, &handed);
+	taken_add(session, &(struct taken){.position = handed.position,
+					   .channel = channel->id,
+					   .cost_bytes = publish->cost_bytes});
+}
+
+void publish_returned_as_sent(struct publish *publish)
+{
+	struct amqc_basic_return method = {.reply_code = AMQC_NO_ROUTE,
+					   .reply_text = SPAN_LITERAL("NO_ROUTE"),
+					   .exchange = exchange_of(publish),
+					   .routing_key = key_of(publish)};
+	struct amqc_content_header header;
+	struct mux_content content = {&header.properties, publish_body(publish)};
+
+	if (amqc_content_header_decode(publish_header(publish), &header) == AMQC_OK)
+		publish_returned(publish, &method, &content);
+}
+
 /* ------------------------------------------------------------------ confirms */
 
 static bool confirms_grow(struct confirms *confirms)
@@ -425,22 +477,12 @@ void confirms_end(struct lane *lane, const struct fault *fault)
 	confirms->first = confirms->next;
 }
 
-/* The payload of its header frame. */
-static struct span publish_header(const struct publish *publish)
-{
-	return span_make(publish->data + publish->method_len + AMQC_FRAME_OVERHEAD - 1,
-			 publish->head_len - publish->method_len - AMQC_FRAME_OVERHEAD);
-}
-
 static bool may_be_returned(const struct publish *publish, const struct amqc_basic_return *method,
 			    struct span body)
 {
 	return publish && publish->mandatory && !publish->returned &&
-	       span_equal(method->exchange,
-			  span_make(publish->data + publish->exchange_at, publish->exchange_len)) &&
-	       span_equal(method->routing_key,
-			  span_make(publish->data + publish->key_at, publish->key_len)) &&
-	       span_equal(body, publish_body(publish));
+	       span_equal(method->exchange, exchange_of(publish)) &&
+	       span_equal(method->routing_key, key_of(publish)) && span_equal(body, publish_body(publish));
 }
 
 struct publish *confirms_find_returned(struct lane *lane)

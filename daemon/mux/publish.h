@@ -31,8 +31,15 @@ void publish_settle(struct publish *publish, enum outcome_kind kind, const struc
  */
 void publish_discard(struct publish *publish, const struct fault *fault);
 
-/* The same for one that somebody else has sent. */
+/* The same for one that the scout has sent, with this outcome: the broker's. */
 void publish_done(struct publish *publish, enum outcome_kind kind);
+
+/* The broker has no queue for it: that is told. */
+void publish_returned(struct publish *publish, const struct amqc_basic_return *method,
+		      const struct mux_content *content);
+
+/* The same of one that the scout has sent: by what it was sent with. */
+void publish_returned_as_sent(struct publish *publish);
 
 /* Gives the credit of one back that has no outcome yet and is not kept: it was sent in a transaction. */
 void publish_release(struct publish *publish);

@@ -147,6 +147,7 @@ static void send(struct scout *scout, struct trial *trial)
 	trial->left = trial->answers;
 	trial->confirmed = false;
 	trial->nacked = false;
+	trial->returned = false;
 	append_method(scout, trial->number, &(struct amqc_method){.id = AMQC_CHANNEL_OPEN});
 	append_frames(scout, trial);
 	list_unlink(&trial->node);
@@ -277,6 +278,10 @@ static void on_answer(struct scout *scout, uint16_t number, enum amqc_method_id 
 	struct amqc_method question = {.id = AMQC_CHANNEL_FLOW};
 	struct trial *trial = find(scout, number);
 
+	if (trial && answer == AMQC_BASIC_RETURN)
+		trial->returned = true;
+	if (answer == AMQC_BASIC_RETURN)
+		return;
 	if (!trial)
 		close_channel(scout, number);
 	if (!trial || trial->left == 0)
@@ -313,6 +318,7 @@ static void on_frame(void *context, const struct amqc_frame *frame)
 	case AMQC_BASIC_CONSUME_OK:
 	case AMQC_BASIC_ACK:
 	case AMQC_BASIC_NACK:
+	case AMQC_BASIC_RETURN:
 		on_answer(scout, frame->channel, method.id);
 		return;
 	default:

@@ -44,6 +44,7 @@ struct trial {
 	uint32_t left;	     /* of these */
 	bool confirmed;	     /* the last of them was a confirm: what was published is done */
 	bool nacked;	     /* one of them was a basic.nack */
+	bool returned;	     /* what was published went to no queue */
 	trial_done_fn done;
 };
 

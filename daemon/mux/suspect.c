@@ -230,8 +230,7 @@ static bool is_late(struct suspicion *suspicion)
 
 /*
  * The next publish, if it is one that the main connection would send now. To
- * that one is left what may be returned, for it knows whom to tell, and what
- * expires, for it knows when it goes.
+ * that one is left what expires, for it knows when it goes.
  */
 static struct publish *next_for_good(const struct channel *channel)
 {
@@ -240,9 +239,8 @@ static struct publish *next_for_good(const struct channel *channel)
 	struct publish *publish = op && op->kind == OP_PUBLISH ? container_of(op, struct publish, op) : NULL;
 	struct fault fault;
 
-	if (!publish || !publish->sent_before || publish->mandatory ||
-	    publish->expiration_usec != UINT64_MAX || channel->tx.begun ||
-	    upstream->state == UPSTREAM_BLOCKED || hold_op(upstream, op) ||
+	if (!publish || !publish->sent_before || publish->expiration_usec != UINT64_MAX ||
+	    channel->tx.begun || upstream->state == UPSTREAM_BLOCKED || hold_op(upstream, op) ||
 	    culprit_is_known(upstream, op, &fault))
 		return NULL;
 	return publish;

@@ -69,8 +69,8 @@ static void sent_for_good(struct world *world, struct scout_lane *lane, struct s
 	if (!message->in_doubt || (message->ended && message->kind != OUTCOME_UNKNOWN))
 		violate(world, "only what the broker may have is marked", "m%u, by the scout",
 			message->index);
-	if (message->mandatory || message->expires)
-		violate(world, "a lane tells what was returned, and when it is late", "m%u", message->index);
+	if (message->expires)
+		violate(world, "the scout does not know when it sends", "m%u", message->index);
 	if (chan->sent_epoch == world->epoch && message->number <= chan->last_sent)
 		violate(world, "publishes of a channel are sent in order", "m%u, by the scout",
 			message->index);
@@ -79,10 +79,24 @@ static void sent_for_good(struct world *world, struct scout_lane *lane, struct s
 	message->times_marked++;
 	message->wire_acked = false;
 	message->wire_nacked = false;
+	message->wire_returned = message->returned;
 	lane->message = message;
 }
 
-static void said(struct world *world, const char *who, const struct amqc_frame *frame)
+static void answered(struct world *world, const struct scout_lane *lane, enum amqc_method_id answer)
+{
+	if (!lane->message)
+		return;
+	if (answer == AMQC_BASIC_RETURN) {
+		lane->message->wire_returned = true;
+		return;
+	}
+	doubt_answered(world, lane->message);
+	lane->message->wire_acked = answer == AMQC_BASIC_ACK;
+	lane->message->wire_nacked = answer == AMQC_BASIC_NACK;
+}
+
+static void said(struct world *world, bool by_mux, const struct amqc_frame *frame)
 {
 	struct scout_lane *lane = &world->scout.lanes[frame->channel];
 	struct amqc_method method;
@@ -91,29 +105,28 @@ static void said(struct world *world, const char *who, const struct amqc_frame *
 		violate(world, "lanes are within channel_max", "the scout's %u", frame->channel);
 		return;
 	}
-	if (frame->type == AMQC_FRAME_HEADER)
+	if (frame->type == AMQC_FRAME_HEADER && by_mux)
 		sent_for_good(world, lane, frame->payload);
 	if (frame->type != AMQC_FRAME_METHOD || amqc_method_decode(frame->payload, &method) != AMQC_OK)
 		return;
-	trace(world, "        scout: %s: %s on channel %u", who, amqc_method_name(method.id), frame->channel);
+	trace(world, "        scout: %s: %s on channel %u", by_mux ? "mux" : "broker",
+	      amqc_method_name(method.id), frame->channel);
 	if (method.id == AMQC_CHANNEL_OPEN)
 		*lane = (struct scout_lane){0};
 	else if (method.id == AMQC_CONFIRM_SELECT)
 		lane->confirms = true;
-	if ((method.id != AMQC_BASIC_ACK && method.id != AMQC_BASIC_NACK) || !lane->message)
-		return;
-	doubt_answered(world, lane->message);
-	lane->message->wire_acked = method.id == AMQC_BASIC_ACK;
-	lane->message->wire_nacked = method.id == AMQC_BASIC_NACK;
+	else if (method.id == AMQC_BASIC_ACK || method.id == AMQC_BASIC_NACK ||
+		 method.id == AMQC_BASIC_RETURN)
+		answered(world, lane, method.id);
 }
 
-static void listen(struct world *world, const char *who, struct span bytes)
+static void listen(struct world *world, bool by_mux, struct span bytes)
 {
 	struct amqc_frame frame;
 	size_t size;
 
 	while (amqc_frame_peek(bytes, UINT32_MAX, &frame, &size) == AMQC_OK) {
-		said(world, who, &frame);
+		said(world, by_mux, &frame);
 		bytes = span_skip(bytes, size);
 	}
 }
@@ -124,12 +137,12 @@ static bool exchange(struct world *world)
 	struct buf *out = upstream_scout_output(world->upstream), in = BUF_INIT;
 	bool any = buf_len(out) > 0;
 
-	listen(world, "mux", buf_span(out));
+	listen(world, true, buf_span(out));
 	broker_conn_feed(world->scout.conn, buf_span(out), world->now);
 	buf_consume(out, buf_len(out));
 	buf_append_span(&in, broker_conn_output(world->scout.conn));
 	broker_conn_sent(world->scout.conn, buf_len(&in), world->now);
-	listen(world, "broker", buf_span(&in));
+	listen(world, false, buf_span(&in));
 	any |= buf_len(&in) > 0;
 	(void)upstream_scout_feed(world->upstream, buf_span(&in));
 	buf_deinit(&in);

@@ -624,6 +624,32 @@ START_TEST(blame__what_the_scout_sent_for_good_is_confirmed_and_in_order)
 }
 END_TEST
 
+START_TEST(blame__what_the_scout_sent_for_good_in_vain_is_returned)
+{
+	struct amqc_properties properties = {0};
+	struct mux_publish publish = {.channel = 1,
+				      .cost_bytes = 10,
+				      .routing_key = SPAN_LITERAL("nowhere"),
+				      .mandatory = true,
+				      .properties = &properties,
+				      .body = SPAN_LITERAL("x")};
+	struct rig_session *guilty, *other;
+
+	begin();
+	guilty = ready(1);
+	other = ready(2);
+	rig_publish(guilty, 1, "trap.route", SPAN_LITERAL("x"));
+	session_publish(other->session, &publish);
+	settle();
+	ck_assert_uint_eq(epoch(), 2);
+	ck_assert_int_eq(count(other, RIG_RETURNED), 1);
+	ck_assert_uint_eq(rig_last(other, RIG_RETURNED)->body_len, 1);
+	ck_assert_int_eq(count(other, RIG_OUTCOME), 1);
+	ck_assert_int_eq(rig_last(other, RIG_OUTCOME)->outcome, OUTCOME_RETURNED);
+	end();
+}
+END_TEST
+
 /* ------------------------------------------------------------------ what is delivered */
 
 #define POISON "trap.deliver" /* a queue, whose messages have its name as key */
@@ -789,6 +815,7 @@ int main(void)
 	    blame__a_transaction_under_suspicion_with_others_ends_and_costs_nobody_else,
 	    blame__a_publish_that_costs_when_it_is_routed_is_found_by_the_scout,
 	    blame__what_the_scout_sent_for_good_is_confirmed_and_in_order,
+	    blame__what_the_scout_sent_for_good_in_vain_is_returned,
 	    blame__a_consumer_that_costs_by_what_is_delivered_is_found_by_the_scout,
 	    blame__consumers_under_suspicion_hold_up_nobody_else,
 	    blame__a_transaction_is_guilty_when_everybody_else_is_cleared,
