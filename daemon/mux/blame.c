@@ -6,6 +6,7 @@
 #include "daemon/mux/culprit.h"
 #include "daemon/mux/flow.h"
 #include "daemon/mux/lane.h"
+#include "daemon/mux/meant.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/recovery.h"
@@ -242,78 +243,6 @@ static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const
 
 /* ------------------------------------------------------------------ suspects */
 
-/* The first request of the lane's lessee that has no answer. */
-static struct request *first_request(const struct lane *lane)
-{
-	struct request *request;
-
-	list_foreach (request, &lane->awaiting, op.node) {
-		if (request->op.channel == lane->channel)
-			return request;
-	}
-	return NULL;
-}
-
-static bool has_publishes(const struct lane *lane)
-{
-	return lane->confirms.first != lane->confirms.next || lane->tx.messages > 0;
-}
-
-/* The first of them that the fault names. */
-static struct request *named_request(const struct lane *lane, const struct fault *fault)
-{
-	struct request *request;
-
-	list_foreach (request, &lane->awaiting, op.node) {
-		if (request->op.channel == lane->channel && request_is_named(request, fault))
-			return request;
-	}
-	return NULL;
-}
-
-/* It may as well be something whose channel has left, or that is muxd's own. */
-static bool may_mean_another(const struct upstream *upstream, const struct request *request,
-			     const struct fault *fault)
-{
-	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
-		const struct lane *lane = upstream->lanes[number];
-		const struct request *other;
-
-		if (!lane)
-			continue;
-		list_foreach (other, &lane->awaiting, op.node) {
-			if (other->op.channel != request->op.channel && request_is_named(other, fault))
-				return true;
-		}
-	}
-	return false;
-}
-
-/* No other lane waits for an answer, not even one whose channel has left. */
-static bool is_alone(const struct lane *lane)
-{
-	const struct upstream *upstream = lane->upstream;
-
-	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
-		const struct lane *other = upstream->lanes[number];
-
-		if (other && other != lane && !list_empty(&other->awaiting))
-			return false;
-	}
-	return true;
-}
-
-/* The lane had something under way that the fault may mean. */
-static bool is_meant(const struct lane *lane, const struct fault *fault)
-{
-	if (fault->class_id == 0)
-		return blame_must_wait(lane);
-	if (AMQC_CLASS_ID(AMQC_BASIC_PUBLISH) == fault->class_id &&
-	    AMQC_METHOD_ID(AMQC_BASIC_PUBLISH) == fault->method_id)
-		return has_publishes(lane);
-	return named_request(lane, fault) != NULL;
-}
-
 static void suspect(struct channel *channel)
 {
 	struct suspicion *suspicion;
@@ -335,37 +264,6 @@ static void suspect_of_consuming(struct channel *channel, const struct fault *fa
 	suspect_consumers(channel);
 	if (suspect_has_consumers(channel))
 		suspect(channel);
-}
-
-static bool is_ours(const struct channel *channel)
-{
-	const struct upstream *upstream = channel->upstream;
-
-	return channel == upstream->recovery.maker || channel == upstream->housekeeper;
-}
-
-/* Of which nothing is kept: it ends with the connection. */
-static bool has_transaction(const struct lane *lane)
-{
-	return lane->tx.messages > 0 || lane->tx.end;
-}
-
-/* Every lane that may be meant; the only one, if it is one. */
-static struct lane *find_meant(const struct upstream *upstream, const struct fault *fault,
-			       uint32_t *ret_count)
-{
-	struct lane *found = NULL;
-
-	*ret_count = 0;
-	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
-		struct lane *lane = upstream->lanes[number];
-
-		if (lane && lane->channel && !is_ours(lane->channel) && is_meant(lane, fault)) {
-			found = lane;
-			++*ret_count;
-		}
-	}
-	return found;
 }
 
 static bool is_suspicious(struct upstream *upstream, const struct fault *fault)
@@ -414,48 +312,8 @@ static void note_solo(struct upstream *upstream, const struct fault *meant)
 	struct channel *solo = upstream->blame.solo;
 
 	upstream->blame.solo = NULL;
-	if (solo && solo->lane && is_meant(solo->lane, meant))
+	if (solo && solo->lane && meant_lane(solo->lane, meant))
 		upstream->blame.was_solo = solo;
-}
-
-/* What the fault can mean, of what was under way: a method that it names, or anything. */
-static struct fault meaning(const struct upstream *upstream, uint32_t *ret_count, struct lane **ret_lane)
-{
-	struct fault meant = upstream->blame.fault;
-
-	if (meant.origin == FAULT_BROKER) {
-		*ret_lane = find_meant(upstream, &meant, ret_count);
-		if (*ret_count > 0)
-			return meant;
-	}
-	meant.class_id = 0;
-	meant.method_id = 0;
-	*ret_lane = find_meant(upstream, &meant, ret_count);
-	return meant;
-}
-
-/* The session of the only one of them; 0: there are more, or others whom nobody can clear. */
-static uint64_t only_transaction(const struct upstream *upstream, const struct fault *meant)
-{
-	const struct session *session = NULL;
-
-	if (meant->origin != FAULT_BROKER)
-		return 0;
-	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
-		const struct lane *lane = upstream->lanes[number];
-
-		if (!lane)
-			continue;
-		if (!lane->channel || is_ours(lane->channel)) {
-			if (!list_empty(&lane->awaiting))
-				return 0;
-		} else if (has_transaction(lane) && is_meant(lane, meant)) {
-			if (session || !lane->channel->session)
-				return 0;
-			session = lane->channel->session;
-		}
-	}
-	return session ? session->id : 0;
 }
 
 void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
@@ -473,14 +331,15 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 	blame->tx_session = 0;
 	if (!is_suspicious(upstream, fault))
 		return;
-	meant = meaning(upstream, &count, &lane);
-	request = count == 1 && meant.class_id != 0 ? named_request(lane, &meant) : NULL;
-	if (request && !may_mean_another(upstream, request, &meant)) {
+	meant = meant_of(upstream, &count, &lane);
+	request = count == 1 && meant.class_id != 0 ? meant_request(lane, &meant) : NULL;
+	if (request && !meant_may_be_another(upstream, request, &meant)) {
 		end_sole(upstream, request);
 		return;
 	}
 	/* Of a transaction nothing is left that could be tried: only who was alone with it can be blamed. */
-	if (count == 1 && meant.origin == FAULT_BROKER && has_transaction(lane) && is_alone(lane)) {
+	if (count == 1 && meant.origin == FAULT_BROKER && meant_has_transaction(lane) &&
+	    meant_is_alone(lane)) {
 		name_guilty(lane->channel);
 		return;
 	}
@@ -488,12 +347,12 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
 	list_foreach (suspicion, &blame->suspicions, node)
 		suspicion->alone = suspicion->fresh = false;
 	blame->found = false;
-	blame->tx_session = only_transaction(upstream, &meant);
+	blame->tx_session = meant_transaction(upstream, &meant);
 	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
 		lane = upstream->lanes[number];
-		if (!lane || !lane->channel || is_ours(lane->channel))
+		if (!lane || !lane->channel || meant_is_ours(lane->channel))
 			continue;
-		if (is_meant(lane, &meant) && !has_transaction(lane))
+		if (meant_lane(lane, &meant) && !meant_has_transaction(lane))
 			suspect(lane->channel);
 		suspect_of_consuming(lane->channel, fault);
 	}
@@ -535,12 +394,7 @@ void blame_begin(struct upstream *upstream)
 /* What was under way at the last loss has its answers. */
 static bool is_proven(const struct channel *channel)
 {
-	return !(channel->lane && blame_must_wait(channel->lane)) && !has_sent(channel);
-}
-
-bool blame_must_wait(const struct lane *lane)
-{
-	return first_request(lane) || has_publishes(lane);
+	return !(channel->lane && meant_has_any(channel->lane)) && !has_sent(channel);
 }
 
 /* It was not alone with the last loss: what somebody who went on then had under way is not cleared. */

@@ -36,9 +36,6 @@ void blame_connection_lost(struct upstream *upstream, const struct fault *fault)
  * begin. */
 void blame_begin(struct upstream *upstream);
 
-/* Whether a channel that goes on alone has something under way: its next operation waits. */
-bool blame_must_wait(const struct lane *lane);
-
 /* On an open connection: the next of those that go on one after the other. */
 void blame_turn(struct upstream *upstream);
 

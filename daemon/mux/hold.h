@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "daemon/mux/blame.h"
+#include "daemon/mux/meant.h"
 
 /* Whether the operation names a queue that is not there again. */
 bool hold_op(const struct upstream *upstream, struct op *op);
@@ -20,7 +20,7 @@ static inline bool hold_lane(const struct lane *lane, struct op *op)
 	if (recovery->phase != RECOVERY_NONE || !list_empty(&lane->channel->recovery_node) ||
 	    lane->channel->suspicion)
 		return true;
-	if (lane->channel == lane->upstream->blame.solo && blame_must_wait(lane))
+	if (lane->channel == lane->upstream->blame.solo && meant_has_any(lane))
 		return true;
 	return recovery->absent > 0 && hold_op(lane->upstream, op);
 }

@@ -19,6 +19,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/kinds.c daemon/mux/kinds.h \
 	daemon/mux/lane.c daemon/mux/lane.h \
 	daemon/mux/limit.c daemon/mux/limit.h \
+	daemon/mux/meant.c daemon/mux/meant.h \
 	daemon/mux/party.c daemon/mux/party.h \
 	daemon/mux/window.c daemon/mux/window.h \
 	daemon/mux/operations.c \

@@ -11,6 +11,7 @@
  *	scout     a second connection, to try what might cost the first
  *	probe     what only the broker knows
  *	blame     what cost a connection, and whose it was
+ *	meant     what of it a broker's last words may mean
  *	culprit   what is known of such, and of who sent it
  *	suspect   what the scout tries of a channel
  *	recovery  what is brought back on a new connection, and in which order
