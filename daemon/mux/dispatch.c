@@ -12,6 +12,7 @@
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
+#include "daemon/mux/quirks.h"
 #include "daemon/mux/recovery.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/subscribe.h"
@@ -114,6 +115,7 @@ static void on_cancel_ok(struct request *request)
 	if (session && !request_is_wanted(request) && !consumer->gone)
 		session->ops->consumer_cancelled(session->context, consumer->channel->id, consumer->number,
 						 SPAN_LITERAL("it was cancelled, late"));
+	quirks_note_cancelled(consumer);
 	consumer_stop(consumer);
 	consumer_free(consumer);
 }

@@ -114,16 +114,18 @@ static bool prepare_consume(struct channel *channel, const struct mux_request *r
  * the bytes; the broker sees a consumer that acks. Replies come without.
  */
 static bool accept_consume(struct channel *channel, const struct mux_request *request,
-			   struct amqc_method *method, struct consumer **ret)
+			   struct amqc_method *method, struct consumer **ret, struct fault *ret_fault)
 {
 	struct mux_request completed = *request;
+
+	*ret_fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a consumer");
 
 	completed.method = method;
 	*ret = consumer_new(channel, &completed);
 	if (!*ret)
 		return false;
 	method->basic_consume.no_ack = (*ret)->broker_no_ack;
-	if (subscribe_keep(*ret, method))
+	if (subscribe_keep(*ret, method) && quirks_vet_consumer(*ret, ret_fault))
 		return true;
 	consumer_free(*ret);
 	return false;
@@ -151,9 +153,11 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 		if (!channel->tx.asked)
 			method->basic_get.no_ack = false;
 	}
-	if (method->id == AMQC_BASIC_CONSUME && !accept_consume(channel, source, method, &consumer)) {
-		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a consumer");
-		refuse(channel->session, source, SCOPE_REQUEST, &fault);
+	if (method->id == AMQC_BASIC_CONSUME && !accept_consume(channel, source, method, &consumer, &fault)) {
+		if (fault.retryable)
+			refuse(channel->session, source, SCOPE_REQUEST, &fault);
+		else
+			refuse_with_channel(channel, source, &fault);
 		return;
 	}
 	result = request_queue(channel, method, source->id, source->timeout_usec, &request);

@@ -2,9 +2,11 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/amqp/table.h"
+#include "daemon/base/hash.h"
 #include "daemon/base/log.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/kinds.h"
+#include "daemon/mux/request.h"
 
 #include <stdio.h>
 
@@ -239,6 +241,49 @@ bool quirks_vet(const struct channel *channel, const struct amqc_method *method,
 	default:
 		return true;
 	}
+}
+
+/* ------------------------------------------------------------------ a tag that is used again */
+
+static uint64_t names_of(const struct consumer *consumer)
+{
+	struct amqc_method consume;
+	uint64_t names = hash_more(HASH_BEGIN, span_make(consumer->tag, consumer->tag_len));
+
+	return request_decode_frame(buf_span(&consumer->consume), &consume)
+		   ? hash_more(names, consume.basic_consume.queue)
+		   : names;
+}
+
+void quirks_note_cancelled(const struct consumer *consumer)
+{
+	struct channel *channel = consumer->channel;
+
+	if (consumer->kind != QUEUE_QUORUM || channel->deliveries.open == 0)
+		return;
+	channel->former[channel->former_next] = (struct former_consumer){
+	    .epoch = channel->upstream->epoch, .names = names_of(consumer), .prefetch = consumer->prefetch};
+	channel->former_next = (channel->former_next + 1) % FORMER_CONSUMERS_MAX;
+}
+
+bool quirks_vet_consumer(const struct consumer *consumer, struct fault *ret_fault)
+{
+	const struct channel *channel = consumer->channel;
+
+	if (consumer->kind != QUEUE_QUORUM || channel->deliveries.open == 0 ||
+	    !is_concerned(channel->upstream))
+		return true;
+	for (size_t i = 0; i < FORMER_CONSUMERS_MAX; i++) {
+		const struct former_consumer *former = &channel->former[i];
+
+		if (former->epoch == channel->upstream->epoch && former->prefetch < consumer->prefetch &&
+		    former->names == names_of(consumer))
+			return refuse(ret_fault,
+				      "messages of the consumer that had this tag are unsettled, and its "
+				      "prefetch was smaller",
+				      span_make(consumer->tag, consumer->tag_len));
+	}
+	return true;
 }
 
 /* ------------------------------------------------------------------ publishes */

@@ -8,6 +8,8 @@
  *	are dead-lettered to
  *	queue.declare: x-queue-master-locator, and a stream's x-max-age
  *	basic.consume: x-credit, and a stream's x-stream-offset
+ *	basic.consume, from a quorum queue, under the tag of a consumer that was
+ *	cancelled while messages were unsettled, with a larger prefetch
  *	publish: decimals to a stream, and headers that a stream gives back as
  *	properties, for which everybody's consumers of it would pay
  *
@@ -25,5 +27,10 @@
 
 /* The method's queue is resolved. False: *ret_fault says why not. */
 bool quirks_vet(const struct channel *channel, const struct amqc_method *method, struct fault *ret_fault);
+
+/* A consumer is cancelled; a new one, before it is asked for. */
+void quirks_note_cancelled(const struct consumer *consumer);
+bool quirks_vet_consumer(const struct consumer *consumer, struct fault *ret_fault);
+
 bool quirks_vet_publish(const struct channel *channel, const struct mux_publish *publish,
 			struct fault *ret_fault);

@@ -503,6 +503,15 @@ struct tx {
 	struct charge charge; /* on the session, for both */
 };
 
+/* A consumer that was cancelled while messages were unsettled: see quirks.h. */
+struct former_consumer {
+	uint64_t epoch;
+	uint64_t names; /* of its queue and tag, hashed */
+	uint16_t prefetch;
+};
+
+#define FORMER_CONSUMERS_MAX 4u
+
 struct channel {
 	struct list node;	     /* in session->leaving or upstream->orphans, or neither */
 	struct list lane_node;	     /* in upstream->waiting */
@@ -531,10 +540,12 @@ struct channel {
 	struct fault run_fault;
 	struct list consumers; /* struct consumer */
 	uint32_t consumer_count;
-	uint32_t consumer_serial; /* consumers that got a tag from us */
-	uint32_t restoring;	  /* consumers that the broker's connection does not know yet again */
-	uint32_t prefetch;	  /* of the consumers to come; 0: the default */
-	uint32_t unacked_max;	  /* of all consumers together; 0: no limit */
+	uint32_t consumer_serial;			     /* consumers that got a tag from us */
+	struct former_consumer former[FORMER_CONSUMERS_MAX]; /* a ring */
+	size_t former_next;
+	uint32_t restoring;   /* consumers that the broker's connection does not know yet again */
+	uint32_t prefetch;    /* of the consumers to come; 0: the default */
+	uint32_t unacked_max; /* of all consumers together; 0: no limit */
 	struct tx tx;
 	struct deliveries deliveries;
 	struct repeat repeat;

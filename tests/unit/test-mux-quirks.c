@@ -369,6 +369,66 @@ START_TEST(quirks__cancel_waits_for_the_answer_to_the_consume)
 }
 END_TEST
 
+static void ask_prefetch(uint16_t count)
+{
+	struct amqc_method qos = {.id = AMQC_BASIC_QOS};
+
+	qos.basic_qos.prefetch_count = count;
+	world_request(session, 10, 1, &qos, 0);
+}
+
+static void consume_again(uint32_t id)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_CONSUME};
+	struct mux_request request = {.id = id,
+				      .channel = 1,
+				      .method = &method,
+				      .consumer = id,
+				      .credit_messages = 10,
+				      .credit_bytes = 1000};
+
+	method.basic_consume.queue = SPAN_LITERAL("q");
+	method.basic_consume.consumer_tag = SPAN_LITERAL("tag");
+	session_request(session, &request);
+}
+
+/* A tag, cancelled while a message is unsettled, and used again. */
+START_TEST(quirks__tag_used_again_with_a_larger_prefetch_is_refused_while_messages_are_unsettled)
+{
+	static const struct {
+		const char *type;
+		uint16_t prefetch;
+		bool settled, kills;
+	} cases[] = {{"quorum", 5, false, true},
+		     {"quorum", 1, false, false},
+		     {"quorum", 5, true, false},
+		     {"classic", 5, false, false}};
+	char told[32];
+
+	begin("RabbitMQ", "3.10.8");
+	declare("q", false, false, true, only("x-queue-type", 'S', cases[_i].type, 0));
+	(void)world_sent();
+	world_reply(1, AMQC_QUEUE_DECLARE_OK);
+	ask_prefetch(1);
+	consume_again(2);
+	(void)world_sent();
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	world_deliver(1, "tag", 1);
+	if (cases[_i].settled)
+		session_settle(session, 1, SETTLE_ACK, 1, 1);
+	world_cancel(session, 3, 1, 2, 0);
+	(void)world_sent();
+	world_reply(1, AMQC_BASIC_CANCEL_OK);
+	ask_prefetch(cases[_i].prefetch);
+	(void)world_told();
+	consume_again(4);
+	snprintf(told, sizeof(told), "%.30s", world_told());
+	ck_assert_str_eq(told, cases[_i].kills ? "refuse 4 channel 541; 1/1 ende" : "");
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux-quirks");
@@ -391,6 +451,9 @@ int main(void)
 	tcase_add_loop_test(tcase, quirks__binding_key_that_takes_for_ever_is_refused, 0, KEYS);
 	tcase_add_test(tcase, quirks__are_not_other_brokers);
 	tcase_add_test(tcase, quirks__are_anybodys_while_the_broker_is_unknown);
+	tcase_add_loop_test(
+	    tcase, quirks__tag_used_again_with_a_larger_prefetch_is_refused_while_messages_are_unsettled, 0,
+	    4);
 	tcase_add_test(tcase, quirks__cancel_waits_for_the_answer_to_the_consume);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
