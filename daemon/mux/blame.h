@@ -7,12 +7,20 @@
  * the channels that had something under way are suspects. They are held back
  * on the next connection, where everybody else goes on, while the scout tries
  * what they had under way, half by half: publishes in a transaction that is
- * rolled back, so that nothing of them is felt.
+ * rolled back, so that nothing of them is felt. If that finds nobody, and the
+ * broker said that it was a mistake, it sends publishes for good (suspect.h).
+ *
+ * When no method is named, consumers of streams are suspects, too: by what is
+ * delivered to them. They are tried before they are subscribed again.
  *
  * The scout cannot know everything: an exclusive queue, for one, is not its
  * own. If the broker says that it was a mistake, and the scout finds nobody, the
  * suspects go on one after the other, with one operation at a time. Which one
- * the connection is lost by then was it, if the scout finds nobody else again.
+ * the connection is lost by then was it, if the scout finds nobody else again,
+ * and nobody who went on beside it may have been it.
+ *
+ * Of a transaction nothing is kept that could be tried. It was the one if it was
+ * the only one, and all others are cleared.
  *
  * What the scout's connection is closed for is answered with the broker's own
  * error, and its channel ends; the same again is refused beforehand. A process
