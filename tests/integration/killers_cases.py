@@ -287,7 +287,7 @@ for what, op in (("queue.delete", queue_delete(BAD)), ("queue.purge", queue_purg
                  ("basic.consume", consume(BAD)), ("basic.consume, its tag", consume("q", BAD)), ("basic.get", get(BAD))):
     add(Case("text", f"{what}: not UTF-8", nothing, lambda q, o=op: [o], "501", "501 request|501 channel"))
 add(Case("text", "basic.cancel, a tag that is not UTF-8", nothing, lambda q: [cancel(BAD)], "501", "ok", why="a consumer is cancelled by its number"))
-add(Case("text", "names with NUL, of 255 bytes, with format directives: no killers", nothing, lambda q: [queue_declare(long_name(q), exclusive=1), exchange_declare("\0%n~p", "direct", auto_delete=1), queue_bind(long_name(q), "\0%n~p", "\0"), exchange_delete("\0%n~p")], "ok", "ok"))
+add(Case("text", "names with NUL, of 255 bytes, with format directives: no killers", nothing, lambda q: [queue_declare(long_name(q), exclusive=1), exchange_declare("\0%n~p" + q, "direct", auto_delete=1), queue_bind(long_name(q), "\0%n~p" + q, "\0"), exchange_delete("\0%n~p" + q)], "ok", "ok"))
 
 # tables
 for what, value in ODD_FLOATS:
