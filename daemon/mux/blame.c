@@ -2,6 +2,7 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/mux/channel.h"
+#include "daemon/mux/clash.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/culprit.h"
 #include "daemon/mux/flow.h"
@@ -210,6 +211,7 @@ static void publish_tried(struct suspicion *suspicion, enum scout_verdict verdic
 	struct channel *channel = suspicion->channel;
 	struct op *op = NULL;
 
+	clash_confirmed(channel->upstream);
 	if (suspect_operations(channel, &op) > 0) {
 		op->on_trial = false;
 		if (verdict == SCOUT_KILLED) {

@@ -4,6 +4,7 @@
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/suspect.h"
 #include "daemon/mux/topology.h"
 
 #include <stdlib.h>
@@ -146,12 +147,26 @@ static bool reaches(const struct publish *publish, const struct clash *clash)
 	return false;
 }
 
-bool clash_is_reached(const struct lane *lane, const struct publish *publish)
+bool clash_is_reached(const struct channel *channel, const struct publish *publish)
 {
 	const struct clash *clash;
 
-	list_foreach (clash, &lane->upstream->clashes.changed, node) {
-		if (clash->change->op.channel != lane->channel && reaches(publish, clash))
+	list_foreach (clash, &channel->upstream->clashes.changed, node) {
+		if (clash->change->op.channel != channel && reaches(publish, clash))
+			return true;
+	}
+	return false;
+}
+
+/* The same of a suspect's, which the scout has sent for good. */
+static bool scout_reaches(const struct clash *clash)
+{
+	const struct suspicion *suspicion;
+
+	list_foreach (suspicion, &clash->upstream->blame.suspicions, node) {
+		const struct publish *publish = suspect_publish(suspicion);
+
+		if (publish && reaches(publish, clash))
 			return true;
 	}
 	return false;
@@ -174,7 +189,7 @@ static bool awaits_confirms(const struct clash *clash, const struct lane *own)
 				return true;
 		}
 	}
-	return false;
+	return scout_reaches(clash);
 }
 
 /* ------------------------------------------------------------------ requests */

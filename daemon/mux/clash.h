@@ -33,12 +33,12 @@ void clash_ended(struct request *request);
 void clashes_connection_lost(struct upstream *upstream);
 
 /* While there is such a request: whether the publish may reach its queue. */
-bool clash_is_reached(const struct lane *lane, const struct publish *publish);
+bool clash_is_reached(const struct channel *channel, const struct publish *publish);
 
 /* Whether the publish must wait for one. */
-static inline bool clash_holds_publish(const struct lane *lane, const struct publish *publish)
+static inline bool clash_holds_publish(const struct channel *channel, const struct publish *publish)
 {
-	return !list_empty(&lane->upstream->clashes.changed) && clash_is_reached(lane, publish);
+	return !list_empty(&channel->upstream->clashes.changed) && clash_is_reached(channel, publish);
 }
 
 /* Publishes were confirmed: who waits for them looks again. */

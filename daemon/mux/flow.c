@@ -129,7 +129,7 @@ static bool must_wait(struct lane *lane, struct op *op)
 		return true;
 	if (op->kind == OP_PUBLISH)
 		return publish_must_wait(lane) ||
-		       clash_holds_publish(lane, container_of(op, struct publish, op));
+		       clash_holds_publish(lane->channel, container_of(op, struct publish, op));
 	if (op->kind == OP_SETTLE)
 		return false;
 	request = container_of(op, struct request, op);

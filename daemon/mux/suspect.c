@@ -1,6 +1,7 @@
 #include "daemon/mux/suspect.h"
 
 #include "daemon/amqp/reply.h"
+#include "daemon/mux/clash.h"
 #include "daemon/mux/culprit.h"
 #include "daemon/mux/hold.h"
 #include "daemon/mux/publish.h"
@@ -241,9 +242,18 @@ static struct publish *next_for_good(const struct channel *channel)
 
 	if (!publish || !publish->sent_before || publish->expiration_usec != UINT64_MAX ||
 	    channel->tx.begun || upstream->state == UPSTREAM_BLOCKED || hold_op(upstream, op) ||
-	    culprit_is_known(upstream, op, &fault))
+	    clash_holds_publish(channel, publish) || culprit_is_known(upstream, op, &fault))
 		return NULL;
 	return publish;
+}
+
+struct publish *suspect_publish(const struct suspicion *suspicion)
+{
+	struct op *op = NULL;
+
+	return suspicion->stage == SUSPECT_FOR_GOOD && suspect_operations(suspicion->channel, &op) > 0
+		   ? container_of(op, struct publish, op)
+		   : NULL;
 }
 
 static bool fits(const struct upstream *upstream, const struct publish *publish)

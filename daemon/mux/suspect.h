@@ -56,3 +56,5 @@ bool suspect_try_for_good(struct suspicion *suspicion);
 /* What is on trial, if it is still there: so many operations, and the first of them. */
 uint32_t suspect_operations(const struct channel *channel, struct op **ret_first);
 struct consumer *suspect_consumer(const struct channel *channel);
+/* The publish that the scout sends for good now. */
+struct publish *suspect_publish(const struct suspicion *suspicion);

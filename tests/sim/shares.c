@@ -24,7 +24,7 @@ static bool may_send(const struct lane *lane)
 	struct op *op = lane->channel ? list_first(&lane->channel->queue, struct op, node) : NULL;
 
 	return op && op->kind == OP_PUBLISH && !hold_lane(lane, op) &&
-	       !clash_holds_publish(lane, container_of(op, struct publish, op));
+	       !clash_holds_publish(lane->channel, container_of(op, struct publish, op));
 }
 
 static bool any_may_send(const struct list *lanes)
