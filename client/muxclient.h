@@ -35,11 +35,14 @@
  * connection's default (struct muxc_options); no call waits for ever.
  *
  * Threads: by default (threaded mode) a connection has an I/O thread, which
- * never runs code of the program, and a dispatch thread, which runs the
- * handlers, those of one channel in order and one at a time, with no lock
- * held. Any thread may use the connection and any channel at any time. In a
- * handler everything may be done: publish, acknowledge, call what waits, open,
- * close and free channels (its own too), and free the connection.
+ * never runs code of the program, and dispatch threads, which run the
+ * handlers: those of one channel in order and one at a time, those of several
+ * channels side by side, on as many threads as there are channels with
+ * something to do, at most dispatch_threads. Instead of these threads the
+ * program's own executor can be used. No lock is held while a handler runs. Any
+ * thread may use the connection and any channel at any time. In a handler
+ * everything may be done: publish, acknowledge, call what waits, open, close
+ * and free channels (its own too), and free the connection.
  *
  * Loops: with MUXC_LOOP there are no threads and the only descriptor is the
  * socket. The program polls muxc_get_fd() for muxc_get_events() until
@@ -50,13 +53,36 @@
  *
  * Fork: in a forked child every call on a connection of the parent gives
  * -ECHILD, and freeing it is silent and never touches the parent's stream.
+ * With MUXC_REATTACH the child's first call makes a session of its own instead:
+ * channels are open there as they were in the parent, with their prefetch;
+ * consumers, messages, and publishes without an outcome stay with the parent.
  * All descriptors are close-on-exec. SIGPIPE is never raised.
  *
- * When muxd goes away everything outstanding ends exactly once: calls that
- * wait give -ECONNRESET (retryable), publishes end as MUXC_UNKNOWN, each
- * channel's on_closed is called and at last the connection's. This version
- * does not connect again by itself; a later one will, unless
- * MUXC_NO_RECONNECT is set.
+ * When muxd stops, dies or is replaced, the connection goes on: it connects
+ * again, with increasing delays (10 ms to 1 s, with jitter), and brings back,
+ * in this order, its channels and their qos, what was declared and bound on
+ * them, consumers, and publishes that had no outcome, which are sent again in
+ * order and before newer ones, marked as PROTOCOL.md says (x-muxd-resent).
+ * Meanwhile:
+ *
+ *  - publishes are taken and kept as long as replay_bytes lets them, and end by
+ *    their deadline (MUXC_FAILED if they never were sent, else MUXC_UNKNOWN);
+ *  - calls that can be made again without harm wait, up to their timeout, and
+ *    are; a purge, a deletion, a get and what ends a transaction give
+ *    -ECONNRESET (retryable) when they were under way: they were done or not;
+ *  - messages that were not settled come again, marked as redelivered; settling
+ *    them by the tags of before does nothing and is no mistake;
+ *  - a transactional channel with an open transaction ends, as does one of which
+ *    something is refused when it is brought back: on_closed tells why;
+ *  - exclusive queues are there again under their names, but empty: the broker
+ *    deleted them with muxd's connection or session.
+ *
+ * on_link tells when it is lost and when it is back. When muxd asks to leave
+ * (it is stopped or upgraded) the connection finishes what it has begun, for a
+ * short while, and moves to muxd's successor by itself. With MUXC_NO_RECONNECT,
+ * or after reconnect_timeout_usec, the loss is the end: calls that wait give
+ * -ECONNRESET (retryable), publishes end as MUXC_UNKNOWN, each channel's
+ * on_closed is called and at last the connection's.
  *
  * Structs of the program begin with `size`, which it sets to sizeof: so they
  * can grow. Zero in any other field means the default. Structs that the
@@ -130,8 +156,10 @@ struct muxc_error {
 /* -------------------------------------------------------------- connection */
 
 enum muxc_connect_flags {
-	MUXC_LOOP = 1 << 0,	   /* loop mode: no threads */
-	MUXC_NO_RECONNECT = 1 << 1 /* for later versions; this one never reconnects */
+	MUXC_LOOP = 1 << 0,	     /* loop mode: no threads */
+	MUXC_NO_RECONNECT = 1 << 1,  /* when muxd is lost the connection has ended */
+	MUXC_CONNECT_LATER = 1 << 2, /* no muxd yet is no error: it is tried again, as after a loss */
+	MUXC_REATTACH = 1 << 3	     /* a forked child gets a session of its own, see above */
 };
 
 enum muxc_upstream_state {
@@ -157,6 +185,33 @@ typedef void (*muxc_upstream_handler)(struct muxc *c, const struct muxc_upstream
 typedef void (*muxc_going_away_handler)(struct muxc *c, uint64_t within_usec, const char *text,
 					void *userdata);
 
+enum muxc_link_state {
+	MUXC_LINK_LOST = 1, /* muxd is gone; it is being looked for */
+	MUXC_LINK_MOVING,   /* muxd asked to leave; what was begun is finished, then it is left */
+	MUXC_LINK_BACK	    /* a new session; what there was is being brought back */
+};
+
+/* What became of the connection to muxd. Valid during the handler; may grow at its end. */
+struct muxc_link {
+	int state;			/* enum muxc_link_state */
+	const struct muxc_error *error; /* why it was lost; never NULL; empty otherwise */
+	uint64_t session;		/* id of the new session; 0 while there is none */
+	uint64_t resent;		/* BACK: publishes that are sent again, marked */
+	uint32_t attempts;		/* BACK: how often connecting was tried */
+};
+
+typedef void (*muxc_link_handler)(struct muxc *c, const struct muxc_link *link, void *userdata);
+
+/*
+ * The program's own executor: it must have run(arg) called soon, once, on a
+ * thread that may run handlers, and not before this returns. Called from any
+ * thread, the library's own too, so it must not wait, nor call the library:
+ * put the two into a queue and return 0. Anything else means that it cannot be
+ * done; it is then asked again when more has come. muxc_free() waits for what
+ * was handed over, unless it is called from there.
+ */
+typedef int (*muxc_execute)(void (*run)(void *arg), void *arg, void *executor);
+
 /* The connection has ended, not by this side; the last handler called for it. */
 typedef void (*muxc_closed_handler)(struct muxc *c, const struct muxc_error *error, void *userdata);
 
@@ -178,14 +233,25 @@ struct muxc_options {
 	muxc_upstream_handler on_upstream;
 	muxc_going_away_handler on_going_away;
 	muxc_closed_handler on_closed;
-	void *userdata; /* of these three */
+	void *userdata; /* of these three, and of on_link */
+	muxc_link_handler on_link;
+	uint64_t reconnect_timeout_usec; /* how long muxd may be away before the connection ends; default: for
+					    ever */
+	uint64_t replay_bytes; /* how much of publishes without an outcome is kept to be sent again, in bytes
+				  of header and body; more waits like for credit; default 64 MiB */
+	uint32_t
+	    dispatch_threads; /* at most; default 8, the first with the first handler to be called, others
+				 as long as they are needed. Loop mode, and with execute: unused */
+	muxc_execute execute; /* NULL: threads of the library */
+	void *executor;	      /* given to it */
 };
 
 /*
  * Connects to muxd's socket and sends the greeting; does not wait for muxd's.
  * options may be NULL. Errors: those of connect(2), so -ENOENT or
  * -ECONNREFUSED when no muxd runs, -EACCES when the socket is not for us;
- * -ENAMETOOLONG when the path does not fit a socket address.
+ * -ENAMETOOLONG when the path does not fit a socket address; -ETIMEDOUT when
+ * muxd's backlog is full for connect_timeout_usec.
  */
 int muxc_connect(const struct muxc_options *options, struct muxc **ret,
 		 struct muxc_error *ret_error) MUXC_CHECK;
@@ -231,7 +297,12 @@ int muxc_get_credit(struct muxc *c, uint64_t *ret_messages, uint64_t *ret_bytes)
 
 /* All of these give -EOPNOTSUPP on a connection without MUXC_LOOP. */
 
-/* The socket, to be polled; stays the library's. */
+/*
+ * The socket, to be polled; stays the library's. It is another one after each
+ * reconnect, so it must be asked for again after each muxc_process(); while
+ * muxd is away there is none: -ENOTCONN, and muxc_get_timeout() tells when to
+ * call muxc_process(). The adapters (muxclient-libevent.h and its like) do so.
+ */
 int muxc_get_fd(struct muxc *c);
 
 /* POLLIN, with POLLOUT while something is queued that the socket did not take yet. */
@@ -315,7 +386,7 @@ typedef void (*muxc_cancelled_handler)(struct muxc_channel *channel, uint32_t co
 
 /*
  * Of a direct reply-to consumer (queue amq.rabbitmq.reply-to): the broker's
- * connection was lost. The consumer goes on over the next one, but replies to
+ * connection or muxd was lost. The consumer goes on over the next one, but replies to
  * calls that the broker had confirmed cannot come any more: make those again.
  * Calls that had no outcome yet are sent again by muxd.
  */
