@@ -196,7 +196,7 @@ static int conn_start(struct muxc *c, const struct muxc_options *options, struct
 	if (buf_failed(&c->out))
 		return error_set(ret_error, -ENOMEM, "no memory");
 	out_flush(c);
-	return c->loop ? 0 : io_start(c, ret_error);
+	return c->loop ? 0 : threads_start(c, ret_error);
 }
 
 /* Structs of programs built with another version of the header: the fields both know. */
@@ -457,7 +457,7 @@ struct muxc *muxc_free(struct muxc *c)
 	(void)pthread_cond_broadcast(&c->dispatch_cond);
 	io_wake(c);
 	(void)pthread_mutex_unlock(&c->lock);
-	io_stop(c);
+	threads_stop(c);
 	(void)pthread_mutex_lock(&c->lock);
 	(void)close(c->fd);
 	c->fd = -1;

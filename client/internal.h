@@ -411,9 +411,7 @@ int cond_init_monotonic(pthread_cond_t *cond);
 
 /* Interrupts the I/O thread's poll; nothing in loop mode. */
 void io_wake(struct muxc *c);
-int io_start(struct muxc *c, struct muxc_error *ret_error);
-/* Without the lock: ends the threads; from a handler, its own thread ends after it. */
-void io_stop(struct muxc *c);
+void *io_thread_main(void *arg);
 /* Reads once and handles what came: 1, or 0 when there was nothing. Without the lock. */
 int io_read(struct muxc *c);
 /* Sends what is queued as far as it goes. */
@@ -436,6 +434,12 @@ void out_policy(struct muxc *c, bool more);
  * buffer is cut back to len_before.
  */
 int out_body(struct muxc *c, struct span body, size_t len_before);
+
+/* --------------------------------------------------------- threads.c */
+
+int threads_start(struct muxc *c, struct muxc_error *ret_error);
+/* Without the lock: ends the threads; from a handler, its own thread ends after it. */
+void threads_stop(struct muxc *c);
 bool in_dispatch_thread(const struct muxc *c);
 
 /* -------------------------------------------------------- dispatch.c */

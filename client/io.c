@@ -1,5 +1,5 @@
 /*
- * Threads and reading. The I/O thread sleeps in poll() until the socket has
+ * Reading, and loop mode. The I/O thread sleeps in poll() until the socket has
  * input, has room for what is left to be sent, someone writes to wake_fd, or
  * the tick for output that was put off. It runs no code of the program, so
  * whatever a handler does, answers are read and waiters woken.
@@ -11,21 +11,14 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define READ_BYTES (64u * 1024u)
 #define DIRECT_BUDGET 2u
-
-bool in_dispatch_thread(const struct muxc *c)
-{
-	return c->has_threads && pthread_equal(pthread_self(), c->dispatch_thread);
-}
 
 void io_wake(struct muxc *c)
 {
@@ -130,7 +123,7 @@ static void io_turn(struct muxc *c, short socket_events, short wake_events)
 	conn_check_greeting(c);
 }
 
-static void *io_thread_main(void *arg)
+void *io_thread_main(void *arg)
 {
 	struct muxc *c = arg;
 	struct pollfd fds[2];
@@ -150,63 +143,6 @@ static void *io_thread_main(void *arg)
 	}
 	conn_leave(c);
 	return NULL;
-}
-
-/* With signals blocked, so that the program's handlers run in the program's threads. */
-static int start_threads(struct muxc *c)
-{
-	sigset_t all, before;
-	pthread_t io_thread;
-	bool io_runs;
-	int r;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	(void)pthread_mutex_lock(&c->lock);
-	r = -pthread_create(&c->io_thread, NULL, io_thread_main, c);
-	if (r == 0) {
-		c->refs++;
-		r = -pthread_create(&c->dispatch_thread, NULL, dispatch_thread_main, c);
-		if (r == 0) {
-			c->refs++;
-			c->has_threads = true;
-		} else {
-			c->stopping = true;
-			io_wake(c);
-		}
-	}
-	io_thread = c->io_thread;
-	io_runs = c->stopping;
-	/* From here on a handler may free the connection, if it has both threads. */
-	(void)pthread_mutex_unlock(&c->lock);
-	if (io_runs)
-		(void)pthread_join(io_thread, NULL);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return r;
-}
-
-int io_start(struct muxc *c, struct muxc_error *ret_error)
-{
-	int r;
-
-	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (c->wake_fd < 0)
-		return error_set(ret_error, -errno, "cannot make an eventfd: %s", strerror(errno));
-	r = start_threads(c);
-	if (r < 0)
-		return error_set(ret_error, r, "cannot start a thread: %s", strerror(-r));
-	return 0;
-}
-
-void io_stop(struct muxc *c)
-{
-	if (!c->has_threads)
-		return;
-	(void)pthread_join(c->io_thread, NULL);
-	if (in_dispatch_thread(c))
-		(void)pthread_detach(c->dispatch_thread);
-	else
-		(void)pthread_join(c->dispatch_thread, NULL);
 }
 
 /* ---------------------------------------------------------------- loop mode */

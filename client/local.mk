@@ -10,7 +10,7 @@ client_libmuxclient_la_SOURCES = \
 	client/admin.c client/chan.c client/conn.c client/consume.c client/dispatch.c \
 	client/error.c client/io.c client/msg.c client/ops.c client/options.c client/out.c \
 	client/outcome.c client/publish.c client/receive.c client/request.c client/table.c \
-	client/wire.c client/wire.h client/internal.h client/muxclient.h
+	client/threads.c client/wire.c client/wire.h client/internal.h client/muxclient.h
 client_libmuxclient_la_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) -pthread
 client_libmuxclient_la_LIBADD = proto/libproto.la $(PROTOBUF_C_LIBS) -lpthread
 client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
