@@ -67,7 +67,6 @@ static void conn_destroy(struct muxc *c)
 	if (!conn_is_foreign(c)) {
 		(void)pthread_cond_destroy(&c->own->cond);
 		(void)pthread_cond_destroy(&c->cond);
-		(void)pthread_cond_destroy(&c->dispatch_cond);
 		(void)pthread_mutex_destroy(&c->lock);
 	}
 	conn_free_memory(c);
@@ -82,16 +81,7 @@ static int conn_init_locks(struct muxc *c)
 		return r;
 	r = cond_init_monotonic(&c->cond);
 	if (r < 0)
-		goto no_cond;
-	r = cond_init_monotonic(&c->dispatch_cond);
-	if (r < 0)
-		goto no_dispatch;
-	return 0;
-
-no_dispatch:
-	(void)pthread_cond_destroy(&c->cond);
-no_cond:
-	(void)pthread_mutex_destroy(&c->lock);
+		(void)pthread_mutex_destroy(&c->lock);
 	return r;
 }
 
@@ -122,7 +112,6 @@ static int conn_new(struct muxc **ret)
 	}
 	c->own = channel_new(c, NULL);
 	if (!c->own) {
-		(void)pthread_cond_destroy(&c->dispatch_cond);
 		(void)pthread_cond_destroy(&c->cond);
 		(void)pthread_mutex_destroy(&c->lock);
 		conn_free_memory(c);
@@ -383,8 +372,8 @@ void conn_check_greeting(struct muxc *c)
 /*
  * In a forked child nothing of the parent's may be touched but memory, and that
  * only if no thread of the parent was changing it at the fork: then the lock,
- * copied with the memory, is free. The threads that were not copied hold their
- * references for ever; the handler's own thread, if it forked, still runs.
+ * copied with the memory, is free. Calls that waited in threads of the program
+ * hold their references for ever.
  */
 static void conn_free_in_child(struct muxc *c)
 {
@@ -398,9 +387,8 @@ static void conn_free_in_child(struct muxc *c)
 	c->wake_fd = -1;
 	if (pthread_mutex_trylock(&c->lock) != 0)
 		return;
-	if (c->has_threads)
-		c->refs -= in_dispatch_thread(c) ? 1 : 2;
 	c->freed = true;
+	threads_forget(c);
 	c->state = CONN_ENDED;
 	c->error.error = -ECHILD;
 	requests_fail(c, NULL, &c->error);
@@ -408,8 +396,7 @@ static void conn_free_in_child(struct muxc *c)
 		if (c->channels[i].channel)
 			channel_end(c->channels[i].channel, &c->error);
 	}
-	if (!c->in_handler)
-		(void)dispatch_run(c, DISPATCH_BUDGET);
+	(void)dispatch_run(c, DISPATCH_BUDGET);
 	conn_leave(c);
 }
 
@@ -453,17 +440,11 @@ struct muxc *muxc_free(struct muxc *c)
 	c->freed = true;
 	conn_linger(c);
 	conn_fail(c, -ESHUTDOWN, "the connection was freed");
-	c->stopping = true;
-	(void)pthread_cond_broadcast(&c->dispatch_cond);
-	io_wake(c);
-	(void)pthread_mutex_unlock(&c->lock);
 	threads_stop(c);
-	(void)pthread_mutex_lock(&c->lock);
 	(void)close(c->fd);
 	c->fd = -1;
 	/* Nothing is called any more; what was to be is dropped. */
-	if (!c->has_threads && !c->in_handler)
-		(void)dispatch_run(c, DISPATCH_BUDGET);
+	(void)dispatch_run(c, DISPATCH_BUDGET);
 	conn_leave(c);
 	return NULL;
 }

@@ -205,7 +205,7 @@ static int settle(struct muxc_channel *channel, uint64_t tag, int kind, bool up_
 		r = settle_add(channel, kind, up_to ? 0 : tag, tag);
 		/* In a burst the next handler follows at once, and so does the next one to settle. */
 		if (r == 0)
-			out_policy(c, in_dispatch_thread(c) && (channel->events.first || c->ready_first));
+			out_policy(c, in_dispatch(c) && (channel->events.first || c->ready_first));
 	}
 	channel_leave(channel);
 	return r;

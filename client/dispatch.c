@@ -1,13 +1,13 @@
 /*
  * Handlers. What happened is queued as an event on its channel, in order; a
  * channel with events is in the ready list. Whoever dispatches takes a channel
- * from the list, marks it running, and calls its handlers one by one without
+ * from the list, gives it its turn, and calls its handlers one by one without
  * the lock. So handlers of one channel run in order and one at a time, however
- * many threads dispatch (today one: the dispatch thread, or in loop mode the
- * caller of muxc_process()).
+ * many threads dispatch: dispatch threads or an executor's (threads.c), in loop
+ * mode the caller of muxc_process().
  *
- * A handler may free its channel or the connection: the running mark is a
- * reference, and each step looks again.
+ * A handler may free its channel or the connection: the turn has a reference,
+ * and each step looks again.
  */
 #include "client/internal.h"
 
@@ -19,12 +19,26 @@
 
 /* ------------------------------------------------------------------- queues */
 
-static void ready_push(struct muxc_channel *channel)
+/* The connection's end is told last: after all that other channels have to tell, or are telling. */
+static bool must_come_last(const struct muxc_channel *channel)
+{
+	const struct event *next = channel->events.first;
+	const struct muxc_channel *other = channel->c->running;
+
+	if (!next || next->type != EVENT_CLOSED)
+		return false;
+	if (other == channel)
+		other = other->next_running;
+	return other || channel->c->ready_first;
+}
+
+/* True: it was put into the ready list. */
+static bool ready_push(struct muxc_channel *channel)
 {
 	struct muxc *c = channel->c;
 
-	if (channel->ready || channel->running)
-		return;
+	if (channel->ready || channel->running || must_come_last(channel))
+		return false;
 	channel->ready = true;
 	channel->refs++;
 	channel->next_ready = NULL;
@@ -33,8 +47,8 @@ static void ready_push(struct muxc_channel *channel)
 	else
 		c->ready_first = channel;
 	c->ready_last = channel;
-	if (c->has_threads)
-		(void)pthread_cond_signal(&c->dispatch_cond);
+	c->ready_count++;
+	return true;
 }
 
 static struct muxc_channel *ready_pop(struct muxc *c)
@@ -47,6 +61,7 @@ static struct muxc_channel *ready_pop(struct muxc *c)
 	if (!c->ready_first)
 		c->ready_last = NULL;
 	channel->ready = false;
+	c->ready_count--;
 	return channel;
 }
 
@@ -58,7 +73,8 @@ void event_push(struct muxc_channel *channel, struct event *event)
 	else
 		channel->events.first = event;
 	channel->events.last = event;
-	ready_push(channel);
+	if (ready_push(channel))
+		threads_wake(channel->c);
 }
 
 static struct event *event_pop(struct muxc_channel *channel)
@@ -192,7 +208,8 @@ void notice_push_error(struct muxc_channel *channel, enum event_type type, const
 
 static void handler_begin(struct muxc *c)
 {
-	c->in_handler = true;
+	if (c->loop)
+		c->in_handler = true;
 	(void)pthread_mutex_unlock(&c->lock);
 }
 
@@ -252,12 +269,16 @@ static int dispatch_cancelled(struct muxc_channel *channel, const struct notice 
 static int dispatch_interrupted(struct muxc_channel *channel, const struct notice *notice)
 {
 	const struct consumer *consumer = consumer_find(channel, notice->consumer);
+	muxc_interrupted_handler handler;
+	void *userdata;
 
 	if (!consumer || !consumer->on_interrupted || channel->closed_here)
 		return 0;
+	/* Once the lock is given up, another thread may cancel the consumer. */
+	handler = consumer->on_interrupted;
+	userdata = consumer->userdata;
 	handler_begin(channel->c);
-	consumer->on_interrupted(channel, notice->consumer, notice->text ? notice->text : "",
-				 consumer->userdata);
+	handler(channel, notice->consumer, notice->text ? notice->text : "", userdata);
 	return handler_end(channel->c) ? 1 : -ECHILD;
 }
 
@@ -319,12 +340,22 @@ static int dispatch_event(struct muxc_channel *channel, struct event *event)
 
 /* -------------------------------------------------------------- dispatching */
 
-void channel_tell_destroyed(struct muxc_channel *channel)
+bool in_dispatch(const struct muxc *c)
+{
+	const struct muxc_channel *channel;
+	pthread_t self = pthread_self();
+
+	for (channel = c->running; channel; channel = channel->next_running) {
+		if (pthread_equal(channel->runner, self))
+			return true;
+	}
+	return false;
+}
+
+static void tell_destroyed(struct muxc_channel *channel)
 {
 	muxc_destroy_handler handler = channel->options.on_destroy;
 
-	if (!channel->user_freed || channel->destroyed || channel->running)
-		return;
 	channel->destroyed = true;
 	if (!handler)
 		return;
@@ -333,70 +364,87 @@ void channel_tell_destroyed(struct muxc_channel *channel)
 	(void)pthread_mutex_lock(&channel->c->lock);
 }
 
-/* The connection's end is told last: after all that other channels have to tell. */
-static bool must_come_last(const struct muxc_channel *channel)
+void channel_tell_destroyed(struct muxc_channel *channel)
 {
-	const struct event *next = channel->events.first;
-
-	return next && next->type == EVENT_CLOSED && channel->c->ready_first;
+	if (channel->user_freed && !channel->destroyed && !channel->running)
+		tell_destroyed(channel);
 }
 
-/* The turn of one channel, whose reference from the ready list it uses up. */
-static int dispatch_channel(struct muxc_channel *channel, int budget)
+static void turn_begin(struct muxc_channel *channel)
 {
 	struct muxc *c = channel->c;
-	struct event *event;
-	int called = 0, r;
 
 	channel->running = true;
-	while (budget-- > 0 && !c->freed && !must_come_last(channel) && (event = event_pop(channel))) {
-		r = dispatch_event(channel, event);
-		if (r < 0)
-			return r;
-		called += r;
-		event_free(c, event);
-	}
+	channel->runner = pthread_self();
+	channel->since_usec = c->dispatchers_max > 1 ? now_usec() : 0;
+	channel->next_running = c->running;
+	c->running = channel;
+}
+
+/* Uses up the reference from the ready list. */
+static void turn_end(struct muxc_channel *channel)
+{
+	struct muxc_channel **at;
+	struct muxc *c = channel->c;
+
+	for (at = &c->running; *at != channel; at = &(*at)->next_running)
+		;
+	*at = channel->next_running;
 	channel->running = false;
 	if (channel->user_freed || c->freed)
 		events_drop(channel);
+	/* Nobody needs to be woken: whoever has had this turn looks for the next. */
 	if (channel->events.first)
-		ready_push(channel);
-	channel_tell_destroyed(channel);
+		(void)ready_push(channel);
+	if (c->own->events.first)
+		(void)ready_push(c->own);
 	channel_unref(channel);
+}
+
+/* A handler may have freed its channel, or the connection. */
+static bool turn_goes_on(const struct muxc_channel *channel)
+{
+	return channel->events.first && !channel->user_freed && !channel->c->freed &&
+	       !must_come_last(channel);
+}
+
+static int dispatch_channel(struct muxc_channel *channel)
+{
+	struct muxc *c = channel->c;
+	int budget = TURN_BUDGET, called = 0, r;
+
+	turn_begin(channel);
+	while (budget-- > 0 && turn_goes_on(channel)) {
+		channel->handled = event_pop(channel);
+		r = dispatch_event(channel, channel->handled);
+		if (r < 0)
+			return r;
+		called += r;
+		event_free(c, channel->handled);
+		channel->handled = NULL;
+	}
+	if (channel->user_freed && !channel->destroyed)
+		tell_destroyed(channel);
+	turn_end(channel);
 	return called;
+}
+
+int dispatch_turn(struct muxc *c)
+{
+	struct muxc_channel *channel = ready_pop(c);
+
+	return channel ? dispatch_channel(channel) : 0;
 }
 
 int dispatch_run(struct muxc *c, int budget)
 {
-	struct muxc_channel *channel;
 	int called = 0, r;
 
-	while (called < budget && (channel = ready_pop(c))) {
-		r = dispatch_channel(channel, TURN_BUDGET);
+	while (called < budget && c->ready_first) {
+		r = dispatch_turn(c);
 		if (r < 0)
 			return r;
 		called += r;
 	}
 	return called;
-}
-
-void *dispatch_thread_main(void *arg)
-{
-	struct muxc *c = arg;
-
-	(void)pthread_mutex_lock(&c->lock);
-	while (!c->stopping) {
-		/* A child forked by a handler: this thread is all there is of the library, and ends. */
-		if (dispatch_run(c, DISPATCH_BUDGET) < 0)
-			return NULL;
-		if (c->ready_first || c->stopping)
-			continue;
-		if (!c->out_blocked)
-			out_flush(c);
-		(void)pthread_cond_wait(&c->dispatch_cond, &c->lock);
-	}
-	/* What is left is nobody's any more. */
-	(void)dispatch_run(c, DISPATCH_BUDGET);
-	conn_leave(c);
-	return NULL;
 }

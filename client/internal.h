@@ -15,13 +15,15 @@
  * called with the lock held.
  *
  * Three kinds of threads: the program's; the I/O thread (io.c), which reads,
- * demultiplexes (receive.c) and sends what others left; the dispatch thread
- * (dispatch.c), which runs handlers. Who waits sleeps on a condition, and the
+ * demultiplexes (receive.c) and sends what others left; those that run
+ * handlers (dispatch.c), which are dispatch threads, as many as are of use, or
+ * the program's executor (threads.c). Who waits sleeps on a condition, and the
  * I/O thread wakes it; so a handler may wait too. In loop mode whoever waits
  * polls and reads himself.
  *
- * Ownership: the connection is counted: the program's handle, the two threads
- * and every channel object hold one each. A channel is counted: the program's
+ * Ownership: the connection is counted: the program's handle, each thread of
+ * its own, each run() the executor was given, and every channel object hold
+ * one each. A channel is counted: the program's
  * handle, the connection's table (until muxd knows the channel's end), the
  * ready list and the handler that runs hold one each. No cycle survives
  * conn_end(), which empties the table.
@@ -206,9 +208,14 @@ struct muxc_channel {
 	bool dirty;		 /* in the connection's list of channels with settles */
 	struct muxc_channel *next_dirty;
 	struct event_queue events;
-	bool ready;   /* in the ready list */
-	bool running; /* a handler of it runs */
+	bool ready; /* in the ready list */
 	struct muxc_channel *next_ready;
+	/* Its turn: one thread calls its handlers. In here, so that a forked child finds it. */
+	bool running;
+	pthread_t runner;
+	uint64_t since_usec;   /* when the turn began */
+	struct event *handled; /* taken out of the queue */
+	struct muxc_channel *next_running;
 	pthread_cond_t cond; /* something a waiter of this channel may wait for has changed */
 	unsigned int waiters;
 };
@@ -332,14 +339,25 @@ struct muxc {
 
 	struct muxc_channel *ready_first;
 	struct muxc_channel *ready_last;
+	unsigned int ready_count;
+	struct muxc_channel *running; /* channels that have their turn */
+
+	/* Who runs handlers; see threads.c. */
+	muxc_execute execute; /* NULL: dispatch threads */
+	void *executor;
+	struct dispatcher *dispatchers; /* owned; those that have ended too, until they are joined */
+	struct dispatcher *idle;	/* the last that fell asleep first */
+	unsigned int dispatchers_count; /* that have not ended */
+	unsigned int dispatchers_max;
+	unsigned int coming;	  /* woken, started or handed over, and not there yet */
+	unsigned int thread_refs; /* references to the connection held by threads and runs */
+	uint64_t look_usec;	  /* when the I/O thread looks after ready channels; 0: not */
 
 	struct muxc_message *pool;
 	unsigned int pool_count;
 
-	pthread_cond_t cond;	      /* greeting, answers without a channel, room for requests, end */
-	pthread_cond_t dispatch_cond; /* the ready list, or stopping */
+	pthread_cond_t cond; /* greeting, answers without a channel, room for requests, end */
 	pthread_t io_thread;
-	pthread_t dispatch_thread;
 	bool has_threads;
 	bool stopping;
 	bool in_handler; /* loop mode */
@@ -437,10 +455,19 @@ int out_body(struct muxc *c, struct span body, size_t len_before);
 
 /* --------------------------------------------------------- threads.c */
 
+/* The I/O thread; without the lock. */
 int threads_start(struct muxc *c, struct muxc_error *ret_error);
-/* Without the lock: ends the threads; from a handler, its own thread ends after it. */
+/*
+ * Ends the threads; gives up the lock meanwhile. Waits for handlers that run
+ * and for what the executor has; from a handler, for the handlers of others.
+ */
 void threads_stop(struct muxc *c);
-bool in_dispatch_thread(const struct muxc *c);
+/* A channel was put into the ready list by someone who does not run handlers now. */
+void threads_wake(struct muxc *c);
+/* The I/O thread's part in it; gives up the lock meanwhile. */
+void threads_look(struct muxc *c);
+/* In a forked child: the threads are not there, nor the handlers they ran. */
+void threads_forget(struct muxc *c);
 
 /* -------------------------------------------------------- dispatch.c */
 
@@ -454,7 +481,10 @@ void event_free(struct muxc *c, struct event *event);
 /* Runs handlers of ready channels, at most budget; gives up the lock meanwhile. Returns how many were called.
  */
 int dispatch_run(struct muxc *c, int budget);
-void *dispatch_thread_main(void *arg);
+/* The turn of the channel that is ready the longest, if there is one. */
+int dispatch_turn(struct muxc *c);
+/* This thread calls a handler of the connection's now. */
+bool in_dispatch(const struct muxc *c);
 /* Calls on_destroy if its time has come; gives up the lock meanwhile. */
 void channel_tell_destroyed(struct muxc_channel *channel);
 /* Queues a copy of notice, unless no handler wants it. Takes over its name and text. -ENOMEM. */

@@ -1,8 +1,10 @@
 /*
  * Reading, and loop mode. The I/O thread sleeps in poll() until the socket has
  * input, has room for what is left to be sent, someone writes to wake_fd, or
- * the tick for output that was put off. It runs no code of the program, so
- * whatever a handler does, answers are read and waiters woken.
+ * the tick for output that was put off, or it is time to look after channels
+ * that are ready (threads.c). It runs no code of the program but the executor's
+ * execute, which does not wait: so whatever a handler does, answers are read
+ * and waiters woken. It runs until the connection is freed.
  *
  * One read per wake; a frame larger than the buffer makes it grow to just the
  * frame.
@@ -89,6 +91,8 @@ static struct timespec *io_timeout(const struct muxc *c, struct timespec *ts)
 		until = c->connect_deadline_usec;
 	if (c->tick_armed && c->tick_usec < until)
 		until = c->tick_usec;
+	if (c->look_usec && c->look_usec < until)
+		until = c->look_usec;
 	if (until == UINT64_MAX)
 		return NULL;
 	now = now_usec();
@@ -130,9 +134,10 @@ void *io_thread_main(void *arg)
 	struct timespec ts, *timeout;
 
 	(void)pthread_mutex_lock(&c->lock);
-	while (!c->stopping && c->state != CONN_ENDED) {
-		fds[0] =
-		    (struct pollfd){.fd = c->fd, .events = (short)(POLLIN | (c->out_blocked ? POLLOUT : 0))};
+	while (!c->stopping) {
+		threads_look(c);
+		fds[0] = (struct pollfd){.fd = c->state == CONN_ENDED ? -1 : c->fd,
+					 .events = (short)(POLLIN | (c->out_blocked ? POLLOUT : 0))};
 		fds[1] = (struct pollfd){.fd = c->wake_fd, .events = POLLIN};
 		timeout = io_timeout(c, &ts);
 		(void)pthread_mutex_unlock(&c->lock);
@@ -141,6 +146,7 @@ void *io_thread_main(void *arg)
 		(void)pthread_mutex_lock(&c->lock);
 		io_turn(c, fds[0].revents, fds[1].revents);
 	}
+	c->thread_refs--;
 	conn_leave(c);
 	return NULL;
 }

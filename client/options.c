@@ -13,6 +13,7 @@
 #define VERSION_MIN 1u
 #define VERSION_MAX 1u
 #define PROGRAM_MAX 64u /* bytes that muxd keeps */
+#define DISPATCHERS_DEFAULT 8u
 
 /* Field numbers of muxd.v1.Hello. */
 enum hello_field {
@@ -34,11 +35,17 @@ int options_read(struct muxc *c, const struct muxc_options *options, struct muxc
 		return error_set(ret_error, -EINVAL, "unknown flags in struct muxc_options: %#x",
 				 options->flags);
 	c->loop = options->flags & MUXC_LOOP;
+	if (c->loop && options->execute)
+		return error_set(ret_error, -EINVAL,
+				 "with MUXC_LOOP muxc_process() runs the handlers, not execute");
 	c->connect_deadline_usec =
 	    deadline_after(or_default(options->connect_timeout_usec, 10 * USEC_PER_SEC));
 	c->request_timeout_usec = or_default(options->request_timeout_usec, 30 * USEC_PER_SEC);
 	c->outcome_timeout_usec = options->outcome_timeout_usec;
 	c->linger_usec = or_default(options->linger_usec, USEC_PER_SEC);
+	c->execute = options->execute;
+	c->executor = options->executor;
+	c->dispatchers_max = options->dispatch_threads ? options->dispatch_threads : DISPATCHERS_DEFAULT;
 	c->on_upstream = options->on_upstream;
 	c->on_going_away = options->on_going_away;
 	c->on_closed = options->on_closed;

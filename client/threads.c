@@ -1,47 +1,58 @@
 /*
- * Starting and stopping the threads of a connection.
+ * The threads of a connection, and the executor.
+ *
+ * The I/O thread is there from muxc_connect() to muxc_free(). Dispatch threads
+ * are started when there are handlers to be called. Each looks for a ready
+ * channel, gives it its turn, looks for the next, and sleeps when there is
+ * none. The idle ones are a stack, so that few threads do the work and those at
+ * the bottom sleep until they end; the last one stays.
+ *
+ * More threads than are of use only fight for the lock. So a channel that gets
+ * ready has another thread woken or started only if those that are at work
+ * have been at it for a while: one whose turn has just begun will mostly be
+ * back before another one is awake. If it is not, because its handler waits or
+ * computes, the I/O thread sees that after LOOK_USEC, and then wakes as many
+ * as are at work already. It also tries again what has failed: without memory
+ * for a thread handlers come late, but they come.
+ *
+ * With an executor each ready channel is handed over as one run(), which is
+ * one turn. Only the I/O thread and run() itself hand over, because they can do
+ * so without the lock.
  */
 #include "client/internal.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
-bool in_dispatch_thread(const struct muxc *c)
-{
-	return c->has_threads && pthread_equal(pthread_self(), c->dispatch_thread);
-}
+#define YOUNG_USEC 100u /* for so long a turn is believed to end at once */
+#define LOOK_USEC 500u
+#define RETRY_USEC 10000u	      /* after no thread, or no run(), could be had */
+#define IDLE_USEC (3u * USEC_PER_SEC) /* then a thread ends */
+
+struct dispatcher {
+	struct dispatcher *next;
+	struct dispatcher *next_idle;
+	struct muxc *c; /* one ref, until it has ended */
+	pthread_t thread;
+	pthread_cond_t cond; /* woken, or stopping */
+	bool idle;
+	bool ended;    /* can be joined without waiting */
+	bool detached; /* nobody joins it: it frees itself */
+};
 
 /* With signals blocked, so that the program's handlers run in the program's threads. */
-static int start_both(struct muxc *c)
+static int create(pthread_t *ret, void *(*thread_main)(void *arg), void *arg)
 {
 	sigset_t all, before;
-	pthread_t io_thread;
-	bool io_runs;
 	int r;
 
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	(void)pthread_mutex_lock(&c->lock);
-	r = -pthread_create(&c->io_thread, NULL, io_thread_main, c);
-	if (r == 0) {
-		c->refs++;
-		r = -pthread_create(&c->dispatch_thread, NULL, dispatch_thread_main, c);
-		if (r == 0) {
-			c->refs++;
-			c->has_threads = true;
-		} else {
-			c->stopping = true;
-			io_wake(c);
-		}
-	}
-	io_thread = c->io_thread;
-	io_runs = c->stopping;
-	/* From here on a handler may free the connection, if it has both threads. */
-	(void)pthread_mutex_unlock(&c->lock);
-	if (io_runs)
-		(void)pthread_join(io_thread, NULL);
+	r = -pthread_create(ret, NULL, thread_main, arg);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return r;
 }
@@ -53,19 +64,375 @@ int threads_start(struct muxc *c, struct muxc_error *ret_error)
 	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->wake_fd < 0)
 		return error_set(ret_error, -errno, "cannot make an eventfd: %s", strerror(errno));
-	r = start_both(c);
+	/* From here on a handler may free the connection, but for the handle, which is still the caller's. */
+	(void)pthread_mutex_lock(&c->lock);
+	r = create(&c->io_thread, io_thread_main, c);
+	if (r == 0) {
+		c->refs++;
+		c->thread_refs++;
+		c->has_threads = true;
+	}
+	(void)pthread_mutex_unlock(&c->lock);
 	if (r < 0)
 		return error_set(ret_error, r, "cannot start a thread: %s", strerror(-r));
 	return 0;
 }
 
+static void ref(struct muxc *c)
+{
+	c->refs++;
+	c->thread_refs++;
+}
+
+/* With the lock, which is given up. */
+static void leave(struct muxc *c)
+{
+	c->thread_refs--;
+	if (c->stopping)
+		(void)pthread_cond_broadcast(&c->cond);
+	conn_leave(c);
+}
+
+/* --------------------------------------------------------- dispatch threads */
+
+/* False: it was idle for so long that it ends. */
+static bool dispatcher_sleep(struct dispatcher *self)
+{
+	struct muxc *c = self->c;
+	struct dispatcher **at;
+	struct timespec until;
+	uint64_t usec;
+	int r = 0;
+
+	self->idle = true;
+	self->next_idle = c->idle;
+	c->idle = self;
+	usec = now_usec() + IDLE_USEC;
+	until.tv_sec = (time_t)(usec / USEC_PER_SEC);
+	until.tv_nsec = (long)(usec % USEC_PER_SEC) * 1000;
+	while (self->idle && !c->stopping && r != ETIMEDOUT) {
+		if (c->dispatchers_count > 1)
+			r = pthread_cond_timedwait(&self->cond, &c->lock, &until);
+		else
+			(void)pthread_cond_wait(&self->cond, &c->lock);
+	}
+	if (!self->idle) {
+		c->coming--;
+		return true;
+	}
+	for (at = &c->idle; *at != self; at = &(*at)->next_idle)
+		;
+	*at = self->next_idle;
+	self->idle = false;
+	return c->dispatchers_count == 1;
+}
+
+static void *dispatcher_main(void *arg)
+{
+	struct dispatcher *self = arg;
+	struct muxc *c = self->c;
+
+	(void)pthread_mutex_lock(&c->lock);
+	c->coming--;
+	while (!c->stopping) {
+		/* A child forked by a handler: this thread is all there is of the library, and ends. */
+		if (dispatch_run(c, DISPATCH_BUDGET) < 0)
+			return NULL;
+		if (!c->ready_first && !c->out_blocked)
+			out_flush(c);
+		if (!c->ready_first && !c->stopping && !dispatcher_sleep(self))
+			break;
+	}
+	c->dispatchers_count--;
+	self->ended = true;
+	if (self->detached) {
+		(void)pthread_cond_destroy(&self->cond);
+		free(self);
+	}
+	leave(c);
+	return NULL;
+}
+
+/* Those that have ended by themselves. */
+static void dispatchers_join(struct muxc *c)
+{
+	struct dispatcher **at = &c->dispatchers, *dispatcher;
+
+	while ((dispatcher = *at)) {
+		if (!dispatcher->ended) {
+			at = &dispatcher->next;
+			continue;
+		}
+		*at = dispatcher->next;
+		(void)pthread_join(dispatcher->thread, NULL);
+		(void)pthread_cond_destroy(&dispatcher->cond);
+		free(dispatcher);
+	}
+}
+
+static int dispatcher_start(struct muxc *c)
+{
+	struct dispatcher *dispatcher;
+	int r;
+
+	dispatchers_join(c);
+	dispatcher = calloc(1, sizeof(*dispatcher));
+	if (!dispatcher)
+		return -ENOMEM;
+	dispatcher->c = c;
+	r = cond_init_monotonic(&dispatcher->cond);
+	if (r < 0)
+		goto no_cond;
+	r = create(&dispatcher->thread, dispatcher_main, dispatcher);
+	if (r < 0)
+		goto no_thread;
+	ref(c);
+	c->coming++;
+	c->dispatchers_count++;
+	dispatcher->next = c->dispatchers;
+	c->dispatchers = dispatcher;
+	return 0;
+
+no_thread:
+	(void)pthread_cond_destroy(&dispatcher->cond);
+no_cond:
+	free(dispatcher);
+	return r;
+}
+
+static int dispatcher_wake(struct muxc *c)
+{
+	struct dispatcher *dispatcher = c->idle;
+
+	if (!dispatcher)
+		return dispatcher_start(c);
+	c->idle = dispatcher->next_idle;
+	dispatcher->idle = false;
+	c->coming++;
+	(void)pthread_cond_signal(&dispatcher->cond);
+	return 0;
+}
+
+/* ------------------------------------------------------------------- waking */
+
+/* Somebody will have time for the next channel at once. */
+static bool soon_free(const struct muxc *c)
+{
+	const struct muxc_channel *channel;
+	uint64_t now;
+
+	if (c->coming > 0)
+		return true;
+	if (!c->running)
+		return false;
+	now = now_usec();
+	for (channel = c->running; channel; channel = channel->next_running) {
+		if (now < channel->since_usec + YOUNG_USEC)
+			return true;
+	}
+	return false;
+}
+
+static void look_later(struct muxc *c, uint64_t usec)
+{
+	if (c->look_usec)
+		return;
+	c->look_usec = now_usec() + usec;
+	if (!pthread_equal(pthread_self(), c->io_thread))
+		io_wake(c);
+}
+
+static bool all_at_work(const struct muxc *c)
+{
+	return !c->idle && c->dispatchers_count >= c->dispatchers_max;
+}
+
+/* Wakes or starts dispatch threads, at most so many. */
+static void dispatchers_wake(struct muxc *c, unsigned int count)
+{
+	int r = 0;
+
+	while (r == 0 && count > 0 && c->coming < c->ready_count && !all_at_work(c)) {
+		r = dispatcher_wake(c);
+		count--;
+	}
+	if (r < 0)
+		look_later(c, RETRY_USEC);
+	else if (c->coming < c->ready_count && !all_at_work(c))
+		look_later(c, LOOK_USEC);
+}
+
+void threads_wake(struct muxc *c)
+{
+	if (!c->has_threads || c->stopping)
+		return;
+	if (c->execute) {
+		if (!pthread_equal(pthread_self(), c->io_thread))
+			io_wake(c);
+	} else if (!all_at_work(c)) {
+		dispatchers_wake(c, soon_free(c) ? 0 : 1);
+	}
+}
+
+/* How many more may be of use: as many as are at work. */
+static unsigned int useful_count(const struct muxc *c)
+{
+	const struct muxc_channel *channel;
+	unsigned int count = 0;
+
+	if (soon_free(c))
+		return 0;
+	for (channel = c->running; channel; channel = channel->next_running)
+		count++;
+	return count > 0 ? count : 1;
+}
+
+/* ----------------------------------------------------------------- executor */
+
+static void hand_over(struct muxc *c);
+
+/* What the executor runs: one turn. */
+static void run(void *arg)
+{
+	struct muxc *c = arg;
+
+	if (conn_is_foreign(c))
+		return;
+	(void)pthread_mutex_lock(&c->lock);
+	c->coming--;
+	if (!c->stopping && dispatch_turn(c) < 0)
+		return;
+	if (!c->ready_first && !c->out_blocked)
+		out_flush(c);
+	hand_over(c);
+	leave(c);
+}
+
+/* As many runs as channels are ready. Gives up the lock for each. */
+static void hand_over(struct muxc *c)
+{
+	int r;
+
+	while (!c->stopping && c->coming < c->ready_count) {
+		c->coming++;
+		ref(c);
+		(void)pthread_mutex_unlock(&c->lock);
+		r = c->execute(run, c, c->executor);
+		(void)pthread_mutex_lock(&c->lock);
+		if (r == 0)
+			continue;
+		c->coming--;
+		c->refs--;
+		c->thread_refs--;
+		if (c->stopping)
+			(void)pthread_cond_broadcast(&c->cond);
+		look_later(c, RETRY_USEC);
+		return;
+	}
+}
+
+void threads_look(struct muxc *c)
+{
+	bool late = c->look_usec && now_usec() >= c->look_usec;
+
+	if (late)
+		c->look_usec = 0;
+	if (c->execute)
+		hand_over(c);
+	else if (late && c->ready_first)
+		dispatchers_wake(c, useful_count(c));
+}
+
+/* ----------------------------------------------------------------- stopping */
+
+/* All turns that are not this thread's own, and with an executor what it still has. */
+static bool others_run(const struct muxc *c)
+{
+	const struct muxc_channel *channel;
+	pthread_t self = pthread_self();
+	bool inside = false, others = false;
+
+	for (channel = c->running; channel; channel = channel->next_running) {
+		if (pthread_equal(channel->runner, self))
+			inside = true;
+		else
+			others = true;
+	}
+	return others || (!inside && c->coming > 0);
+}
+
+static void dispatchers_stop(struct muxc *c)
+{
+	struct dispatcher *dispatcher;
+
+	for (dispatcher = c->idle; dispatcher; dispatcher = dispatcher->next_idle)
+		(void)pthread_cond_signal(&dispatcher->cond);
+	while ((dispatcher = c->dispatchers)) {
+		c->dispatchers = dispatcher->next;
+		if (pthread_equal(dispatcher->thread, pthread_self())) {
+			dispatcher->detached = true;
+			(void)pthread_detach(dispatcher->thread);
+			continue;
+		}
+		(void)pthread_mutex_unlock(&c->lock);
+		(void)pthread_join(dispatcher->thread, NULL);
+		(void)pthread_mutex_lock(&c->lock);
+		(void)pthread_cond_destroy(&dispatcher->cond);
+		free(dispatcher);
+	}
+}
+
 void threads_stop(struct muxc *c)
 {
+	c->stopping = true;
+	io_wake(c);
 	if (!c->has_threads)
 		return;
+	(void)pthread_mutex_unlock(&c->lock);
 	(void)pthread_join(c->io_thread, NULL);
-	if (in_dispatch_thread(c))
-		(void)pthread_detach(c->dispatch_thread);
-	else
-		(void)pthread_join(c->dispatch_thread, NULL);
+	(void)pthread_mutex_lock(&c->lock);
+	dispatchers_stop(c);
+	while (others_run(c))
+		(void)pthread_cond_wait(&c->cond, &c->lock);
+}
+
+/* -------------------------------------------------------------------- forks */
+
+void threads_forget(struct muxc *c)
+{
+	struct muxc_channel **at = &c->running, *channel;
+	struct dispatcher *dispatcher;
+	unsigned int own = c->has_threads && in_dispatch(c) ? 1 : 0;
+	uint32_t i;
+
+	while ((channel = *at)) {
+		if (pthread_equal(channel->runner, pthread_self())) {
+			at = &channel->next_running;
+			continue;
+		}
+		*at = channel->next_running;
+		channel->running = false;
+		if (channel->handled)
+			event_free(c, channel->handled);
+		channel->handled = NULL;
+		channel_unref(channel);
+	}
+	while ((dispatcher = c->dispatchers)) {
+		c->dispatchers = dispatcher->next;
+		free(dispatcher);
+	}
+	/* Whoever forked in a handler looks at the connection once more behind it. */
+	c->refs -= c->thread_refs - own;
+	c->thread_refs = own;
+	c->idle = NULL;
+	c->coming = 0;
+	c->has_threads = false;
+	/* A condition would wait for its waiters, and they are not there. */
+	(void)cond_init_monotonic(&c->cond);
+	c->credit_first = NULL;
+	c->credit_last = NULL;
+	for (i = 0; i < c->channels_count; i++) {
+		if (c->channels[i].channel)
+			c->channels[i].channel->waiters = 0;
+	}
 }
