@@ -94,7 +94,7 @@ tests_unit_test_amqp_oracle_LDADD = $(UNIT_AMQP) $(RABBITMQ_LIBS) $(CHECK_LIBS)
 
 # client: a muxd of their own, in a thread, on a Unix socket
 CLIENT_TESTS = tests/unit/test-client-session tests/unit/test-client-publish tests/unit/test-client-channel \
-	tests/unit/test-client-consume tests/unit/test-client-table
+	tests/unit/test-client-consume tests/unit/test-client-table tests/unit/test-client-threads
 check_PROGRAMS += $(CLIENT_TESTS)
 TESTS += $(CLIENT_TESTS) tests/unit/client-tsan
 dist_check_SCRIPTS += tests/unit/client-tsan
@@ -103,6 +103,9 @@ CLIENT_LIBS = client/libmuxclient.la $(UNIT_PROTO) $(PROTOBUF_C_LIBS) $(CHECK_LI
 tests_unit_test_client_consume_SOURCES = tests/unit/test-client-consume.c $(CLIENT_FAKE)
 tests_unit_test_client_consume_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_consume_LDADD = $(CLIENT_LIBS)
+tests_unit_test_client_threads_SOURCES = tests/unit/test-client-threads.c $(CLIENT_FAKE)
+tests_unit_test_client_threads_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_threads_LDADD = $(CLIENT_LIBS)
 tests_unit_test_client_table_SOURCES = tests/unit/test-client-table.c
 tests_unit_test_client_table_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_table_LDADD = $(CLIENT_LIBS)
