@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CHANNEL_ERROR 504u	/* AMQP's reply code; muxd's for requests of a channel that its client closed */
 #define MARGIN_MAX_USEC 100000u /* muxd's deadline before the caller's */
 
 void request_free(struct muxc *c, struct request *request)
@@ -246,6 +247,9 @@ static int call_wait(struct call *call)
 			return error_set(call->error, r, "no answer came in time");
 		}
 	}
+	/* What was under way when another thread closed the channel has ended like what comes later. */
+	if (request->error.code == CHANNEL_ERROR && call->channel && call->channel->closed_here)
+		return channel_usable(call->channel, call->error);
 	if (request->result < 0)
 		error_copy(call->error, &request->error);
 	return request->result;

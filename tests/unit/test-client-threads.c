@@ -699,6 +699,47 @@ START_TEST(cancel__no_handler_begins_once_it_has_returned)
 }
 END_TEST
 
+/* As muxd: what was under way on a channel ends when its client closes it. */
+static bool end_qos_at_close(struct fake *fake, const Muxd__V1__ClientFrame *frame, struct span payload)
+{
+	uint32_t *qos = fake->context;
+
+	if (frame->op_case == OP(QOS))
+		*qos = frame->request;
+	if (frame->op_case == OP(CHANNEL_CLOSE))
+		fake_error(fake, *qos, frame->channel, MUXD__V1__SCOPE__REQUEST, 504);
+	return frame->op_case == OP(QOS);
+}
+
+static void *call_qos(void *arg)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+
+	ck_assert_int_eq(muxc_qos(arg, 5, FAKE_WAIT_USEC, &error), -ESHUTDOWN);
+	ck_assert_int_eq(error.error, -ESHUTDOWN);
+	return NULL;
+}
+
+START_TEST(close__ends_the_calls_of_other_threads_with_eshutdown)
+{
+	struct lane *lane;
+	struct rig rig;
+	uint32_t qos = 0;
+	pthread_t thread;
+
+	rig_init(&rig, 0);
+	rig.fake.on_frame = end_qos_at_close;
+	rig.fake.context = &qos;
+	rig_connect(&rig);
+	lane = lane_open(&rig, false);
+	ck_assert_int_eq(pthread_create(&thread, NULL, call_qos, lane->channel), 0);
+	fake_expect(&rig.fake, OP(QOS), 1);
+	ck_assert_int_eq(muxc_channel_close(lane->channel), 0);
+	pthread_join(thread, NULL);
+	rig_end(&rig);
+}
+END_TEST
+
 /* Once the I/O thread has nothing to read any more, handlers still get their threads. */
 START_TEST(closed__is_told_after_the_handlers_of_all_channels)
 {
@@ -807,6 +848,7 @@ static Suite *suite_threads(void)
 	tcase_add_loop_test(tcase, free__of_another_channel_in_a_handler_destroys_it_after_its_own, 0, 2);
 	tcase_add_loop_test(tcase, free__of_the_own_channel_is_its_last_handler, 0, 2);
 	tcase_add_loop_test(tcase, cancel__no_handler_begins_once_it_has_returned, 0, 2);
+	tcase_add_test(tcase, close__ends_the_calls_of_other_threads_with_eshutdown);
 	tcase_add_loop_test(tcase, closed__is_told_after_the_handlers_of_all_channels, 0, 2);
 	tcase_add_loop_test(tcase, fork__in_a_handler_beside_others_leaves_the_parent_alone, 0, 2);
 	suite_add_tcase(suite, tcase);
