@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHANNEL_ERROR 504u	/* AMQP's reply code; muxd's for requests of a channel that its client closed */
+#define CHANNEL_ERROR 504u /* AMQP's reply code; muxd's for requests of a channel that its client closed */
 #define MARGIN_MAX_USEC 100000u /* muxd's deadline before the caller's */
 
 void request_free(struct muxc *c, struct request *request)

@@ -23,10 +23,13 @@ endif
 # Tests of the whole: a real muxd, a broker, processes. They are not run by
 # `make check`, because each broker has its own run: tests/integration/run.
 INTEGRATION_TARGETS = tests/integration/canary tests/integration/neighbour tests/integration/share \
-	tests/integration/transact
+	tests/integration/threads tests/integration/transact
 check_PROGRAMS += $(INTEGRATION_TARGETS)
 tests_integration_neighbour_LDADD = client/libmuxclient.la -lpthread
 tests_integration_canary_LDADD = client/libmuxclient.la -lpthread
+tests_integration_threads_SOURCES = tests/integration/threads.c tests/integration/threads_chan.c \
+	tests/integration/threads.h
+tests_integration_threads_LDADD = client/libmuxclient.la -lpthread
 tests_integration_transact_LDADD = client/libmuxclient.la -lpthread
 tests_integration_share_LDADD = client/libmuxclient.la -lpthread -lm
 
@@ -58,6 +61,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/muxctl.sh \
 	tests/integration/share.sh \
 	tests/integration/start.sh \
+	tests/integration/threads.sh \
 	tests/integration/upstream.sh tests/integration/upstream.py \
 	tests/integration/upstreams.sh
 
