@@ -260,9 +260,10 @@ int muxc_connect(const struct muxc_options *options, struct muxc **ret,
  * Hands over what is queued (for at most linger_usec), closes and frees; NULL
  * is fine. Publishes that muxd has read are still sent to the broker; to know
  * their outcome wait for it before. Handlers are not called any more once it
- * has returned; called from another thread than the dispatch thread it waits
- * for the handler that is running. Channels stay to be freed by their owner,
- * every other call on them gives -ESHUTDOWN; messages stay good. Returns NULL.
+ * has returned: it waits for those that run, and calls in which they wait end;
+ * in a handler, for those of other channels. Channels stay to be freed by their
+ * owner, every other call on them gives -ESHUTDOWN; messages stay good. Returns
+ * NULL.
  */
 struct muxc *muxc_free(struct muxc *c);
 
@@ -582,7 +583,8 @@ int muxc_consume(struct muxc_channel *channel, const struct muxc_consumer_option
 		 uint32_t *ret_consumer, uint64_t timeout_usec, struct muxc_error *ret_error) MUXC_CHECK;
 
 /*
- * Ends a consumer: no handler call for it begins once this has returned.
+ * Ends a consumer: no handler call for it begins once this has returned; one
+ * that has begun in another thread may still run.
  * Messages that had come and not been handled go back to their queue; those
  * that were handled can still be acknowledged. -ENOENT: no such consumer.
  */
