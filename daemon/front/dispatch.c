@@ -298,6 +298,8 @@ static void do_publish(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, cons
 	    .exchange = span_of(op->exchange),
 	    .routing_key = span_of(op->routing_key),
 	    .mandatory = op->mandatory,
+	    .resent = op->resent,
+	    .age_ms = op->age_ms,
 	    .properties = &properties,
 	    .body = bytes->payload,
 	};

@@ -374,6 +374,8 @@ struct mux_publish {
 	struct span exchange;
 	struct span routing_key;
 	bool mandatory;
+	bool resent;	 /* it may be at the broker from an earlier session: goes out marked (replay.h) */
+	uint32_t age_ms; /* of its expiration, used up in earlier sessions */
 	const struct amqc_properties *properties;
 	struct span body;
 	/*

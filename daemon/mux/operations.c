@@ -337,7 +337,9 @@ static void not_sent(struct channel *channel, const struct mux_publish *publish,
 {
 	channel->published++;
 	recorder_publish_refused(channel->session, channel->id, publish, fault->code);
-	outcome_add(channel, OUTCOME_NOT_SENT, channel->published, fault);
+	outcome_add(channel,
+		    publish_is_in_doubt(channel, publish->resent) ? OUTCOME_UNKNOWN : OUTCOME_NOT_SENT,
+		    channel->published, fault);
 	credit_release(channel->session, publish->cost_bytes);
 }
 

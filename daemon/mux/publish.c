@@ -103,6 +103,8 @@ static struct publish *publish_new(struct mux *mux, const struct mux_publish *so
 	    .method_len = (uint32_t)method_len,
 	    .head_len = (uint32_t)head_len,
 	    .mandatory = source->mandatory,
+	    .resent = source->resent,
+	    .age_ms = source->age_ms,
 	    .exchange_at = EXCHANGE_LEN_AT + 1u,
 	    .exchange_len = (uint8_t)source->exchange.len,
 	    .key_at = EXCHANGE_LEN_AT + 1u + (uint32_t)source->exchange.len + 1u,
@@ -274,7 +276,9 @@ static void end_queued(struct publish *publish, enum outcome_kind kind, const st
 
 void publish_discard(struct publish *publish, const struct fault *fault)
 {
-	end_queued(publish, publish->sent_before ? OUTCOME_UNKNOWN : OUTCOME_NOT_SENT, fault);
+	bool in_doubt = publish->sent_before || publish_is_in_doubt(publish->op.channel, publish->resent);
+
+	end_queued(publish, in_doubt ? OUTCOME_UNKNOWN : OUTCOME_NOT_SENT, fault);
 }
 
 void publish_done(struct publish *publish, enum outcome_kind kind)

@@ -22,12 +22,22 @@ bool publish_repeats(const struct channel *channel, const struct mux_publish *pu
  */
 enum amqc_result publish_queue(struct channel *channel, const struct mux_publish *publish, bool repeats);
 
+/*
+ * Whether one that is not sent may be at the broker all the same, because its
+ * client says that it sent it before. In a transaction outcomes are about that
+ * alone.
+ */
+static inline bool publish_is_in_doubt(const struct channel *channel, bool resent)
+{
+	return resent && !channel->tx.asked;
+}
+
 /* Tells the outcome of a publish that has none yet, and gives its credit back. The block stays. */
 void publish_settle(struct publish *publish, enum outcome_kind kind, const struct fault *fault);
 
 /*
  * Settles a publish that is in its channel's queue, and frees it: NOT_SENT, or
- * UNKNOWN if it was sent on an earlier connection.
+ * UNKNOWN if it was sent on an earlier connection, or in an earlier session.
  */
 void publish_discard(struct publish *publish, const struct fault *fault);
 

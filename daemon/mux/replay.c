@@ -154,6 +154,11 @@ bool replay_original_header(const struct publish *publish, struct buf *table, st
 	return !buf_failed(table);
 }
 
+static bool is_marked(const struct publish *publish)
+{
+	return publish->sent_before || publish->resent;
+}
+
 /* The block again, with other properties. NULL: no memory, or they became too large. */
 static struct publish *rewrite(struct publish *publish, uint64_t left_usec)
 {
@@ -164,7 +169,7 @@ static struct publish *rewrite(struct publish *publish, uint64_t left_usec)
 
 	if (amqc_content_header_decode(header_payload(publish), &header) != AMQC_OK)
 		return NULL;
-	if (publish->sent_before) {
+	if (is_marked(publish)) {
 		append_unmarked(&table, headers_of(&header));
 		amqc_field_append_bool(&table, REPLAY_HEADER, true);
 		header.properties.headers = buf_span(&table);
@@ -184,7 +189,7 @@ static struct publish *rewrite(struct publish *publish, uint64_t left_usec)
 /* False: it has expired. *ret_left is UINT64_MAX if what the message says is still right. */
 static bool expiration_left(const struct publish *publish, struct mono now, uint64_t *ret_left)
 {
-	uint64_t waited = mono_since_usec(now, publish->accepted);
+	uint64_t waited = mono_since_usec(now, publish->accepted) + publish->age_ms * USEC_PER_MSEC;
 
 	*ret_left = UINT64_MAX;
 	if (publish->expiration_usec == UINT64_MAX || waited < USEC_PER_MSEC)
@@ -207,7 +212,7 @@ struct publish *replay_prepare(struct publish *publish)
 		publish_discard(publish, &fault);
 		return NULL;
 	}
-	if (!publish->sent_before && left_usec == UINT64_MAX)
+	if (!is_marked(publish) && left_usec == UINT64_MAX)
 		return publish;
 	copy = rewrite(publish, left_usec);
 	if (copy)

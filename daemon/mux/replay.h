@@ -5,9 +5,10 @@
  * broker or not. It goes out again, in its order and before newer ones of its
  * channel, and carries the header x-muxd-resent (boolean, true), so that a
  * consumer can tell a possible duplicate: a message without it never is one of
- * muxd's making.
+ * muxd's making. A client that sends again what had no outcome when it lost
+ * another muxd says so, and it goes out like that from the first time on.
  *
- * Time spent in muxd counts against a message's expiration: what has expired
+ * Time spent in muxd, or with such a client, counts against a message's expiration: what has expired
  * is not sent, and what is sent has what is left of it.
  */
 #pragma once

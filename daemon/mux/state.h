@@ -414,10 +414,12 @@ struct publish {
 	bool mandatory;
 	bool begun_before; /* on a connection that is gone, if only in part */
 	bool sent_before;  /* all of it: goes out marked */
+	bool resent;	   /* by its client, who had sent it in another session: likewise */
 	bool returned;
 	bool settled;		      /* its outcome was told; the slot waits for the broker */
 	bool dropped;		      /* it left its slot while its body was being sent */
 	uint32_t exchange_at, key_at; /* where the names lie in data */
+	uint32_t age_ms;	      /* when it was accepted */
 	uint8_t exchange_len, key_len;
 	size_t body_len;
 	size_t body_sent;

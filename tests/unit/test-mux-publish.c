@@ -548,6 +548,105 @@ START_TEST(publish__a_lost_connection_repeats_marked_what_it_had_and_sends_what_
 }
 END_TEST
 
+/* What its client says it sent in another session, so long ago. */
+static void publish_resent(struct rig_session *session, uint32_t age_ms, const char *expiration)
+{
+	struct amqc_properties properties = {.present = expiration ? AMQC_PROP_EXPIRATION : 0,
+					     .expiration = span_str(expiration ? expiration : "")};
+	struct mux_publish publish = {.channel = 1,
+				      .cost_bytes = 10,
+				      .routing_key = SPAN_LITERAL("q"),
+				      .resent = true,
+				      .age_ms = age_ms,
+				      .properties = &properties,
+				      .body = SPAN_LITERAL("x")};
+
+	session_publish(session->session, &publish);
+	rig_turn(&rig);
+}
+
+/* The properties of the publish that goes out next; its body is skipped. */
+static struct amqc_properties sent_properties(void)
+{
+	struct amqc_content_header header;
+	struct rig_frame frame;
+
+	rig_expect(&rig, AMQC_BASIC_PUBLISH, &frame);
+	ck_assert(rig_next(&rig, &frame));
+	ck_assert_int_eq(amqc_content_header_decode(frame.payload, &header), AMQC_OK);
+	return header.properties;
+}
+
+START_TEST(publish__one_of_an_earlier_session_is_marked_from_the_first_time_on)
+{
+	struct amqc_properties properties;
+	struct rig_session *session;
+	struct amqc_field field;
+
+	rig_up(&rig);
+	session = rig_ready(&rig, 1);
+	rig_publish(session, 1, "q", SPAN_LITERAL("new"));
+	rig_turn(&rig);
+	rig_open_lane(&rig);
+	ck_assert(!(sent_properties().present & AMQC_PROP_HEADERS));
+	skip_frames();
+	publish_resent(session, 0, "60000");
+	properties = sent_properties();
+	ck_assert(properties.present & AMQC_PROP_HEADERS);
+	ck_assert(amqc_table_find(properties.headers, "x-muxd-resent", &field));
+	ck_assert(field.value.boolean);
+	ck_assert(span_equal_str(properties.expiration, "60000"));
+	skip_frames();
+	rig_ack(&rig, 1, 2, true);
+	rig_turn(&rig);
+	expect_outcome(session, OUTCOME_CONFIRMED, 1, 2);
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(publish__one_of_an_earlier_session_is_never_certainly_not_there)
+{
+	struct rig_session *session;
+
+	rig_init(&rig);
+	rig_start(&rig);
+	session = rig_ready(&rig, 1);
+	publish_resent(session, 0, NULL);
+	rig_pass(&rig, 300 * USEC_PER_SEC);
+	expect_outcome(session, OUTCOME_UNKNOWN, 1, 1);
+	/* Likewise when its channel fails, and after that. */
+	publish_resent(session, 0, NULL);
+	session_settle(session->session, 1, SETTLE_ACK, 9, 9);
+	publish_resent(session, 0, NULL);
+	expect_outcome(session, OUTCOME_UNKNOWN, 2, 2);
+	(void)rig_event_of(session, RIG_CHANNEL_ENDED);
+	expect_outcome(session, OUTCOME_UNKNOWN, 3, 3);
+	rig_expect_no_event(session);
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(publish__its_age_counts_against_its_expiration_and_not_against_its_deadline)
+{
+	struct rig_session *session;
+
+	rig_up(&rig);
+	session = rig_ready(&rig, 1);
+	publish_resent(session, 400000, "500000");
+	rig_open_lane(&rig);
+	ck_assert(span_equal_str(sent_properties().expiration, "100000"));
+	skip_frames();
+	publish_resent(session, UINT32_MAX, "500000");
+	expect_outcome(session, OUTCOME_UNKNOWN, 2, 2);
+	publish_resent(session, 500, "500");
+	expect_outcome(session, OUTCOME_UNKNOWN, 3, 3);
+	rig_expect_silence(&rig);
+	rig_pass(&rig, 300 * USEC_PER_SEC - 1);
+	rig_expect_no_event(session);
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(publish__a_returned_one_is_not_repeated_on_the_next_connection)
 {
 	struct rig_session *session;
@@ -595,6 +694,9 @@ int main(void)
 	tcase_add_test(tcase,
 		       publish__a_lost_connection_repeats_marked_what_it_had_and_sends_what_it_had_not);
 	tcase_add_test(tcase, publish__a_returned_one_is_not_repeated_on_the_next_connection);
+	tcase_add_test(tcase, publish__one_of_an_earlier_session_is_marked_from_the_first_time_on);
+	tcase_add_test(tcase, publish__one_of_an_earlier_session_is_never_certainly_not_there);
+	tcase_add_test(tcase, publish__its_age_counts_against_its_expiration_and_not_against_its_deadline);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
