@@ -16,10 +16,10 @@ daemon_muxd_SOURCES = \
 	daemon/translate.c daemon/translate.h \
 	daemon/notify.c daemon/notify.h \
 	daemon/sink.c daemon/sink.h
-daemon_muxd_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS) $(SYSTEMD_CFLAGS) -pthread
+daemon_muxd_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS) $(CRYPTO_CFLAGS) $(SYSTEMD_CFLAGS) -pthread
 daemon_muxd_LDADD = \
 	daemon/front/libfront.a daemon/up/libup.a daemon/net/libnet.a daemon/mux/libmux.a \
 	daemon/policy/libpolicy.a daemon/conf/libconf.a daemon/amqp/libamqp.a daemon/base/libbase.a \
 	proto/libproto.la \
-	$(EVENT_LIBS) $(PROTOBUF_C_LIBS) $(CONFUSE_LIBS) $(PCRE2_LIBS) $(SYSTEMD_LIBS) -lpthread
+	$(EVENT_LIBS) $(PROTOBUF_C_LIBS) $(CONFUSE_LIBS) $(PCRE2_LIBS) $(CRYPTO_LIBS) $(SYSTEMD_LIBS) -lpthread
 dist_man_MANS += daemon/muxd.8

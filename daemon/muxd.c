@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,13 @@ static void random_bytes(void *context, void *out, size_t count)
 			count -= (size_t)n;
 		}
 	}
+}
+
+static bool sha256(void *context, struct span of, uint8_t ret[MUX_DIGEST_BYTES])
+{
+	unsigned int len;
+
+	return EVP_Digest(of.data, of.len, ret, &len, EVP_sha256(), NULL) == 1;
 }
 
 static bool admit(void *context, const struct mux_creds *creds, const char *upstream,
@@ -193,6 +201,7 @@ static int make_mux(struct muxd *muxd)
 	    .limits = translate_limits(muxd->options.conf),
 	    .authorize = authorize,
 	    .random = random_bytes,
+	    .digest = sha256,
 	    .context = muxd,
 	};
 	int r = mux_new(&options, &muxd->mux);

@@ -125,8 +125,15 @@ static void do_queue_declare(struct ipc *ipc, const Muxd__V1__ClientFrame *frame
 	    .exclusive = op->exclusive,
 	    .auto_delete = op->auto_delete,
 	};
-	if (take_arguments(ipc, frame, op->arguments, &method.queue_declare.arguments))
-		request(ipc, frame, &method);
+	if (!take_arguments(ipc, frame, op->arguments, &method.queue_declare.arguments))
+		return;
+	session_request(ipc->session, &(struct mux_request){
+					  .id = frame->request,
+					  .channel = frame->channel,
+					  .timeout_usec = timeout_usec(frame),
+					  .method = &method,
+					  .resume = span_of(op->resume),
+				      });
 }
 
 static void do_queue_bind(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)

@@ -264,7 +264,7 @@ static void send_counted(struct ipc *ipc, uint32_t request, struct mux_channel_i
 }
 
 static void send_declared(struct ipc *ipc, uint32_t request, struct mux_channel_id channel,
-			  const struct amqc_queue_declare_ok *ok)
+			  const struct amqc_queue_declare_ok *ok, struct span resume)
 {
 	Muxd__V1__ServerFrame frame;
 	Muxd__V1__QueueDeclared declared = MUXD__V1__QUEUE_DECLARED__INIT;
@@ -276,6 +276,8 @@ static void send_declared(struct ipc *ipc, uint32_t request, struct mux_channel_
 	declared.message_count = ok->message_count;
 	declared.has_consumer_count = true;
 	declared.consumer_count = ok->consumer_count;
+	declared.has_resume = resume.len > 0;
+	declared.resume = bytes_of(resume);
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_QUEUE_DECLARED;
 	frame.queue_declared = &declared;
 	(void)ipc_send(ipc, &frame, EMPTY);
@@ -310,7 +312,7 @@ static void op_reply(void *context, uint32_t request, struct mux_channel_id chan
 {
 	switch (reply->id) {
 	case AMQC_QUEUE_DECLARE_OK:
-		send_declared(context, request, channel, &reply->queue_declare_ok);
+		send_declared(context, request, channel, &reply->queue_declare_ok, SPAN_NULL);
 		break;
 	case AMQC_QUEUE_PURGE_OK:
 		send_counted(context, request, channel, reply->queue_purge_ok.message_count);
@@ -328,6 +330,12 @@ static void op_reply(void *context, uint32_t request, struct mux_channel_id chan
 		send_done(context, request, channel);
 		break;
 	}
+}
+
+static void op_named(void *context, uint32_t request, struct mux_channel_id channel,
+		     const struct amqc_method *reply, struct span resume)
+{
+	send_declared(context, request, channel, &reply->queue_declare_ok, resume);
 }
 
 static void op_refuse(void *context, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
@@ -514,6 +522,7 @@ static void op_consumer_interrupted(void *context, struct mux_channel_id channel
 
 const struct session_ops ipc_session_ops = {
     .reply = op_reply,
+    .named = op_named,
     .refuse = op_refuse,
     .got = op_got,
     .deliver = op_deliver,

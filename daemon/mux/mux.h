@@ -64,11 +64,19 @@ struct mux_limits {
 	uint64_t publish_timeout_usec;
 };
 
+#define MUX_DIGEST_BYTES 32u
+
 struct mux_options {
 	struct mux_limits limits;
 	mux_authorize_fn authorize;				/* NULL: everything is allowed */
 	void (*random)(void *context, void *out, size_t count); /* bytes for jitter and names; never NULL */
-	void *context;						/* of both */
+	/*
+	 * Bytes from which nobody finds the ones that they were made of. False: no
+	 * memory. NULL: queues that got their names here cannot be declared again in
+	 * a later session.
+	 */
+	bool (*digest)(void *context, struct span of, uint8_t ret[MUX_DIGEST_BYTES]);
+	void *context; /* of the three */
 };
 
 struct upstream_endpoint {
@@ -264,6 +272,9 @@ struct session_ops {
 	/* A request's reply: declare-ok, get-empty, ...; queue.declare-ok has the name in full. */
 	void (*reply)(void *context, uint32_t request, struct mux_channel_id channel,
 		      const struct amqc_method *reply);
+	/* The same for a queue.declare whose name was made here, with what declares it again. */
+	void (*named)(void *context, uint32_t request, struct mux_channel_id channel,
+		      const struct amqc_method *reply, struct span resume);
 	/* A request's other end. */
 	void (*refuse)(void *context, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
 		       const struct fault *fault);
@@ -359,6 +370,7 @@ struct mux_request {
 	uint32_t consumer;
 	uint64_t credit_messages; /* basic.consume: the first totals */
 	uint64_t credit_bytes;
+	struct span resume; /* queue.declare: what ops.named gave for the name */
 };
 
 void session_request(struct session *session, const struct mux_request *request);

@@ -174,6 +174,10 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 	request->consumer = consumer;
 	request->no_ack = no_ack;
 	request->unsure = probe_is_needed(channel, method);
+	if (source->resume.len == sizeof(request->resume)) {
+		request->has_resume = true;
+		memcpy(request->resume, source->resume.data, sizeof(request->resume));
+	}
 	tx_accepted(request);
 	if (!queues_accept(request, channel, method)) {
 		fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a queue");
@@ -274,7 +278,9 @@ static void perform(struct channel *channel, const struct mux_request *request, 
 void session_request(struct session *session, const struct mux_request *request)
 {
 	struct amqc_method method = *request->method;
-	char name[NAME_MAX_BYTES + 1], tag[NAME_MAX_BYTES + 1];
+	struct queue_naming naming = {.resume = request->resume};
+	struct mux_request completed = *request;
+	char tag[NAME_MAX_BYTES + 1];
 	enum fault_scope scope = SCOPE_CHANNEL;
 	struct channel *channel;
 	struct fault fault;
@@ -284,7 +290,7 @@ void session_request(struct session *session, const struct mux_request *request)
 	channel = open_channel(session, request);
 	if (!channel)
 		return;
-	if (!vet_method(&method, &fault) || !queues_prepare(channel, &method, name, &fault) ||
+	if (!vet_method(&method, &fault) || !queues_prepare(channel, &method, &naming, &fault) ||
 	    !authorized(session, &method, &fault) || !kinds_vet(channel, &method, &fault) ||
 	    !quirks_vet(channel, &method, &fault)) {
 		refuse_with_channel(channel, request, &fault);
@@ -302,7 +308,8 @@ void session_request(struct session *session, const struct mux_request *request)
 		refuse(session, request, SCOPE_REQUEST, &fault);
 		return;
 	}
-	perform(channel, request, &method);
+	completed.resume = naming.resume;
+	perform(channel, &completed, &method);
 }
 
 /* ------------------------------------------------------------------ publishes */

@@ -9,7 +9,10 @@
 
 #include <stdlib.h>
 
-#define GENERATED_RANDOM 12u /* bytes of chance in a generated name */
+#define NAME_DIGITS 24u /* of 5 bits each, in a name that is made here */
+
+_Static_assert(NAME_DIGITS <= MUX_DIGEST_BYTES, "a digit for each byte");
+_Static_assert(QUEUES_RESUME_LEN / 2 <= NAME_DIGITS, "half a byte of chance for each digit");
 
 struct span *queues_of_method(struct amqc_method *method)
 {
@@ -43,19 +46,50 @@ static void remember_last(struct channel *channel, struct span name)
 	channel->last_queue_len = (uint8_t)name.len;
 }
 
-/* The prefix and some base32 digits of chance. */
-static struct span generate_name(struct upstream *upstream, char *name)
+static struct fault no_memory(void)
+{
+	return fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a queue's name");
+}
+
+/* The prefix and base32 digits; what they are made of is spread evenly. */
+static struct span name_from(const struct upstream *upstream, const uint8_t bytes[NAME_DIGITS], char *name)
 {
 	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
-	const struct mux_options *options = &upstream->mux->options;
-	uint8_t random[GENERATED_RANDOM * 2];
 	size_t len = strlen(upstream->options.queue_prefix);
 
-	options->random(options->context, random, sizeof(random));
 	memcpy(name, upstream->options.queue_prefix, len);
-	for (size_t i = 0; i < sizeof(random); i++)
-		name[len + i] = digits[random[i] % 32];
-	return span_make(name, len + sizeof(random));
+	for (size_t i = 0; i < NAME_DIGITS; i++)
+		name[len + i] = digits[bytes[i] % 32];
+	return span_make(name, len + NAME_DIGITS);
+}
+
+/* The name that belongs to a token. False: no memory. */
+static bool name_of_token(const struct upstream *upstream, struct span token, char *name, struct span *ret)
+{
+	const struct mux_options *options = &upstream->mux->options;
+	uint8_t digest[MUX_DIGEST_BYTES];
+
+	if (!options->digest(options->context, token, digest))
+		return false;
+	*ret = name_from(upstream, digest, name);
+	return true;
+}
+
+static bool generate_name(const struct upstream *upstream, struct queue_naming *naming, struct span *ret)
+{
+	const struct mux_options *options = &upstream->mux->options;
+	uint8_t random[NAME_DIGITS];
+
+	options->random(options->context, random, sizeof(random));
+	naming->resume = SPAN_NULL;
+	if (!options->digest) {
+		*ret = name_from(upstream, random, naming->name);
+		return true;
+	}
+	for (size_t i = 0; i < sizeof(naming->token); i++)
+		naming->token[i] = "0123456789abcdef"[(random[i / 2] >> (i % 2 ? 0 : 4)) & 15];
+	naming->resume = span_make(naming->token, sizeof(naming->token));
+	return name_of_token(upstream, naming->resume, naming->name, ret);
 }
 
 static bool is_reserved(const struct upstream *upstream, struct span name)
@@ -94,22 +128,44 @@ static void strip_line_ends(struct amqc_method *method, struct span *queue, char
 	*queue = span_make(name, len);
 }
 
-static bool prepare_declare(struct channel *channel, struct amqc_queue_declare *declare, char *name,
-			    struct fault *ret_fault)
+/* A reserved name may be declared by whose exclusive queue it is, and by who shows its token. */
+static bool may_declare_reserved(const struct channel *channel, struct span resume, struct span name,
+				 struct fault *ret_fault)
 {
-	struct owned_queue *owned;
+	const struct upstream *upstream = channel->upstream;
+	const struct owned_queue *owned = find_owned(upstream, name);
+	bool shows = upstream->mux->options.digest && resume.len == QUEUES_RESUME_LEN;
+	struct span right = SPAN_NULL;
+	char room[QUEUES_NAME_MAX];
 
+	if (shows && !name_of_token(upstream, resume, room, &right)) {
+		*ret_fault = no_memory();
+		return false;
+	}
+	if (shows && span_equal(right, name))
+		return true;
+	if (resume.len == 0 && owned && owned->session == channel->session)
+		return true;
+	*ret_fault = fault_make(
+	    AMQC_ACCESS_REFUSED,
+	    "ACCESS_REFUSED - queue names that begin with '%s' are made by muxd, and can be declared "
+	    "again with the resume token that came with them; %s",
+	    upstream->options.queue_prefix, resume.len == 0 ? "there was none" : "this is another one");
+	return false;
+}
+
+static bool prepare_declare(struct channel *channel, struct amqc_queue_declare *declare,
+			    struct queue_naming *naming, struct fault *ret_fault)
+{
 	if (declare->queue.len == 0 && !declare->passive) {
-		declare->queue = generate_name(channel->upstream, name);
-	} else if (is_reserved(channel->upstream, declare->queue) && !declare->passive) {
-		owned = find_owned(channel->upstream, declare->queue);
-		if (!owned || owned->session != channel->session) {
-			*ret_fault =
-			    fault_make(AMQC_ACCESS_REFUSED,
-				       "ACCESS_REFUSED - queue names that begin with '%s' are made by muxd",
-				       channel->upstream->options.queue_prefix);
+		if (!generate_name(channel->upstream, naming, &declare->queue)) {
+			*ret_fault = no_memory();
 			return false;
 		}
+	} else if (declare->passive || !is_reserved(channel->upstream, declare->queue)) {
+		naming->resume = SPAN_NULL;
+	} else if (!may_declare_reserved(channel, naming->resume, declare->queue, ret_fault)) {
+		return false;
 	}
 	remember_last(channel, declare->queue);
 	return true;
@@ -149,15 +205,16 @@ static bool may_use(const struct upstream *upstream, struct span name, const str
 	return false;
 }
 
-bool queues_prepare(struct channel *channel, struct amqc_method *method, char *name, struct fault *ret_fault)
+bool queues_prepare(struct channel *channel, struct amqc_method *method, struct queue_naming *naming,
+		    struct fault *ret_fault)
 {
 	struct span *queue = queues_of_method(method);
 
 	if (!queue)
 		return true;
-	strip_line_ends(method, queue, name);
+	strip_line_ends(method, queue, naming->name);
 	if (method->id == AMQC_QUEUE_DECLARE) {
-		if (!prepare_declare(channel, &method->queue_declare, name, ret_fault))
+		if (!prepare_declare(channel, &method->queue_declare, naming, ret_fault))
 			return false;
 	} else if (queue->len == 0) {
 		if (channel->last_queue_len == 0) {

@@ -12,19 +12,31 @@
  * is shared; but another exclusive declare is refused at once.
  *
  * A queue declared without a name gets one here, so that the name is known
- * before it is sent. An empty name elsewhere means the one declared last on
- * the channel (AMQP 0-9-1, queue.bind and others).
+ * before it is sent. It begins with a prefix that is reserved, and goes on with
+ * digits of the digest of a resume token, which is chance, and which only the
+ * session that declared it is told. Who shows the token later may declare the
+ * name again: so nothing needs to be remembered, and it works after a restart. An empty name elsewhere means
+ * the one declared last on the channel (AMQP 0-9-1, queue.bind and others).
  */
 #pragma once
 
 #include "daemon/mux/state.h"
 
+#define QUEUES_NAME_MAX 255u
+
+struct queue_naming {
+	struct span resume; /* shown by the client; then that of the name if it is one of ours; else empty */
+	char name[QUEUES_NAME_MAX];
+	char token[QUEUES_RESUME_LEN];
+};
+
 /*
  * Fills in empty queue names of a session's method, and refuses what is
  * somebody else's (405), not there to be meant (404), or reserved (403). The
- * spans put in point into the channel or into name (255 bytes, the caller's).
+ * spans put in point into the channel or into *naming.
  */
-bool queues_prepare(struct channel *channel, struct amqc_method *method, char *name, struct fault *ret_fault);
+bool queues_prepare(struct channel *channel, struct amqc_method *method, struct queue_naming *naming,
+		    struct fault *ret_fault);
 
 /* Whether the request must wait until the broker has answered another session's declare. */
 bool queues_are_undecided(const struct request *request);

@@ -169,7 +169,10 @@ void request_answer(struct request *request, const struct amqc_method *reply)
 	struct session *session = request->session;
 
 	request_settle(request);
-	if (session)
+	if (session && request->has_resume)
+		session->ops->named(session->context, request->id, request->channel_id, reply,
+				    span_make(request->resume, sizeof(request->resume)));
+	else if (session)
 		session->ops->reply(session->context, request->id, request->channel_id, reply);
 }
 

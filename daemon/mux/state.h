@@ -373,6 +373,8 @@ struct op {
 	struct channel *channel; /* NULL: gone, only the lane's order needs it */
 };
 
+#define QUEUES_RESUME_LEN 32u /* hexadecimal digits */
+
 struct request {
 	struct op op;
 	struct list session_node; /* in session->requests while unanswered */
@@ -395,7 +397,9 @@ struct request {
 	bool unsure;		   /* it depends on what only the broker knows: see probe.h */
 	bool counted_get;	   /* it is one of session->gets */
 	bool ends_tx;		   /* it is one of channel->tx.ends */
-	struct charge charge;	   /* on the session, while it waits */
+	bool has_resume;
+	char resume[QUEUES_RESUME_LEN]; /* of the name that it declares */
+	struct charge charge;		/* on the session, while it waits */
 	size_t frame_len;
 	uint8_t frame[]; /* the method's frame, with channel 0 in it */
 };

@@ -57,6 +57,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/roundtrip.sh tests/integration/roundtrip.py \
 	tests/integration/recorder.sh tests/integration/recorder.py \
 	tests/integration/reconnect.sh tests/integration/reconnect.py \
+	tests/integration/resume.sh tests/integration/resume.py \
 	tests/integration/service.sh tests/integration/notify.py tests/integration/drain.py \
 	tests/integration/muxctl.sh \
 	tests/integration/share.sh \

@@ -44,6 +44,7 @@ struct rig_event {
 	uint64_t tag;
 	size_t body_len;
 	char queue[256];	       /* of declare-ok */
+	char resume[64];	       /* of one that mux made the name for */
 	char text[FAULT_TEXT_MAX + 1]; /* of a fault */
 };
 

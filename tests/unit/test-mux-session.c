@@ -297,6 +297,109 @@ START_TEST(names__a_queue_without_one_gets_one_of_muxds_and_is_meant_by_the_empt
 }
 END_TEST
 
+static void declare_again(struct rig_session *session, uint32_t channel, const char *queue,
+			  const char *resume)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_DECLARE};
+	struct mux_request request = {
+	    .id = ++session->last_request, .channel = channel, .method = &method, .resume = span_str(resume)};
+
+	method.queue_declare.queue = span_str(queue);
+	method.queue_declare.exclusive = true;
+	session_request(session->session, &request);
+}
+
+static void expect_refusal(struct rig_session *session, uint16_t code)
+{
+	const struct rig_event *event = rig_event_of(session, RIG_REFUSED);
+
+	ck_assert_uint_eq(event->code, code);
+	ck_assert_int_eq(event->scope, SCOPE_CHANNEL);
+	(void)rig_event_of(session, RIG_CHANNEL_ENDED);
+}
+
+/* A queue that muxd named, and what declares it again. */
+static void declare_unnamed(struct rig_session *session, char *name, char *resume)
+{
+	const struct rig_event *event;
+
+	rig_declare(session, 1, "", true);
+	rig_serve(&rig);
+	event = rig_event_of(session, RIG_REPLY);
+	ck_assert_uint_eq(strlen(event->resume), 32);
+	snprintf(name, 256, "%s", event->queue);
+	snprintf(resume, 64, "%s", event->resume);
+}
+
+START_TEST(names__one_of_muxds_is_declared_again_with_its_token_after_a_restart)
+{
+	char name[256], other[256], resume[64], others[64];
+	const struct rig_event *event;
+	struct rig_session *session;
+
+	rig_up(&rig);
+	session = ready();
+	declare_unnamed(session, name, resume);
+	declare_unnamed(session, other, others);
+	ck_assert_str_ne(name, other);
+	ck_assert_str_ne(resume, others);
+	ck_assert_ptr_null(strstr(name, resume));
+	rig_free(&rig);
+
+	rig_up(&rig);
+	session = ready();
+	declare_again(session, 1, name, resume);
+	rig_serve(&rig);
+	event = rig_event_of(session, RIG_REPLY);
+	ck_assert_str_eq(event->queue, name);
+	ck_assert_str_eq(event->resume, resume);
+	/* It is the session's, as any exclusive queue. */
+	rig_declare(session, 1, name, true);
+	rig_serve(&rig);
+	ck_assert_str_eq(rig_event_of(session, RIG_REPLY)->queue, name);
+	session = ready();
+	declare_again(session, 1, name, resume);
+	expect_refusal(session, AMQC_RESOURCE_LOCKED);
+	/* A queue with a name of its own needs no token, and has none. */
+	declare_again(session, 2, "plain", resume);
+	rig_serve(&rig);
+	ck_assert_str_eq(rig_event_of(session, RIG_REPLY)->resume, "");
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(names__one_of_muxds_is_refused_without_its_token_or_with_another_one)
+{
+	char name[256], other[256], resume[64], others[64], odd[258];
+	struct rig_session *session;
+
+	rig_up(&rig);
+	session = ready();
+	declare_unnamed(session, name, resume);
+	declare_unnamed(session, other, others);
+	rig_end(session);
+	rig_serve(&rig);
+	session = ready();
+	declare_again(session, 1, name, others);
+	expect_refusal(session, AMQC_ACCESS_REFUSED);
+	declare_again(session, 2, name, "");
+	expect_refusal(session, AMQC_ACCESS_REFUSED);
+	resume[31] = 0;
+	declare_again(session, 3, name, resume);
+	expect_refusal(session, AMQC_ACCESS_REFUSED);
+	/* The name is compared as it is meant, without the line ends. */
+	session = ready();
+	snprintf(odd, sizeof(odd), "muxd.gen-other\r");
+	declare_again(session, 1, odd, others);
+	expect_refusal(session, AMQC_ACCESS_REFUSED);
+	snprintf(odd, sizeof(odd), "%s\n", other);
+	declare_again(session, 2, odd, others);
+	rig_serve(&rig);
+	ck_assert_str_eq(rig_event_of(session, RIG_REPLY)->queue, other);
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ breaches */
 
 START_TEST(credit__overrun_ends_the_session_and_nobody_elses)
@@ -600,6 +703,8 @@ int main(void)
 	tcase_add_test(tcase, exclusive__is_not_used_by_what_others_asked_before_it_was_there);
 	tcase_add_test(tcase, exclusive__stays_when_its_channel_fails_by_our_doing);
 	tcase_add_test(tcase, exclusive__is_not_deleted_on_the_next_connection);
+	tcase_add_test(tcase, names__one_of_muxds_is_declared_again_with_its_token_after_a_restart);
+	tcase_add_test(tcase, names__one_of_muxds_is_refused_without_its_token_or_with_another_one);
 	tcase_add_test(tcase, names__a_queue_without_one_gets_one_of_muxds_and_is_meant_by_the_empty_name);
 	tcase_add_test(tcase, credit__overrun_ends_the_session_and_nobody_elses);
 	tcase_add_test(tcase, credit__comes_back_once_for_each_publish);
