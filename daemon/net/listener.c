@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN_MAX 64u
+#define BACKLOG_MAX 4096u /* Linux's SOMAXCONN; nothing comes any more when the file is gone */
 #define PAUSE_USEC (100 * USEC_PER_MSEC)
 #define PAUSE_LOG_USEC (60 * USEC_PER_SEC) /* one line in so much time, however often it pauses */
 #define INHERITED_FD_FIRST 3
@@ -64,13 +65,11 @@ static bool is_of_connection(int error)
 	return error == ECONNABORTED || error == EINTR || error == EPROTO || error == EPERM;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+/* As many as wait, at most so many. 0, or the error for which it must pause. */
+static int accept_some(struct listener *listener, unsigned int most)
 {
-	struct listener *listener = arg;
-
-	loop_enter(listener->loop);
-	for (unsigned int i = 0; i < ACCEPTS_PER_TURN_MAX; i++) {
-		int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	for (unsigned int i = 0; i < most; i++) {
+		int peer = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (peer >= 0) {
 			listener->options.on_accept(listener->options.context, peer);
@@ -78,10 +77,20 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		}
 		if (is_of_connection(errno))
 			continue;
-		if (errno != EAGAIN && errno != EWOULDBLOCK)
-			pause_accepting(listener, errno);
-		return;
+		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : errno;
 	}
+	return 0;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *listener = arg;
+	int error;
+
+	loop_enter(listener->loop);
+	error = accept_some(listener, ACCEPTS_PER_TURN_MAX);
+	if (error)
+		pause_accepting(listener, error);
 }
 
 /* ------------------------------------------------------------------ binding */
@@ -294,7 +303,10 @@ struct listener *listener_close(struct listener *listener)
 	loop_clear_timer(listener->loop, &listener->resume);
 	(void)event_del(listener->event);
 	event_free(listener->event);
-	remove_file(listener);
+	if (listener->path) {
+		remove_file(listener);
+		(void)accept_some(listener, BACKLOG_MAX);
+	}
 	(void)close(listener->fd);
 	free(listener->path);
 	free(listener);

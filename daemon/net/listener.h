@@ -47,5 +47,10 @@ int listener_new_inherited(struct loop *loop, const struct listener_options *opt
  */
 int listener_take_inherited_fd(void);
 
-/* Stops listening, and removes the socket file if we made it. NULL is fine; returns NULL. */
+/*
+ * Stops listening, and removes the socket file if we made it. NULL is fine;
+ * returns NULL. Who has connected to a file of ours, and was not accepted yet,
+ * is accepted first: nobody else could. (Whom the kernel queued for a socket
+ * that was handed over, the next one accepts.)
+ */
 struct listener *listener_close(struct listener *listener);

@@ -199,6 +199,25 @@ START_TEST(listener__does_not_remove_the_socket_of_its_successor)
 }
 END_TEST
 
+START_TEST(listener__accepts_who_waits_before_it_closes)
+{
+	char error[LISTENER_ERROR_MAX];
+	struct listener *listener;
+	int clients[3];
+
+	ck_assert_int_eq(listen_at(t.path, error, &listener), 0);
+	for (size_t i = 0; i < 3; i++) {
+		clients[i] = connect_to(t.path);
+		ck_assert_int_ge(clients[i], 0);
+	}
+	(void)listener_close(listener);
+	ck_assert_uint_eq(t.count, 3);
+	ck_assert_int_eq(connect_to(t.path), -1);
+	for (size_t i = 0; i < 3; i++)
+		(void)close(clients[i]);
+}
+END_TEST
+
 START_TEST(listener__out_of_descriptors_pauses_and_goes_on_later)
 {
 	char error[LISTENER_ERROR_MAX];
@@ -240,7 +259,12 @@ START_TEST(listener__takes_a_socket_over_and_leaves_its_file)
 	client = connect_to(t.path);
 	turn_until_accepted(1);
 	(void)close(client);
+	/* The next one accepts who waits. */
+	client = connect_to(t.path);
+	ck_assert_int_ge(client, 0);
 	(void)listener_close(listener);
+	ck_assert_uint_eq(t.count, 1);
+	(void)close(client);
 	ck_assert_int_eq(access(t.path, F_OK), 0);
 }
 END_TEST
@@ -440,6 +464,7 @@ int main(void)
 	tcase_add_test(listener, listener__says_that_a_path_is_too_long);
 	tcase_add_test(listener, listener__says_where_it_cannot_listen);
 	tcase_add_test(listener, listener__does_not_remove_the_socket_of_its_successor);
+	tcase_add_test(listener, listener__accepts_who_waits_before_it_closes);
 	tcase_add_test(listener, listener__out_of_descriptors_pauses_and_goes_on_later);
 	tcase_add_test(listener, listener__takes_a_socket_over_and_leaves_its_file);
 	tcase_add_test(listener, listener__environment_names_a_descriptor_for_this_process_alone);
