@@ -16,7 +16,7 @@ client_libmuxclient_la_LIBADD = proto/libproto.la $(PROTOBUF_C_LIBS) -lpthread
 client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
 	-Wl,--version-script=$(top_srcdir)/client/libmuxclient.map
 EXTRA_client_libmuxclient_la_DEPENDENCIES = client/libmuxclient.map
-EXTRA_DIST += client/libmuxclient.map
+EXTRA_DIST += client/libmuxclient.map client/examples/python/muxd.py client/examples/python/demo.py
 
 # Short programs to start from; make check builds them.
 CLIENT_EXAMPLES = client/examples/publish client/examples/consume

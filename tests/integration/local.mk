@@ -54,6 +54,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/blocked.sh tests/integration/blocked.py \
 	tests/integration/ended.sh tests/integration/ended.py \
 	tests/integration/owners.sh tests/integration/owners.py \
+	tests/integration/python.sh \
 	tests/integration/readme.sh \
 	tests/integration/roundtrip.sh tests/integration/roundtrip.py \
 	tests/integration/recorder.sh tests/integration/recorder.py \
