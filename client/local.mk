@@ -1,5 +1,8 @@
 # libmuxclient: floor C. Of what is built here it links proto/ alone.
 include_HEADERS += client/muxclient.h
+# Adapters to event loops: headers only, the library needs none of these loops.
+include_HEADERS += client/loop/muxclient-watch.h client/loop/muxclient-libevent.h client/loop/muxclient-libuv.h \
+	client/loop/muxclient-glib.h client/loop/muxclient-sdevent.h
 pkgconfig_DATA += client/muxclient.pc
 
 # libtool's version, current:revision:age. At a release: the code changed only:

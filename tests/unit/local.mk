@@ -118,6 +118,35 @@ tests_unit_test_client_publish_LDADD = $(CLIENT_LIBS)
 tests_unit_test_client_channel_SOURCES = tests/unit/test-client-channel.c $(CLIENT_FAKE)
 tests_unit_test_client_channel_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_channel_LDADD = $(CLIENT_LIBS)
+
+# The adapters to event loops: the same tests for each that there is.
+LOOP_SOURCES = tests/unit/test-loop.c tests/unit/loop-fake.c tests/unit/loop-fake.h
+LOOP_CPPFLAGS = $(UNIT_CPPFLAGS) -I$(top_srcdir)/client -I$(top_srcdir)/client/loop
+LOOP_TESTS = tests/unit/test-loop-libevent
+tests_unit_test_loop_libevent_SOURCES = $(LOOP_SOURCES) tests/unit/loop-libevent.c
+tests_unit_test_loop_libevent_CPPFLAGS = $(LOOP_CPPFLAGS) $(EVENT_CFLAGS) -DLOOP='"libevent"'
+tests_unit_test_loop_libevent_LDADD = $(EVENT_LIBS) $(CHECK_LIBS)
+if HAVE_LIBUV
+LOOP_TESTS += tests/unit/test-loop-libuv
+endif
+tests_unit_test_loop_libuv_SOURCES = $(LOOP_SOURCES) tests/unit/loop-libuv.c
+tests_unit_test_loop_libuv_CPPFLAGS = $(LOOP_CPPFLAGS) $(LIBUV_CFLAGS) -DLOOP='"libuv"'
+tests_unit_test_loop_libuv_LDADD = $(LIBUV_LIBS) $(CHECK_LIBS)
+if HAVE_GLIB
+LOOP_TESTS += tests/unit/test-loop-glib
+endif
+tests_unit_test_loop_glib_SOURCES = $(LOOP_SOURCES) tests/unit/loop-glib.c
+tests_unit_test_loop_glib_CPPFLAGS = $(LOOP_CPPFLAGS) $(GLIB_CFLAGS) -DLOOP='"glib"'
+tests_unit_test_loop_glib_LDADD = $(GLIB_LIBS) $(CHECK_LIBS)
+if HAVE_SDEVENT
+LOOP_TESTS += tests/unit/test-loop-sdevent
+endif
+tests_unit_test_loop_sdevent_SOURCES = $(LOOP_SOURCES) tests/unit/loop-sdevent.c
+tests_unit_test_loop_sdevent_CPPFLAGS = $(LOOP_CPPFLAGS) $(SDEVENT_CFLAGS) -DLOOP='"sdevent"'
+tests_unit_test_loop_sdevent_LDADD = $(SDEVENT_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += $(LOOP_TESTS)
+TESTS += $(LOOP_TESTS)
+
 # net
 UNIT_NET = daemon/net/libnet.a $(UNIT_BASE) $(EVENT_LIBS) -lpthread
 NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener tests/unit/test-net-dial tests/unit/test-net-ahead
