@@ -21,14 +21,55 @@ client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
 EXTRA_client_libmuxclient_la_DEPENDENCIES = client/libmuxclient.map
 EXTRA_DIST += client/libmuxclient.map client/examples/python/muxd.py client/examples/python/demo.py
 
-# Short programs to start from; make check builds them.
-CLIENT_EXAMPLES = client/examples/publish client/examples/consume
-check_PROGRAMS += $(CLIENT_EXAMPLES)
+# Short programs to start from; make check builds them. client/examples/README.md tells which shows what.
+CLIENT_EXAMPLES = client/examples/publish client/examples/consume client/examples/web-publish \
+	client/examples/worker client/examples/prefork client/examples/rpc-server client/examples/rpc-call \
+	client/examples/loop-libevent
+EXAMPLES_CPPFLAGS = -I$(top_srcdir)/client -I$(top_srcdir)/client/loop
+TICKER = client/examples/ticker.c client/examples/ticker.h
 client_examples_publish_SOURCES = client/examples/publish.c
-client_examples_publish_CPPFLAGS = -I$(top_srcdir)/client
+client_examples_publish_CPPFLAGS = $(EXAMPLES_CPPFLAGS)
 client_examples_publish_LDADD = client/libmuxclient.la
 client_examples_consume_SOURCES = client/examples/consume.c
-client_examples_consume_CPPFLAGS = -I$(top_srcdir)/client
+client_examples_consume_CPPFLAGS = $(EXAMPLES_CPPFLAGS)
 client_examples_consume_LDADD = client/libmuxclient.la
+client_examples_web_publish_SOURCES = client/examples/web-publish.c
+client_examples_web_publish_CPPFLAGS = $(EXAMPLES_CPPFLAGS)
+client_examples_web_publish_LDADD = client/libmuxclient.la
+client_examples_worker_SOURCES = client/examples/worker.c
+client_examples_worker_CPPFLAGS = $(EXAMPLES_CPPFLAGS)
+client_examples_worker_LDADD = client/libmuxclient.la
+client_examples_prefork_SOURCES = client/examples/prefork.c
+client_examples_prefork_CPPFLAGS = $(EXAMPLES_CPPFLAGS)
+client_examples_prefork_LDADD = client/libmuxclient.la
+client_examples_rpc_server_SOURCES = client/examples/rpc-server.c
+client_examples_rpc_server_CPPFLAGS = $(EXAMPLES_CPPFLAGS)
+client_examples_rpc_server_LDADD = client/libmuxclient.la
+client_examples_rpc_call_SOURCES = client/examples/rpc-call.c
+client_examples_rpc_call_CPPFLAGS = $(EXAMPLES_CPPFLAGS)
+client_examples_rpc_call_LDADD = client/libmuxclient.la
+client_examples_loop_libevent_SOURCES = client/examples/loop-libevent.c $(TICKER)
+client_examples_loop_libevent_CPPFLAGS = $(EXAMPLES_CPPFLAGS) $(EVENT_CFLAGS)
+client_examples_loop_libevent_LDADD = client/libmuxclient.la $(EVENT_LIBS)
+if HAVE_LIBUV
+CLIENT_EXAMPLES += client/examples/loop-libuv
+endif
+client_examples_loop_libuv_SOURCES = client/examples/loop-libuv.c $(TICKER)
+client_examples_loop_libuv_CPPFLAGS = $(EXAMPLES_CPPFLAGS) $(LIBUV_CFLAGS)
+client_examples_loop_libuv_LDADD = client/libmuxclient.la $(LIBUV_LIBS)
+if HAVE_GLIB
+CLIENT_EXAMPLES += client/examples/loop-glib
+endif
+client_examples_loop_glib_SOURCES = client/examples/loop-glib.c $(TICKER)
+client_examples_loop_glib_CPPFLAGS = $(EXAMPLES_CPPFLAGS) $(GLIB_CFLAGS)
+client_examples_loop_glib_LDADD = client/libmuxclient.la $(GLIB_LIBS)
+if HAVE_SDEVENT
+CLIENT_EXAMPLES += client/examples/loop-sdevent
+endif
+client_examples_loop_sdevent_SOURCES = client/examples/loop-sdevent.c $(TICKER)
+client_examples_loop_sdevent_CPPFLAGS = $(EXAMPLES_CPPFLAGS) $(SDEVENT_CFLAGS)
+client_examples_loop_sdevent_LDADD = client/libmuxclient.la $(SDEVENT_LIBS)
+check_PROGRAMS += $(CLIENT_EXAMPLES)
+EXTRA_DIST += client/examples/README.md
 
 dist_man_MANS += client/libmuxclient.3

@@ -52,6 +52,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/many.sh tests/integration/many.py \
 	tests/integration/reader.sh tests/integration/reader.py \
 	tests/integration/blocked.sh tests/integration/blocked.py \
+	tests/integration/examples.sh \
 	tests/integration/ended.sh tests/integration/ended.py \
 	tests/integration/owners.sh tests/integration/owners.py \
 	tests/integration/python.sh \
@@ -69,5 +70,5 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/upstreams.sh
 
 # What tests/integration/run needs, without running anything.
-integration-programs: all $(INTEGRATION_TARGETS) $(E2E_TARGETS)
+integration-programs: all $(INTEGRATION_TARGETS) $(E2E_TARGETS) $(CLIENT_EXAMPLES)
 .PHONY: integration-programs
