@@ -1,5 +1,6 @@
 #!/bin/bash
 # The examples of README.md work: they are taken from it and run, against what `make install` installs.
+# So are the commands of client/examples/README.md that build those.
 . "$(dirname "$0")/lib.sh"
 start_broker
 start_muxd_and_wait < <(muxd_conf)
@@ -42,4 +43,13 @@ check "it compiles and runs as it says there" in_scratch build
 check "its message is confirmed" test "$(in_scratch build | head -n 1)" = confirmed
 check "and comes back" test "$(in_scratch build | tail -n 1)" = "hi there"
 muxctl delete queue hello >/dev/null
+
+# Without an include path of this build, so that the headers are the installed ones.
+cp "$srcdir"/client/examples/*.[ch] "$scratch"
+sed -n 's/^\$ \(cc .*\)/\1/p' "$srcdir/client/examples/README.md" >"$scratch/commands"
+check "client/examples/README.md tells how to build" test "$(wc -l <"$scratch/commands")" -ge 2
+while IFS= read -r command; do
+  printf '%s\n' "$command" >"$scratch/build"
+  check "$command" in_scratch build
+done <"$scratch/commands"
 check_muxd_stops
