@@ -26,7 +26,7 @@ static gboolean on_timer(gpointer userdata)
 
 int main(int argc, char **argv)
 {
-	struct muxc_glib *adapter;
+	struct muxc_glib *adapter = NULL;
 	struct ticker ticker;
 	GMainLoop *loop;
 	guint timer;

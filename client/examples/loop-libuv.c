@@ -23,7 +23,7 @@ static void on_timer(uv_timer_t *timer)
 
 int main(int argc, char **argv)
 {
-	struct muxc_libuv *adapter;
+	struct muxc_libuv *adapter = NULL;
 	struct ticker ticker;
 	uv_timer_t timer;
 	uv_loop_t loop;
