@@ -90,9 +90,7 @@ void options_put_hello(struct muxc *c, const struct muxc_options *options)
 		wire_put_bytes(&op, HELLO_UPSTREAM, span_str(options->upstream));
 	wire_put_number(&op, HELLO_GET_BYTES, GET_WINDOW_BYTES);
 	c->got_granted = GET_WINDOW_BYTES;
-	if (buf_failed(&op))
+	if (buf_failed(&op) || out_frame(c, &head, buf_span(&op)) < 0)
 		c->out.failed = true;
-	else
-		(void)out_frame(c, &head, buf_span(&op));
 	buf_deinit(&op);
 }
