@@ -54,24 +54,42 @@ int admin_keep(struct request *request, struct span header)
 	return 0;
 }
 
+/* Everything that is unpacked has a byte behind it, so that each text can be ended in place. */
+static void *padded_alloc(void *data, size_t size)
+{
+	return malloc(size + 1);
+}
+
+static void padded_free(void *data, void *block)
+{
+	free(block);
+}
+
+static ProtobufCAllocator padded_allocator(void)
+{
+	return (ProtobufCAllocator){padded_alloc, padded_free, NULL};
+}
+
 static void pages_free(struct pages *pages)
 {
+	ProtobufCAllocator allocator = padded_allocator();
 	size_t i;
 
 	for (i = 0; i < pages->count; i++)
-		muxd__v1__server_frame__free_unpacked(pages->frames[i], NULL);
+		muxd__v1__server_frame__free_unpacked(pages->frames[i], &allocator);
 	free(pages->frames);
 }
 
 static int pages_add(struct pages *pages, const struct admin_answer *answer)
 {
+	ProtobufCAllocator allocator = padded_allocator();
 	Muxd__V1__ServerFrame **frames, *frame;
 
 	frames = realloc(pages->frames, (pages->count + 1) * sizeof(*frames));
 	if (!frames)
 		return -ENOMEM;
 	pages->frames = frames;
-	frame = muxd__v1__server_frame__unpack(NULL, answer->len, answer->bytes);
+	frame = muxd__v1__server_frame__unpack(&allocator, answer->len, answer->bytes);
 	if (!frame)
 		return -ENOMEM;
 	frames[pages->count++] = frame;
@@ -100,19 +118,13 @@ static int ask(struct call *call, uint32_t op, struct buf *op_body, struct pages
 	return r;
 }
 
-/* Text of the wire as a C string: its bytes in place, ended where the frame's copy has room. */
+/* Text of the wire as a C string, in place. */
 static const char *text_in_place(ProtobufCBinaryData *data)
 {
-	uint8_t *grown;
-
 	if (data->len == 0)
 		return "";
-	grown = realloc(data->data, data->len + 1);
-	if (!grown)
-		return "";
-	grown[data->len] = '\0';
-	data->data = grown;
-	return (const char *)grown;
+	data->data[data->len] = '\0';
+	return (const char *)data->data;
 }
 
 int muxc_ping(struct muxc *c, uint64_t timeout_usec, struct muxc_error *ret_error)
