@@ -310,6 +310,8 @@ struct muxc {
 	/* Input: the reader's own, without the lock. */
 	struct buf in;
 	struct arena arena;
+	int fault; /* a negative errno: the frame that is being handled ends the connection */
+	const char *fault_text;
 
 	/* Credit to publish: totals. */
 	uint64_t credit_messages;

@@ -66,17 +66,37 @@ static int read_head(struct received *frame)
 	return r;
 }
 
+/*
+ * What ends the connection does so when the frame has been dealt with: its end
+ * takes requests and channels away that are still looked at. The first one counts.
+ */
+static void set_fault(struct muxc *c, int err, const char *what)
+{
+	if (c->fault)
+		return;
+	c->fault = err;
+	c->fault_text = what;
+}
+
 static void bad_frame(struct muxc *c, const char *what)
 {
-	conn_fail(c, -EPROTO, "muxd sent what it must not: %s", what);
+	set_fault(c, -EPROTO, what);
 }
 
 static void no_memory(struct muxc *c)
 {
-	conn_fail(c, -ENOMEM, "no memory for what muxd sent");
+	set_fault(c, -ENOMEM, "");
 }
 
-/* Unpacks the whole header; valid until the arena is reset. NULL: the connection has ended. */
+static void end_by_fault(struct muxc *c)
+{
+	if (c->fault == -ENOMEM)
+		conn_fail(c, -ENOMEM, "no memory for what muxd sent");
+	else
+		conn_fail(c, c->fault, "muxd sent what it must not: %s", c->fault_text);
+}
+
+/* Unpacks the whole header; valid until the arena is reset. NULL: the connection is to end. */
 static Muxd__V1__ServerFrame *unpack(struct muxc *c, struct span header)
 {
 	enum prescan_result scan = prescan(PRESCAN_SERVER_FRAME, header);
@@ -87,7 +107,9 @@ static Muxd__V1__ServerFrame *unpack(struct muxc *c, struct span header)
 		return NULL;
 	}
 	frame = muxd__v1__server_frame__unpack(&c->arena.allocator, header.len, header.data);
-	if (!frame)
+	if (!frame && c->arena.failed)
+		no_memory(c);
+	else if (!frame)
 		bad_frame(c, "a header that does not unpack");
 	return frame;
 }
@@ -528,7 +550,7 @@ void receive_input(struct muxc *c)
 	enum ipc_frame_result result;
 	size_t needed;
 
-	while (c->state != CONN_ENDED) {
+	while (c->state != CONN_ENDED && !c->fault) {
 		result = ipc_frame_parse(buf_span(&c->in), IPC_PAYLOAD_MAX, &frame, &needed);
 		if (result == IPC_FRAME_INCOMPLETE)
 			break;
@@ -540,6 +562,8 @@ void receive_input(struct muxc *c)
 		arena_reset(&c->arena);
 		buf_consume(&c->in, needed);
 	}
+	if (c->fault)
+		end_by_fault(c);
 	if (c->in.capacity > KEEP_BYTES)
 		buf_release(&c->in);
 }

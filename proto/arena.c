@@ -71,6 +71,7 @@ void arena_reset(struct arena *arena)
 		free(arena->overflow);
 		arena->overflow = older;
 	}
+	arena->failed = false;
 	arena_use(arena, arena->block, arena->block_size);
 }
 
@@ -100,8 +101,10 @@ void *arena_alloc(struct arena *arena, size_t size)
 	uint8_t *data;
 
 	if (gap > left || size > left - gap || !arena->next) {
-		if (!arena_overflow_add(arena, size))
+		if (!arena_overflow_add(arena, size)) {
+			arena->failed = true;
 			return NULL;
+		}
 		gap = 0;
 	}
 	data = arena->next + gap;

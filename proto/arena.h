@@ -20,6 +20,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,7 @@ struct arena {
 	uint8_t *end;			 /* one behind the current block */
 	size_t block_size;		 /* bytes of the caller's block */
 	struct arena_overflow *overflow; /* blocks from malloc, owned; newest first */
+	bool failed;			 /* since the last reset: there was no memory */
 };
 
 /*
