@@ -52,7 +52,6 @@ struct consumer *consumer_find(struct muxc_channel *channel, uint32_t id)
 
 static void consumer_free(struct consumer *consumer)
 {
-	free(consumer->tag);
 	free(consumer);
 }
 
@@ -354,7 +353,7 @@ int muxc_consumer_get_tag(struct muxc_channel *channel, uint32_t consumer, char 
 	if (r < 0)
 		return r;
 	found = consumer_find(channel, consumer);
-	if (!found || !found->tag)
+	if (!found || !found->tag[0])
 		r = -ENOENT;
 	else
 		r = snprintf(buffer, buffer_size, "%s", found->tag);

@@ -146,6 +146,15 @@ char *text_dup(struct span text)
 	return copy;
 }
 
+void text_copy(char to[SHORT_TEXT_MAX + 1], struct span text)
+{
+	size_t len = text.len < SHORT_TEXT_MAX ? text.len : SHORT_TEXT_MAX;
+
+	if (len)
+		memcpy(to, text.data, len);
+	to[len] = '\0';
+}
+
 bool text_fits(const char *text, const char *what, struct muxc_error *error)
 {
 	if (!text || strnlen(text, SHORT_TEXT_MAX + 1) <= SHORT_TEXT_MAX)

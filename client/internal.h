@@ -160,7 +160,7 @@ struct outcomes {
 struct consumer {
 	struct consumer *next;
 	uint32_t id;
-	char *tag; /* owned */
+	char tag[SHORT_TEXT_MAX + 1]; /* as the broker has it; empty until it has */
 	muxc_message_handler on_message;
 	muxc_cancelled_handler on_cancelled;
 	muxc_interrupted_handler on_interrupted;
@@ -239,9 +239,9 @@ struct request {
 	struct muxc_error error;
 	uint32_t count; /* messages */
 	uint32_t consumers;
-	char *text;		      /* name of a queue, consumer tag; owned */
-	struct muxc_message *message; /* got */
-	struct admin_answer *answer;  /* of an admin call; owned */
+	char name[SHORT_TEXT_MAX + 1]; /* of the declared queue */
+	struct muxc_message *message;  /* got */
+	struct admin_answer *answer;   /* of an admin call; owned */
 };
 
 /* One synchronous call; on its caller's stack. */
@@ -385,6 +385,8 @@ uint64_t deadline_after(uint64_t timeout_usec);
 struct span text_span(const char *text, size_t len);
 /* A NUL-terminated copy, or NULL. */
 char *text_dup(struct span text);
+/* The same of a short string into its place; what is longer is none of AMQP's, and cut. */
+void text_copy(char to[SHORT_TEXT_MAX + 1], struct span text);
 /* False, with the error set, when a name is longer than AMQP allows. */
 bool text_fits(const char *text, const char *what, struct muxc_error *error);
 

@@ -72,8 +72,7 @@ static int queue_info_copy(const struct request *request, struct muxc_queue_info
 	size_t size = ret->size < sizeof(info) ? ret->size : sizeof(info);
 
 	info.size = ret->size;
-	if (request->text)
-		(void)snprintf(info.name, sizeof(info.name), "%s", request->text);
+	(void)snprintf(info.name, sizeof(info.name), "%s", request->name);
 	memcpy(ret, &info, size);
 	return 0;
 }

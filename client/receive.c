@@ -351,7 +351,7 @@ static void on_consuming(struct request *request, const Muxd__V1__Consuming *ans
 	if (!consumer)
 		return;
 	if (answer->has_consumer_tag)
-		consumer->tag = text_dup(binary_span(&answer->consumer_tag));
+		text_copy(consumer->tag, binary_span(&answer->consumer_tag));
 }
 
 static void on_request_error(struct muxc *c, struct request *request, const Muxd__V1__Error *error)
@@ -378,7 +378,7 @@ static void on_answer(struct muxc *c, const struct received *frame, struct reque
 	case MUXD__V1__SERVER_FRAME__EVENT_QUEUE_DECLARED:
 		request->count = answer->queue_declared->message_count;
 		request->consumers = answer->queue_declared->consumer_count;
-		request->text = text_dup(binary_span(&answer->queue_declared->queue));
+		text_copy(request->name, binary_span(&answer->queue_declared->queue));
 		break;
 	case MUXD__V1__SERVER_FRAME__EVENT_COUNTED:
 		request->count = answer->counted->message_count;

@@ -22,7 +22,6 @@ void request_free(struct muxc *c, struct request *request)
 		message_drop(c, request->message);
 	if (request->channel)
 		channel_unref(request->channel);
-	free(request->text);
 	free(request->answer);
 	free(request);
 }
@@ -296,7 +295,6 @@ void call_free(struct call *call)
 		return;
 	if (request->message)
 		request->message = muxc_message_unref(request->message);
-	free(request->text);
 	free(request->answer);
 	free(request);
 	call->request = NULL;
