@@ -133,24 +133,24 @@ static struct span put_settle(struct buf *op, const struct settles *settles)
 	return buf_span(op);
 }
 
-void settles_emit(struct muxc_channel *channel)
+int settles_emit(struct muxc_channel *channel)
 {
 	struct frame_head head = {.channel = channel->number, .op = MUXD__V1__CLIENT_FRAME__OP_SETTLE};
 	struct settles *settles = channel->settles;
 	struct buf op = BUF_INIT;
 	struct span span;
+	int r = 0;
 
 	if (!settles || settles->count == 0)
-		return;
-	span = put_settle(&op, settles);
-	settles->count = 0;
-	if (channel->state != CHANNEL_OPEN && channel->state != CHANNEL_CLOSING) {
+		return 0;
+	if (channel->state == CHANNEL_OPEN || channel->state == CHANNEL_CLOSING) {
+		span = put_settle(&op, settles);
+		r = buf_failed(&op) ? -ENOMEM : out_frame(channel->c, &head, span);
 		buf_deinit(&op);
-		return;
 	}
-	if (buf_failed(&op) || out_frame(channel->c, &head, span) < 0)
-		conn_fail(channel->c, -ENOMEM, "no memory to acknowledge");
-	buf_deinit(&op);
+	if (r == 0)
+		settles->count = 0;
+	return r;
 }
 
 static void mark_dirty(struct muxc_channel *channel)
@@ -167,6 +167,7 @@ int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t 
 {
 	struct settles *settles = channel->settles;
 	struct range *newest;
+	int r;
 
 	if (!settles) {
 		settles = calloc(1, sizeof(*settles));
@@ -174,8 +175,11 @@ int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t 
 			return -ENOMEM;
 		channel->settles = settles;
 	}
-	if (settles->count > 0 && (settles->kind != kind || settles->count == SETTLE_RANGES_MAX))
-		settles_emit(channel);
+	if (settles->count > 0 && (settles->kind != kind || settles->count == SETTLE_RANGES_MAX)) {
+		r = settles_emit(channel);
+		if (r < 0)
+			return r;
+	}
 	mark_dirty(channel);
 	settles->kind = kind;
 	newest = settles->count > 0 ? &settles->ranges[settles->count - 1] : NULL;

@@ -532,8 +532,8 @@ void consumers_free(struct muxc_channel *channel);
 /* A message goes to its handler, or is dropped: credit for more. */
 void consumer_took(struct muxc_channel *channel, struct consumer *consumer, size_t size_bytes);
 int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t last);
-/* Encodes the waiting settles of a channel. */
-void settles_emit(struct muxc_channel *channel);
+/* Encodes the waiting settles of a channel. -ENOMEM: they wait on. */
+int settles_emit(struct muxc_channel *channel);
 
 /* --------------------------------------------------------- outcome.c */
 

@@ -52,7 +52,8 @@ static void emit_settles(struct muxc *c)
 	while ((channel = c->dirty)) {
 		c->dirty = channel->next_dirty;
 		channel->dirty = false;
-		settles_emit(channel);
+		if (settles_emit(channel) < 0)
+			conn_fail(c, -ENOMEM, "no memory to acknowledge");
 		channel_unref(channel);
 	}
 }

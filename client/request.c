@@ -134,8 +134,9 @@ int request_send_detached(struct muxc_channel *channel, uint32_t op, struct span
 		return -ENOMEM;
 	request->abandoned = true;
 	head.request = request->id;
-	settles_emit(channel);
-	r = out_frame(channel->c, &head, body);
+	r = settles_emit(channel);
+	if (r == 0)
+		r = out_frame(channel->c, &head, body);
 	if (r < 0)
 		request_drop(channel->c, request);
 	return r;
@@ -221,9 +222,9 @@ static int call_send(struct call *call)
 				  .op = call->request->op};
 	int r;
 
-	if (call->channel)
-		settles_emit(call->channel);
-	r = buf_failed(&call->op) ? -ENOMEM : out_frame(call->c, &head, buf_span(&call->op));
+	r = call->channel ? settles_emit(call->channel) : 0;
+	if (r == 0)
+		r = buf_failed(&call->op) ? -ENOMEM : out_frame(call->c, &head, buf_span(&call->op));
 	if (r == -EMSGSIZE)
 		return error_set(call->error, r, "the arguments take more than the %u bytes of a frame",
 				 IPC_HEADER_MAX);
