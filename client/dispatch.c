@@ -117,28 +117,26 @@ void events_drop(struct muxc_channel *channel)
 
 void events_requeue(struct muxc_channel *channel, uint32_t consumer)
 {
-	struct event_queue kept = {NULL, NULL}, all = channel->events;
-	struct muxc_message *message;
-	struct event *event, *next;
+	struct event **at = &channel->events.first, *previous = NULL, *event;
+	const struct muxc_message *message;
+	int r = 0;
 
-	for (event = all.first; event; event = next) {
-		next = event->next;
-		event->next = NULL;
-		message = (struct muxc_message *)event;
-		if (event->type == EVENT_MESSAGE && message->consumer == consumer) {
-			if (message->tag)
-				(void)settle_add(channel, MUXD__V1__SETTLE_KIND__REQUEUE, message->tag,
-						 message->tag);
-			event_free(channel->c, event);
+	while ((event = *at)) {
+		message = (const struct muxc_message *)event;
+		if (event->type != EVENT_MESSAGE || message->consumer != consumer) {
+			previous = event;
+			at = &event->next;
 			continue;
 		}
-		if (kept.last)
-			kept.last->next = event;
-		else
-			kept.first = event;
-		kept.last = event;
+		*at = event->next;
+		if (channel->events.last == event)
+			channel->events.last = previous;
+		if (r == 0 && message->tag)
+			r = settle_add(channel, MUXD__V1__SETTLE_KIND__REQUEUE, message->tag, message->tag);
+		event_free(channel->c, event);
 	}
-	channel->events = kept;
+	if (r < 0)
+		conn_fail(channel->c, r, "no memory to give messages back");
 }
 
 /* ------------------------------------------------------------------ notices */
