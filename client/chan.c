@@ -31,7 +31,9 @@ struct muxc_channel *channel_new(struct muxc *c, const struct muxc_channel_optio
 	channel->error = (struct muxc_error)MUXC_ERROR_INIT;
 	if (options)
 		channel->options = *options;
-	if (cond_init_monotonic(&channel->cond) < 0) {
+	channel->end = malloc(sizeof(*channel->end));
+	if (!channel->end || cond_init_monotonic(&channel->cond) < 0) {
+		free(channel->end);
 		free(channel);
 		return NULL;
 	}
@@ -46,6 +48,7 @@ void channel_unref(struct muxc_channel *channel)
 	consumers_free(channel);
 	outcomes_deinit(&channel->outcomes);
 	free(channel->settles);
+	free(channel->end);
 	if (!conn_is_foreign(channel->c))
 		(void)pthread_cond_destroy(&channel->cond);
 	channel->c->refs--;
@@ -148,7 +151,7 @@ void channel_end(struct muxc_channel *channel, const struct muxc_error *error)
 	outcomes_settle_rest(channel, MUXC_UNKNOWN, error);
 	if (channel->settles)
 		channel->settles->count = 0;
-	notice_push_error(channel, EVENT_CHANNEL_CLOSED, &channel->error);
+	notice_push_end(channel, EVENT_CHANNEL_CLOSED, &channel->error);
 	channel_wake(channel);
 	credit_wake(channel->c);
 	slot_clear(channel);

@@ -47,6 +47,7 @@ static void conn_free_memory(struct muxc *c)
 {
 	if (c->own) {
 		events_drop(c->own);
+		free(c->own->end);
 		free(c->own);
 	}
 	pool_free(c);
@@ -342,7 +343,7 @@ void conn_end(struct muxc *c, const struct muxc_error *error)
 		if (c->channels[i].channel)
 			channel_end(c->channels[i].channel, &c->error);
 	}
-	notice_push_error(c->own, EVENT_CLOSED, &c->error);
+	notice_push_end(c->own, EVENT_CLOSED, &c->error);
 	channels_send_closes(c);
 	out_flush(c); /* sends nothing any more, but empties its lists */
 	credit_wake(c);

@@ -151,7 +151,8 @@ static bool notice_wanted(const struct muxc_channel *channel, enum event_type ty
 	case EVENT_OUTCOME:
 		return channel->options.on_outcome;
 	case EVENT_CHANNEL_CLOSED:
-		return channel->options.on_closed && !channel->closed_here;
+		return (channel->options.on_closed && !channel->closed_here) ||
+		       (channel->options.on_outcome && channel->outcomes.rest_last > 0);
 	case EVENT_UPSTREAM:
 		return c->on_upstream;
 	case EVENT_GOING_AWAY:
@@ -195,11 +196,15 @@ int notice_push(struct muxc_channel *channel, const struct notice *notice)
 	return 0;
 }
 
-void notice_push_error(struct muxc_channel *channel, enum event_type type, const struct muxc_error *error)
+void notice_push_end(struct muxc_channel *channel, enum event_type type, const struct muxc_error *error)
 {
-	struct notice notice = {.event = {NULL, type}, .error = *error};
+	struct notice *notice = channel->end;
 
-	(void)notice_push(channel, &notice);
+	if (!notice || !notice_wanted(channel, type))
+		return;
+	channel->end = NULL;
+	*notice = (struct notice){.event = {NULL, type}, .error = *error};
+	event_push(channel, &notice->event);
 }
 
 /* ----------------------------------------------------------------- handlers */
@@ -289,6 +294,30 @@ static int dispatch_outcome(struct muxc_channel *channel, const struct notice *n
 	return handler_end(channel->c) ? 1 : -ECHILD;
 }
 
+/* First the outcomes that came with it, then the end. */
+static int dispatch_channel_closed(struct muxc_channel *channel, const struct notice *notice)
+{
+	const struct outcomes *outcomes = &channel->outcomes;
+	struct notice rest = {.kind = outcomes->rest_kind, .error = outcomes->rest_error};
+	struct range range = {0, 0};
+	int called = 0;
+
+	while (channel->options.on_outcome && outcomes_next_rest(outcomes, range.last, &range)) {
+		rest.first = range.first;
+		rest.last = range.last;
+		if (dispatch_outcome(channel, &rest) < 0)
+			return -ECHILD;
+		called++;
+		if (channel->c->freed || channel->user_freed)
+			return called;
+	}
+	if (!channel->options.on_closed || channel->closed_here)
+		return called;
+	handler_begin(channel->c);
+	channel->options.on_closed(channel, &notice->error, channel->options.userdata);
+	return handler_end(channel->c) ? called + 1 : -ECHILD;
+}
+
 /* The connection's own. */
 static int dispatch_own(struct muxc *c, const struct notice *notice)
 {
@@ -311,7 +340,7 @@ static int dispatch_own(struct muxc *c, const struct notice *notice)
 	return handler_end(c) ? 1 : -ECHILD;
 }
 
-/* 1 when a handler was called, 0 when there was none to call, -ECHILD in a forked child. */
+/* How many handlers were called, 0 when there was none to call, -ECHILD in a forked child. */
 static int dispatch_event(struct muxc_channel *channel, struct event *event)
 {
 	const struct notice *notice = (const struct notice *)event;
@@ -328,9 +357,7 @@ static int dispatch_event(struct muxc_channel *channel, struct event *event)
 	case EVENT_INTERRUPTED:
 		return dispatch_interrupted(channel, notice);
 	case EVENT_CHANNEL_CLOSED:
-		handler_begin(channel->c);
-		channel->options.on_closed(channel, &notice->error, channel->options.userdata);
-		return handler_end(channel->c) ? 1 : -ECHILD;
+		return dispatch_channel_closed(channel, notice);
 	default:
 		return dispatch_own(channel->c, notice);
 	}

@@ -152,7 +152,12 @@ struct outcomes {
 	size_t exceptions_capacity;
 	uint64_t forgotten; /* highest number among exceptions that were dropped */
 	uint64_t counts[MUXC_UNKNOWN + 1];
-	struct muxc_error *first_failure; /* owned */
+	bool has_failure;
+	struct muxc_error first_failure;
+	/* The channel's end: all up to here that were not settled before ended so. */
+	uint64_t rest_last;
+	int rest_kind;
+	struct muxc_error rest_error;
 };
 
 /* ------------------------------------------------------------------- channel */
@@ -208,7 +213,8 @@ struct muxc_channel {
 	bool dirty;		 /* in the connection's list of channels with settles */
 	struct muxc_channel *next_dirty;
 	struct event_queue events;
-	bool ready; /* in the ready list */
+	struct notice *end; /* made with the channel, so that its end can always be told; NULL: it is */
+	bool ready;	    /* in the ready list */
 	struct muxc_channel *next_ready;
 	/* Its turn: one thread calls its handlers. In here, so that a forked child finds it. */
 	bool running;
@@ -493,8 +499,8 @@ bool in_dispatch(const struct muxc *c);
 void channel_tell_destroyed(struct muxc_channel *channel);
 /* Queues a copy of notice, unless no handler wants it. Takes over its name and text. -ENOMEM. */
 int notice_push(struct muxc_channel *channel, const struct notice *notice);
-/* A notice of a type that has but an error. */
-void notice_push_error(struct muxc_channel *channel, enum event_type type, const struct muxc_error *error);
+/* The notice of the channel's or the connection's end, once: needs no memory. */
+void notice_push_end(struct muxc_channel *channel, enum event_type type, const struct muxc_error *error);
 
 /* --------------------------------------------------------- receive.c */
 
@@ -540,8 +546,10 @@ int settles_emit(struct muxc_channel *channel);
 /* -EPROTO when they were settled before, or never published; -ENOMEM. */
 int outcomes_settle(struct muxc_channel *channel, struct range range, int kind,
 		    const struct muxc_error *error);
-/* Everything without an outcome ends so. */
+/* Everything without an outcome ends so, once: needs no memory. EVENT_CHANNEL_CLOSED is to tell it. */
 void outcomes_settle_rest(struct muxc_channel *channel, int kind, const struct muxc_error *error);
+/* The next run of publishes behind `after` that ended with the channel; false: there is none. */
+bool outcomes_next_rest(const struct outcomes *outcomes, uint64_t after, struct range *ret);
 void outcomes_deinit(struct outcomes *outcomes);
 
 /* --------------------------------------------------------- request.c */

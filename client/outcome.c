@@ -29,7 +29,6 @@ void outcomes_deinit(struct outcomes *outcomes)
 			 .error);
 	free(outcomes->exceptions);
 	free(outcomes->settled);
-	free(outcomes->first_failure);
 	memset(outcomes, 0, sizeof(*outcomes));
 }
 
@@ -40,31 +39,6 @@ static struct exception *exception_at(const struct outcomes *outcomes, size_t i)
 	return &outcomes->exceptions[(outcomes->exceptions_start + i) % outcomes->exceptions_capacity];
 }
 
-static int exceptions_make_room(struct outcomes *outcomes)
-{
-	size_t capacity = outcomes->exceptions_capacity ? outcomes->exceptions_capacity * 2 : 8;
-	struct exception *grown, *oldest;
-
-	if (outcomes->exceptions_count < outcomes->exceptions_capacity)
-		return 0;
-	if (outcomes->exceptions_capacity < EXCEPTIONS_MAX) {
-		/* Until it is as large as it gets, the ring starts at 0. */
-		grown = realloc(outcomes->exceptions, capacity * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		outcomes->exceptions = grown;
-		outcomes->exceptions_capacity = capacity;
-		return 0;
-	}
-	oldest = exception_at(outcomes, 0);
-	if (oldest->range.last > outcomes->forgotten)
-		outcomes->forgotten = oldest->range.last;
-	free(oldest->error);
-	outcomes->exceptions_start = (outcomes->exceptions_start + 1) % outcomes->exceptions_capacity;
-	outcomes->exceptions_count--;
-	return 0;
-}
-
 static bool same_error(const struct muxc_error *a, const struct muxc_error *b)
 {
 	if (!a)
@@ -72,29 +46,66 @@ static bool same_error(const struct muxc_error *a, const struct muxc_error *b)
 	return a->kind == b->kind && a->code == b->code && strcmp(a->text, b->text) == 0;
 }
 
-static int exception_add(struct outcomes *outcomes, struct range range, int kind,
-			 const struct muxc_error *error)
+/* The newest one, if it can go on with this range. */
+static struct exception *exception_joining(const struct outcomes *outcomes, struct range range, int kind,
+					   const struct muxc_error *error)
 {
 	struct exception *last;
-	int r;
 
-	if (outcomes->exceptions_count > 0) {
-		last = exception_at(outcomes, outcomes->exceptions_count - 1);
-		if (last->kind == kind && last->range.last + 1 == range.first &&
-		    same_error(last->error, error)) {
-			last->range.last = range.last;
-			return 0;
-		}
+	if (outcomes->exceptions_count == 0)
+		return NULL;
+	last = exception_at(outcomes, outcomes->exceptions_count - 1);
+	return last->kind == kind && last->range.last + 1 == range.first && same_error(last->error, error)
+		   ? last
+		   : NULL;
+}
+
+/* Room for one more; when the ring is as large as it gets, by forgetting the oldest later. */
+static int exceptions_reserve(struct outcomes *outcomes)
+{
+	size_t capacity = outcomes->exceptions_capacity ? outcomes->exceptions_capacity * 2 : 8;
+	struct exception *grown;
+
+	if (outcomes->exceptions_count < outcomes->exceptions_capacity ||
+	    outcomes->exceptions_capacity >= EXCEPTIONS_MAX)
+		return 0;
+	/* Until it is as large as it gets, the ring starts at 0. */
+	grown = realloc(outcomes->exceptions, capacity * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	outcomes->exceptions = grown;
+	outcomes->exceptions_capacity = capacity;
+	return 0;
+}
+
+static void exception_forget(struct outcomes *outcomes)
+{
+	struct exception *oldest = exception_at(outcomes, 0);
+
+	if (oldest->range.last > outcomes->forgotten)
+		outcomes->forgotten = oldest->range.last;
+	free(oldest->error);
+	outcomes->exceptions_start = (outcomes->exceptions_start + 1) % outcomes->exceptions_capacity;
+	outcomes->exceptions_count--;
+}
+
+/* After exceptions_reserve(). */
+static void exception_add(struct outcomes *outcomes, struct range range, int kind,
+			  const struct muxc_error *error)
+{
+	struct exception *last = exception_joining(outcomes, range, kind, error);
+
+	if (last) {
+		last->range.last = range.last;
+		return;
 	}
-	r = exceptions_make_room(outcomes);
-	if (r < 0)
-		return r;
+	if (outcomes->exceptions_count == outcomes->exceptions_capacity)
+		exception_forget(outcomes);
 	last = exception_at(outcomes, outcomes->exceptions_count++);
 	last->range = range;
 	last->kind = kind;
 	/* Without memory the kind is told, the reason is not. */
 	last->error = error->kind == MUXC_ERROR_NONE ? NULL : error_dup(error);
-	return 0;
 }
 
 /* ------------------------------------------------------------------- ranges */
@@ -106,23 +117,27 @@ static void settled_remove(struct outcomes *outcomes, size_t at)
 		(outcomes->settled_count - at) * sizeof(outcomes->settled[0]));
 }
 
-static int settled_insert(struct outcomes *outcomes, size_t at, struct range range)
+static int settled_reserve(struct outcomes *outcomes)
 {
 	size_t capacity = outcomes->settled_capacity ? outcomes->settled_capacity * 2 : 8;
 	struct range *grown;
 
-	if (outcomes->settled_count == outcomes->settled_capacity) {
-		grown = realloc(outcomes->settled, capacity * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		outcomes->settled = grown;
-		outcomes->settled_capacity = capacity;
-	}
+	if (outcomes->settled_count < outcomes->settled_capacity)
+		return 0;
+	grown = realloc(outcomes->settled, capacity * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	outcomes->settled = grown;
+	outcomes->settled_capacity = capacity;
+	return 0;
+}
+
+static void settled_insert(struct outcomes *outcomes, size_t at, struct range range)
+{
 	memmove(&outcomes->settled[at + 1], &outcomes->settled[at],
 		(outcomes->settled_count - at) * sizeof(outcomes->settled[0]));
 	outcomes->settled[at] = range;
 	outcomes->settled_count++;
-	return 0;
 }
 
 /* Index of the first settled range that ends at or behind the number. */
@@ -140,89 +155,117 @@ static size_t settled_find(const struct outcomes *outcomes, uint64_t number)
 	return low;
 }
 
-/* -EPROTO: overlaps what is settled. */
-static int settled_add(struct outcomes *outcomes, struct range range)
+static bool settled_overlaps(const struct outcomes *outcomes, struct range range)
+{
+	size_t at = settled_find(outcomes, range.first);
+
+	return range.first <= outcomes->base ||
+	       (at < outcomes->settled_count && outcomes->settled[at].first <= range.last);
+}
+
+/* What overlaps nothing; after settled_reserve(). */
+static void settled_add(struct outcomes *outcomes, struct range range)
 {
 	size_t at = settled_find(outcomes, range.first);
 	struct range *next = at < outcomes->settled_count ? &outcomes->settled[at] : NULL;
 	struct range *previous = at > 0 ? &outcomes->settled[at - 1] : NULL;
 
-	if (range.first <= outcomes->base || (next && next->first <= range.last))
-		return -EPROTO;
 	if (range.first == outcomes->base + 1) {
 		outcomes->base = range.last;
 		if (next && next->first == range.last + 1) {
 			outcomes->base = next->last;
 			settled_remove(outcomes, at);
 		}
-		return 0;
-	}
-	if (previous && previous->last + 1 == range.first) {
+	} else if (previous && previous->last + 1 == range.first) {
 		previous->last = range.last;
 		if (next && next->first == range.last + 1) {
 			previous->last = next->last;
 			settled_remove(outcomes, at);
 		}
-		return 0;
-	}
-	if (next && next->first == range.last + 1) {
+	} else if (next && next->first == range.last + 1) {
 		next->first = range.first;
-		return 0;
+	} else {
+		settled_insert(outcomes, at, range);
 	}
-	return settled_insert(outcomes, at, range);
 }
 
 /* ----------------------------------------------------------------- settling */
 
+static void count_in(struct outcomes *outcomes, struct range range, int kind, const struct muxc_error *error)
+{
+	outcomes->counts[kind] += range.last - range.first + 1;
+	if (kind == MUXC_CONFIRMED || outcomes->has_failure)
+		return;
+	outcomes->has_failure = true;
+	outcomes->first_failure = *error;
+}
+
+/* What can fail comes first: an outcome is kept and told, or neither. */
 int outcomes_settle(struct muxc_channel *channel, struct range range, int kind,
 		    const struct muxc_error *error)
 {
 	struct outcomes *outcomes = &channel->outcomes;
 	struct notice notice = {
 	    .event = {NULL, EVENT_OUTCOME}, .first = range.first, .last = range.last, .kind = kind};
-	int r;
+	int r = 0;
 
-	if (range.first == 0 || range.last < range.first || range.last > outcomes->published)
+	if (range.first == 0 || range.last < range.first || range.last > outcomes->published ||
+	    settled_overlaps(outcomes, range))
 		return -EPROTO;
-	r = settled_add(outcomes, range);
+	if (range.first != outcomes->base + 1)
+		r = settled_reserve(outcomes);
+	if (r == 0 && kind != MUXC_CONFIRMED)
+		r = exceptions_reserve(outcomes);
+	notice.error = *error;
+	if (r == 0)
+		r = notice_push(channel, &notice);
 	if (r < 0)
 		return r;
-	outcomes->counts[kind] += range.last - range.first + 1;
-	if (kind != MUXC_CONFIRMED) {
-		r = exception_add(outcomes, range, kind, error);
-		if (r < 0)
-			return r;
-		if (!outcomes->first_failure)
-			outcomes->first_failure = error_dup(error);
-	}
-	notice.error = *error;
-	return notice_push(channel, &notice);
+	settled_add(outcomes, range);
+	count_in(outcomes, range, kind, error);
+	if (kind != MUXC_CONFIRMED)
+		exception_add(outcomes, range, kind, error);
+	return 0;
 }
 
 void outcomes_settle_rest(struct muxc_channel *channel, int kind, const struct muxc_error *error)
 {
 	struct outcomes *outcomes = &channel->outcomes;
-	struct range gap;
+	struct range gap = {0, 0};
 
-	while (outcomes->base < outcomes->published) {
-		gap.first = outcomes->base + 1;
-		gap.last = outcomes->settled_count > 0 ? outcomes->settled[0].first - 1 : outcomes->published;
-		/* Without memory nothing better can be said of them. */
-		if (outcomes_settle(channel, gap, kind, error) < 0 && outcomes->base < gap.last)
-			break;
-	}
+	if (outcomes->rest_last > 0 || outcomes->base == outcomes->published)
+		return;
+	outcomes->rest_last = outcomes->published;
+	outcomes->rest_kind = kind;
+	outcomes->rest_error = *error;
+	while (outcomes_next_rest(outcomes, gap.last, &gap))
+		count_in(outcomes, gap, kind, error);
+}
+
+bool outcomes_next_rest(const struct outcomes *outcomes, uint64_t after, struct range *ret)
+{
+	uint64_t first = (after > outcomes->base ? after : outcomes->base) + 1;
+	size_t at = settled_find(outcomes, first);
+
+	if (at < outcomes->settled_count && outcomes->settled[at].first <= first)
+		first = outcomes->settled[at++].last + 1;
+	if (first > outcomes->rest_last)
+		return false;
+	ret->first = first;
+	ret->last = at < outcomes->settled_count ? outcomes->settled[at].first - 1 : outcomes->rest_last;
+	return true;
 }
 
 /* ------------------------------------------------------------------ waiting */
 
+static bool is_rest(const struct outcomes *outcomes, uint64_t number)
+{
+	return number <= outcomes->rest_last && !settled_overlaps(outcomes, (struct range){number, number});
+}
+
 static bool is_settled(const struct outcomes *outcomes, uint64_t number)
 {
-	size_t at;
-
-	if (number <= outcomes->base)
-		return true;
-	at = settled_find(outcomes, number);
-	return at < outcomes->settled_count && outcomes->settled[at].first <= number;
+	return number <= outcomes->rest_last || settled_overlaps(outcomes, (struct range){number, number});
 }
 
 /* The kind of a settled one, or -ENODATA. */
@@ -231,6 +274,10 @@ static int kind_of(const struct outcomes *outcomes, uint64_t number, struct muxc
 	const struct exception *exception;
 	size_t i;
 
+	if (is_rest(outcomes, number)) {
+		error_copy(ret_error, &outcomes->rest_error);
+		return outcomes->rest_kind;
+	}
 	for (i = outcomes->exceptions_count; i > 0; i--) {
 		exception = exception_at(outcomes, i - 1);
 		if (number < exception->range.first || number > exception->range.last)
@@ -252,8 +299,6 @@ static int wait_settled(struct muxc_channel *channel, uint64_t number, uint64_t 
 	uint64_t deadline = deadline_after(timeout_usec ? timeout_usec : channel->c->request_timeout_usec);
 
 	while (!is_settled(&channel->outcomes, number)) {
-		if (channel->state == CHANNEL_ENDED)
-			return error_set(ret_error, -ENOMEM, "there was no memory to keep the outcome");
 		if (channel_wait(channel, deadline) < 0 && !is_settled(&channel->outcomes, number))
 			return error_set(ret_error, -ETIMEDOUT, "publish %llu has no outcome yet",
 					 (unsigned long long)number);
@@ -326,7 +371,8 @@ int muxc_wait_all(struct muxc_channel *channel, uint64_t timeout_usec, struct mu
 	}
 	if (r == 0) {
 		error_clear(ret_error);
-		error_copy(ret_error, channel->outcomes.first_failure);
+		if (channel->outcomes.has_failure)
+			error_copy(ret_error, &channel->outcomes.first_failure);
 		r = ret_totals ? totals_copy(&channel->outcomes, ret_totals) : 0;
 	}
 	channel_leave(channel);
