@@ -241,6 +241,31 @@ START_TEST(channel__error_of_scope_channel_ends_that_channel_alone)
 }
 END_TEST
 
+/* Nobody holds the channel any more but the connection, which ends over it. */
+START_TEST(channel__nonsense_about_one_that_was_freed_ends_the_connection)
+{
+	struct muxc_channel *channel;
+	struct fake fake;
+	struct muxc *c;
+	int r;
+
+	fake_init(&fake);
+	fake_start(&fake);
+	c = fake_connect(&fake, _i);
+	ck_assert_int_eq(muxc_channel_open(c, NULL, &channel), 0);
+	ck_assert_int_eq(muxc_publish(channel, "", "q", NULL, 0, NULL), 0);
+	ck_assert_int_eq(muxc_ping(c, 0, NULL), 0);
+	muxc_channel_free(channel);
+	fake_outcome(&fake, 1, MUXD__V1__OUTCOME_KIND__CONFIRMED, 99, 99);
+	do {
+		r = muxc_ping(c, 0, NULL);
+	} while (r == 0);
+	ck_assert_int_eq(r, -EPROTO);
+	muxc_free(c);
+	fake_stop(&fake);
+}
+END_TEST
+
 /* The error comes on its own, while publishes are under way. */
 START_TEST(channel__what_was_pipelined_behind_an_error_ends_too)
 {
@@ -412,6 +437,7 @@ static Suite *suite_channel(void)
 	tcase_add_loop_test(tcase, channel__what_was_pipelined_behind_an_error_ends_too, 0, 2);
 	tcase_add_loop_test(tcase, channel__closing_is_local_and_outcomes_still_come, 0, 2);
 	tcase_add_loop_test(tcase, channel__frames_of_an_older_generation_are_dropped, 0, 2);
+	tcase_add_loop_test(tcase, channel__nonsense_about_one_that_was_freed_ends_the_connection, 0, 2);
 	tcase_add_loop_test(tcase, channel__more_than_muxd_allows_is_emfile, 0, 2);
 	tcase_add_loop_test(tcase, channel__closes_beyond_the_requests_limit_are_sent_later, 0, 2);
 	suite_add_tcase(suite, tcase);
