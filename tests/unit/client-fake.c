@@ -115,6 +115,11 @@ static void frame_init(struct fake *fake, Muxd__V1__ServerFrame *frame, uint32_t
 	frame->generation = fake->generation[channel];
 }
 
+void fake_frame(struct fake *fake, Muxd__V1__ServerFrame *frame, uint32_t request, uint32_t channel)
+{
+	frame_init(fake, frame, request, channel);
+}
+
 void fake_done(struct fake *fake, const Muxd__V1__ClientFrame *request)
 {
 	Muxd__V1__ServerFrame frame;

@@ -92,3 +92,6 @@ void flag_add(int *flag, int value);
 
 /* How many descriptors the process has open. */
 int open_descriptors(void);
+
+/* A frame to be filled in: an answer to request (0: an event), of a channel (0: none). */
+void fake_frame(struct fake *fake, Muxd__V1__ServerFrame *frame, uint32_t request, uint32_t channel);

@@ -147,6 +147,18 @@ tests_unit_test_loop_sdevent_LDADD = $(SDEVENT_LIBS) $(CHECK_LIBS)
 check_PROGRAMS += $(LOOP_TESTS)
 TESTS += $(LOOP_TESTS)
 
+# The library once more, with allocations and system calls that can be made to fail.
+check_LIBRARIES += tests/unit/libfailing.a
+tests_unit_libfailing_a_SOURCES = $(client_libmuxclient_la_SOURCES) $(proto_libproto_la_SOURCES) \
+	tests/unit/failing.c tests/unit/failing.h tests/unit/failing-redirect.h
+nodist_tests_unit_libfailing_a_SOURCES = proto/muxd.pb-c.c
+tests_unit_libfailing_a_CPPFLAGS = $(UNIT_CPPFLAGS) -include $(top_srcdir)/tests/unit/failing-redirect.h
+check_PROGRAMS += tests/unit/test-client-oom
+TESTS += tests/unit/test-client-oom
+tests_unit_test_client_oom_SOURCES = tests/unit/test-client-oom.c tests/unit/oom-world.c tests/unit/oom-world.h \
+	tests/unit/oom-muxd.c tests/unit/oom-muxd.h $(CLIENT_FAKE)
+tests_unit_test_client_oom_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_oom_LDADD = tests/unit/libfailing.a $(PROTOBUF_C_LIBS) $(CHECK_LIBS) -lpthread
 # net
 UNIT_NET = daemon/net/libnet.a $(UNIT_BASE) $(EVENT_LIBS) -lpthread
 NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener tests/unit/test-net-dial tests/unit/test-net-ahead
