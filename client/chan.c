@@ -376,17 +376,6 @@ static int channel_open(struct muxc *c, uint32_t index, struct muxc_channel *cha
 	return 0;
 }
 
-static int channel_options_copy(struct muxc_channel_options *to, const struct muxc_channel_options *from)
-{
-	memset(to, 0, sizeof(*to));
-	if (!from)
-		return 0;
-	if (from->size < sizeof(size_t))
-		return -EINVAL;
-	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
-	return 0;
-}
-
 int muxc_channel_open(struct muxc *c, const struct muxc_channel_options *options, struct muxc_channel **ret)
 {
 	struct muxc_channel_options copy;
@@ -394,7 +383,7 @@ int muxc_channel_open(struct muxc *c, const struct muxc_channel_options *options
 	int64_t index;
 	int r;
 
-	if (!ret || channel_options_copy(&copy, options) < 0)
+	if (!ret || struct_take(&copy, sizeof(copy), options, "muxc_channel_options", NULL) < 0)
 		return -EINVAL;
 	r = conn_enter(c, NULL);
 	if (r < 0)

@@ -189,27 +189,17 @@ static int conn_start(struct muxc *c, const struct muxc_options *options, struct
 	return c->loop ? 0 : threads_start(c, ret_error);
 }
 
-/* Structs of programs built with another version of the header: the fields both know. */
-static int options_copy(struct muxc_options *to, const struct muxc_options *from)
-{
-	memset(to, 0, sizeof(*to));
-	if (!from)
-		return 0;
-	if (from->size < sizeof(size_t))
-		return -EINVAL;
-	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
-	return 0;
-}
-
 int muxc_connect(const struct muxc_options *options, struct muxc **ret, struct muxc_error *ret_error)
 {
 	struct muxc_options copy;
 	struct muxc *c;
 	int r;
 
-	if (!ret || options_copy(&copy, options) < 0)
-		return error_set(ret_error, -EINVAL,
-				 "struct muxc_options has no size, or there is no output");
+	if (!ret)
+		return error_set(ret_error, -EINVAL, "no place for the connection was given");
+	r = struct_take(&copy, sizeof(copy), options, "muxc_options", ret_error);
+	if (r < 0)
+		return r;
 	r = conn_new(&c);
 	if (r < 0)
 		return error_set(ret_error, r, "no memory");

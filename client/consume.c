@@ -276,10 +276,11 @@ static void put_consume(struct buf *op, const struct muxc_consumer_options *opti
 static int consumer_options_copy(struct muxc_consumer_options *to, const struct muxc_consumer_options *from,
 				 struct muxc_error *ret_error)
 {
-	memset(to, 0, sizeof(*to));
-	if (!from || from->size < sizeof(size_t))
-		return error_set(ret_error, -EINVAL, "struct muxc_consumer_options has no size");
-	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
+	int r;
+
+	r = struct_take(to, sizeof(*to), from, "muxc_consumer_options", ret_error);
+	if (r < 0)
+		return r;
 	if (!to->on_message)
 		return error_set(ret_error, -EINVAL, "a consumer needs on_message");
 	if (to->flags & ~(unsigned int)(MUXC_NO_LOCAL | MUXC_NO_ACK | MUXC_CONSUME_EXCLUSIVE))

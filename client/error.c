@@ -155,6 +155,28 @@ void text_copy(char to[SHORT_TEXT_MAX + 1], struct span text)
 	to[len] = '\0';
 }
 
+int struct_take(void *to, size_t size, const void *from, const char *name, struct muxc_error *ret_error)
+{
+	const unsigned char *bytes = from;
+	size_t from_size, i;
+
+	memset(to, 0, size);
+	if (!from)
+		return 0;
+	memcpy(&from_size, from, sizeof(from_size));
+	if (from_size < sizeof(from_size))
+		return error_set(ret_error, -EINVAL, "struct %s has no size", name);
+	for (i = size; i < from_size; i++) {
+		if (bytes[i])
+			return error_set(
+			    ret_error, -EINVAL,
+			    "struct %s has something set that this version of the library does not know",
+			    name);
+	}
+	memcpy(to, from, from_size < size ? from_size : size);
+	return 0;
+}
+
 bool text_fits(const char *text, const char *what, struct muxc_error *error)
 {
 	if (!text || strnlen(text, SHORT_TEXT_MAX + 1) <= SHORT_TEXT_MAX)

@@ -393,6 +393,13 @@ struct span text_span(const char *text, size_t len);
 char *text_dup(struct span text);
 /* The same of a short string into its place; what is longer is none of AMQP's, and cut. */
 void text_copy(char to[SHORT_TEXT_MAX + 1], struct span text);
+/*
+ * Copies a struct of the program's, which begins with its size and may be of
+ * another version of the header; what it is too short for is 0. NULL: all is 0.
+ * -EINVAL, with the error set: it has no size, or something set that this version
+ * does not know.
+ */
+int struct_take(void *to, size_t size, const void *from, const char *name, struct muxc_error *ret_error);
 /* False, with the error set, when a name is longer than AMQP allows. */
 bool text_fits(const char *text, const char *what, struct muxc_error *error);
 

@@ -85,8 +85,13 @@
  * on_closed is called and at last the connection's.
  *
  * Structs of the program begin with `size`, which it sets to sizeof: so they
- * can grow. Zero in any other field means the default. Structs that the
- * library gives out may also grow at their end.
+ * can grow. Zero in any other field means the default. Of a program built with
+ * an older header they are shorter, and what is missing is the default; of one
+ * built with a newer header they are longer, and what is behind the fields known
+ * here must be zero: else it is refused with -EINVAL, as an unknown flag is,
+ * rather than ignored. A struct that is filled in is filled as far as both know
+ * it. Structs that the library gives out may also grow at their end; struct
+ * muxc_value, muxc_field and muxc_iter never change.
  *
  * Text: names and properties may hold any byte in AMQP. Where a length is
  * asked for, MUXC_STRLEN stands for strlen().

@@ -81,11 +81,16 @@ int muxc_queue_declare(struct muxc_channel *channel, const struct muxc_queue *qu
 		       struct muxc_queue_info *ret_info, uint64_t timeout_usec, struct muxc_error *ret_error)
 {
 	struct call call = {.channel = channel, .timeout_usec = timeout_usec, .error = ret_error};
+	struct muxc_queue copy;
 	int r;
 
-	if (!queue || queue->size < sizeof(*queue) || (ret_info && ret_info->size <= sizeof(size_t)))
+	if (!queue || (ret_info && ret_info->size <= sizeof(size_t)))
 		return error_set(ret_error, -EINVAL,
-				 "struct muxc_queue or struct muxc_queue_info has no size");
+				 "no struct muxc_queue was given, or struct muxc_queue_info has no size");
+	r = struct_take(&copy, sizeof(copy), queue, "muxc_queue", ret_error);
+	if (r < 0)
+		return r;
+	queue = &copy;
 	if (!text_fits(queue->name, "name of the queue", ret_error))
 		return -EINVAL;
 	r = bad_flags(queue->flags, MUXC_PASSIVE | MUXC_DURABLE | MUXC_EXCLUSIVE | MUXC_AUTO_DELETE,
@@ -148,10 +153,15 @@ int muxc_queue_purge(struct muxc_channel *channel, const char *queue, uint32_t *
 
 static int bind_call(struct call *call, uint32_t op, const struct muxc_binding *binding)
 {
+	struct muxc_binding copy;
 	int r;
 
-	if (!binding || binding->size < sizeof(*binding))
-		return error_set(call->error, -EINVAL, "struct muxc_binding has no size");
+	if (!binding)
+		return error_set(call->error, -EINVAL, "no struct muxc_binding was given");
+	r = struct_take(&copy, sizeof(copy), binding, "muxc_binding", call->error);
+	if (r < 0)
+		return r;
+	binding = &copy;
 	if (!text_fits(binding->destination, "destination", call->error) ||
 	    !text_fits(binding->source, "source", call->error) ||
 	    !text_fits(binding->routing_key, "routing key", call->error))
@@ -205,10 +215,15 @@ int muxc_exchange_declare(struct muxc_channel *channel, const struct muxc_exchan
 			  uint64_t timeout_usec, struct muxc_error *ret_error)
 {
 	struct call call = {.channel = channel, .timeout_usec = timeout_usec, .error = ret_error};
+	struct muxc_exchange copy;
 	int r;
 
-	if (!exchange || exchange->size < sizeof(*exchange))
-		return error_set(ret_error, -EINVAL, "struct muxc_exchange has no size");
+	if (!exchange)
+		return error_set(ret_error, -EINVAL, "no struct muxc_exchange was given");
+	r = struct_take(&copy, sizeof(copy), exchange, "muxc_exchange", ret_error);
+	if (r < 0)
+		return r;
+	exchange = &copy;
 	if (!text_fits(exchange->name, "name of the exchange", ret_error) ||
 	    !text_fits(exchange->type, "type of the exchange", ret_error))
 		return -EINVAL;

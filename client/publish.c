@@ -263,12 +263,15 @@ static uint32_t usec_to_ms(uint64_t usec)
 int muxc_publish_full(struct muxc_channel *channel, const struct muxc_publication *publication,
 		      uint64_t timeout_usec, uint64_t *ret_number, struct muxc_error *ret_error)
 {
-	struct muxc_publication copy = {0};
+	struct muxc_publication copy;
 	struct outgoing out = {.channel = channel, .timeout_usec = timeout_usec};
+	int r;
 
-	if (!channel || !publication || publication->size < sizeof(size_t))
-		return error_set(ret_error, -EINVAL, "no channel, or struct muxc_publication has no size");
-	memcpy(&copy, publication, publication->size < sizeof(copy) ? publication->size : sizeof(copy));
+	if (!channel || !publication)
+		return error_set(ret_error, -EINVAL, "no channel or no publication was given");
+	r = struct_take(&copy, sizeof(copy), publication, "muxc_publication", ret_error);
+	if (r < 0)
+		return r;
 	out.exchange = span_str(copy.exchange);
 	out.routing_key = copy.routing_key_len ? text_span(copy.routing_key, copy.routing_key_len)
 					       : span_str(copy.routing_key);

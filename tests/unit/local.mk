@@ -147,6 +147,11 @@ tests_unit_test_loop_sdevent_LDADD = $(SDEVENT_LIBS) $(CHECK_LIBS)
 check_PROGRAMS += $(LOOP_TESTS)
 TESTS += $(LOOP_TESTS)
 
+check_PROGRAMS += tests/unit/test-client-sizes
+TESTS += tests/unit/test-client-sizes
+tests_unit_test_client_sizes_SOURCES = tests/unit/test-client-sizes.c $(CLIENT_FAKE)
+tests_unit_test_client_sizes_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_sizes_LDADD = $(CLIENT_LIBS)
 # The library once more, with allocations and system calls that can be made to fail.
 check_LIBRARIES += tests/unit/libfailing.a
 tests_unit_libfailing_a_SOURCES = $(client_libmuxclient_la_SOURCES) $(proto_libproto_la_SOURCES) \
