@@ -16,7 +16,7 @@ client_libmuxclient_la_SOURCES = \
 	client/threads.c client/wire.c client/wire.h client/internal.h client/muxclient.h
 client_libmuxclient_la_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) -pthread
 client_libmuxclient_la_LIBADD = proto/libproto.la $(PROTOBUF_C_LIBS) -lpthread
-client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
+client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -Wl,--gc-sections \
 	-Wl,--version-script=$(top_srcdir)/client/libmuxclient.map
 EXTRA_client_libmuxclient_la_DEPENDENCIES = client/libmuxclient.map
 EXTRA_DIST += client/libmuxclient.map client/examples/python/muxd.py client/examples/python/demo.py

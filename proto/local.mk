@@ -6,7 +6,8 @@ proto_libproto_la_SOURCES = \
 	proto/prescan.c proto/prescan.h proto/prescan-table.h \
 	proto/arena.c proto/arena.h
 nodist_proto_libproto_la_SOURCES = proto/muxd.pb-c.c proto/muxd.pb-c.h
-proto_libproto_la_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
+# In sections, so that each end leaves out the messages that it does not use.
+proto_libproto_la_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) -ffunction-sections -fdata-sections
 proto_libproto_la_LIBADD = $(PROTOBUF_C_LIBS)
 
 EXTRA_DIST += proto/muxd.proto proto/PROTOCOL.md
