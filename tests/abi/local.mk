@@ -1,3 +1,5 @@
 # The public face of libmuxclient.
-dist_check_SCRIPTS += tests/abi/header tests/abi/symbols
-TESTS += tests/abi/header tests/abi/symbols
+ABI_TESTS = tests/abi/header tests/abi/symbols tests/abi/layout tests/abi/size tests/abi/install
+dist_check_SCRIPTS += $(ABI_TESTS)
+TESTS += $(ABI_TESTS)
+EXTRA_DIST += tests/abi/layout-x86_64
