@@ -72,4 +72,24 @@ client_examples_loop_sdevent_LDADD = client/libmuxclient.la $(SDEVENT_LIBS)
 check_PROGRAMS += $(CLIENT_EXAMPLES)
 EXTRA_DIST += client/examples/README.md
 
-dist_man_MANS += client/libmuxclient.3
+# Pages by group of functions; each function's name leads to its page.
+MUXC_PAGES = client/man/libmuxclient.3 client/man/muxc_channel_open.3 client/man/muxc_connect.3 \
+	client/man/muxc_consume.3 client/man/muxc_error.3 client/man/muxc_message_new.3 client/man/muxc_process.3 \
+	client/man/muxc_publish.3 client/man/muxc_queue_declare.3 client/man/muxc_status.3 \
+	client/man/muxc_table_new.3 client/man/muxc_tx_select.3
+dist_man_MANS += $(MUXC_PAGES)
+
+# PAGE NAME of each function that has no page of its own
+muxc_links = for page in $(MUXC_PAGES); do \
+	page=`basename $$page .3`; \
+	$(SED) -n '/^\.SH NAME/{n;s/ \\-.*//;s/, /\n/g;p;}' $(top_srcdir)/client/man/$$page.3 | \
+	$(SED) "/^$$page$$/d;s/^/$$page /"; done
+install-data-local: install-muxc-links
+uninstall-local: uninstall-muxc-links
+install-muxc-links:
+	@$(MKDIR_P) "$(DESTDIR)$(man3dir)"
+	@$(muxc_links) | while read page name; do \
+		echo ".so man3/$$page.3" >"$(DESTDIR)$(man3dir)/$$name.3"; done
+uninstall-muxc-links:
+	@$(muxc_links) | while read page name; do rm -f "$(DESTDIR)$(man3dir)/$$name.3"; done
+.PHONY: install-muxc-links uninstall-muxc-links
