@@ -353,9 +353,10 @@ struct muxc {
 	/* Who runs handlers; see threads.c. */
 	muxc_execute execute; /* NULL: dispatch threads */
 	void *executor;
-	struct dispatcher *dispatchers; /* owned; those that have ended too, until they are joined */
+	struct dispatcher *dispatchers; /* owned */
+	struct dispatcher *ended;	/* the last one: joined by the next that ends, or by muxc_free() */
 	struct dispatcher *idle;	/* the last that fell asleep first */
-	unsigned int dispatchers_count; /* that have not ended */
+	unsigned int dispatchers_count;
 	unsigned int dispatchers_max;
 	unsigned int coming;	  /* woken, started or handed over, and not there yet */
 	unsigned int thread_refs; /* references to the connection held by threads and runs */
@@ -479,6 +480,8 @@ int threads_start(struct muxc *c, struct muxc_error *ret_error);
  * and for what the executor has; from a handler, for the handlers of others.
  */
 void threads_stop(struct muxc *c);
+/* Drops the reference of a thread or a run, and gives back the lock. */
+void threads_leave(struct muxc *c);
 /* A channel was put into the ready list by someone who does not run handlers now. */
 void threads_wake(struct muxc *c);
 /* The I/O thread's part in it; gives up the lock meanwhile. */

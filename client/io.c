@@ -146,8 +146,7 @@ void *io_thread_main(void *arg)
 		(void)pthread_mutex_lock(&c->lock);
 		io_turn(c, fds[0].revents, fds[1].revents);
 	}
-	c->thread_refs--;
-	conn_leave(c);
+	threads_leave(c);
 	return NULL;
 }
 

@@ -40,7 +40,6 @@ struct dispatcher {
 	pthread_t thread;
 	pthread_cond_t cond; /* woken, or stopping */
 	bool idle;
-	bool ended;    /* can be joined without waiting */
 	bool detached; /* nobody joins it: it frees itself */
 };
 
@@ -57,6 +56,20 @@ static int create(pthread_t *ret, void *(*thread_main)(void *arg), void *arg)
 	return r;
 }
 
+static void ref(struct muxc *c)
+{
+	c->refs++;
+	c->thread_refs++;
+}
+
+void threads_leave(struct muxc *c)
+{
+	c->thread_refs--;
+	if (c->stopping)
+		(void)pthread_cond_broadcast(&c->cond);
+	conn_leave(c);
+}
+
 int threads_start(struct muxc *c, struct muxc_error *ret_error)
 {
 	int r;
@@ -64,33 +77,16 @@ int threads_start(struct muxc *c, struct muxc_error *ret_error)
 	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->wake_fd < 0)
 		return error_set(ret_error, -errno, "cannot make an eventfd: %s", strerror(errno));
-	/* From here on a handler may free the connection, but for the handle, which is still the caller's. */
 	(void)pthread_mutex_lock(&c->lock);
 	r = create(&c->io_thread, io_thread_main, c);
 	if (r == 0) {
-		c->refs++;
-		c->thread_refs++;
+		ref(c);
 		c->has_threads = true;
 	}
 	(void)pthread_mutex_unlock(&c->lock);
 	if (r < 0)
 		return error_set(ret_error, r, "cannot start a thread: %s", strerror(-r));
 	return 0;
-}
-
-static void ref(struct muxc *c)
-{
-	c->refs++;
-	c->thread_refs++;
-}
-
-/* With the lock, which is given up. */
-static void leave(struct muxc *c)
-{
-	c->thread_refs--;
-	if (c->stopping)
-		(void)pthread_cond_broadcast(&c->cond);
-	conn_leave(c);
 }
 
 /* --------------------------------------------------------- dispatch threads */
@@ -127,6 +123,41 @@ static bool dispatcher_sleep(struct dispatcher *self)
 	return c->dispatchers_count == 1;
 }
 
+static void dispatcher_free(struct dispatcher *dispatcher)
+{
+	(void)pthread_cond_destroy(&dispatcher->cond);
+	free(dispatcher);
+}
+
+/* Without the lock: what else the thread has to do at its end may be the program's, and need it. */
+static void dispatcher_join(struct dispatcher *dispatcher)
+{
+	if (!dispatcher)
+		return;
+	(void)pthread_join(dispatcher->thread, NULL);
+	dispatcher_free(dispatcher);
+}
+
+/* With the lock, which is given up. */
+static void dispatcher_end(struct dispatcher *self)
+{
+	struct muxc *c = self->c;
+	struct dispatcher **at, *before = NULL;
+
+	for (at = &c->dispatchers; *at != self; at = &(*at)->next)
+		;
+	*at = self->next;
+	c->dispatchers_count--;
+	if (self->detached) {
+		dispatcher_free(self);
+	} else {
+		before = c->ended;
+		c->ended = self;
+	}
+	threads_leave(c);
+	dispatcher_join(before);
+}
+
 static void *dispatcher_main(void *arg)
 {
 	struct dispatcher *self = arg;
@@ -143,31 +174,8 @@ static void *dispatcher_main(void *arg)
 		if (!c->ready_first && !c->stopping && !dispatcher_sleep(self))
 			break;
 	}
-	c->dispatchers_count--;
-	self->ended = true;
-	if (self->detached) {
-		(void)pthread_cond_destroy(&self->cond);
-		free(self);
-	}
-	leave(c);
+	dispatcher_end(self);
 	return NULL;
-}
-
-/* Those that have ended by themselves. */
-static void dispatchers_join(struct muxc *c)
-{
-	struct dispatcher **at = &c->dispatchers, *dispatcher;
-
-	while ((dispatcher = *at)) {
-		if (!dispatcher->ended) {
-			at = &dispatcher->next;
-			continue;
-		}
-		*at = dispatcher->next;
-		(void)pthread_join(dispatcher->thread, NULL);
-		(void)pthread_cond_destroy(&dispatcher->cond);
-		free(dispatcher);
-	}
 }
 
 static int dispatcher_start(struct muxc *c)
@@ -175,7 +183,6 @@ static int dispatcher_start(struct muxc *c)
 	struct dispatcher *dispatcher;
 	int r;
 
-	dispatchers_join(c);
 	dispatcher = calloc(1, sizeof(*dispatcher));
 	if (!dispatcher)
 		return -ENOMEM;
@@ -305,7 +312,7 @@ static void run(void *arg)
 	if (!c->ready_first && !c->out_blocked)
 		out_flush(c);
 	hand_over(c);
-	leave(c);
+	threads_leave(c);
 }
 
 /* As many runs as channels are ready. Gives up the lock for each. */
@@ -363,23 +370,25 @@ static bool others_run(const struct muxc *c)
 
 static void dispatchers_stop(struct muxc *c)
 {
-	struct dispatcher *dispatcher;
+	struct dispatcher *dispatcher, *last;
+	unsigned int own = 0;
 
 	for (dispatcher = c->idle; dispatcher; dispatcher = dispatcher->next_idle)
 		(void)pthread_cond_signal(&dispatcher->cond);
-	while ((dispatcher = c->dispatchers)) {
-		c->dispatchers = dispatcher->next;
-		if (pthread_equal(dispatcher->thread, pthread_self())) {
-			dispatcher->detached = true;
-			(void)pthread_detach(dispatcher->thread);
+	for (dispatcher = c->dispatchers; dispatcher; dispatcher = dispatcher->next) {
+		if (!pthread_equal(dispatcher->thread, pthread_self()))
 			continue;
-		}
-		(void)pthread_mutex_unlock(&c->lock);
-		(void)pthread_join(dispatcher->thread, NULL);
-		(void)pthread_mutex_lock(&c->lock);
-		(void)pthread_cond_destroy(&dispatcher->cond);
-		free(dispatcher);
+		dispatcher->detached = true;
+		(void)pthread_detach(dispatcher->thread);
+		own = 1;
 	}
+	while (c->dispatchers_count > own)
+		(void)pthread_cond_wait(&c->cond, &c->lock);
+	last = c->ended;
+	c->ended = NULL;
+	(void)pthread_mutex_unlock(&c->lock);
+	dispatcher_join(last);
+	(void)pthread_mutex_lock(&c->lock);
 }
 
 void threads_stop(struct muxc *c)
@@ -421,6 +430,9 @@ void threads_forget(struct muxc *c)
 		c->dispatchers = dispatcher->next;
 		free(dispatcher);
 	}
+	free(c->ended);
+	c->ended = NULL;
+	c->dispatchers_count = 0;
 	/* Whoever forked in a handler looks at the connection once more behind it. */
 	c->refs -= c->thread_refs - own;
 	c->thread_refs = own;
