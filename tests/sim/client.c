@@ -294,6 +294,9 @@ struct message *client_message(struct client *client, struct chan *chan)
 	struct message *message = world_alloc(world, sizeof(*message));
 
 	message->index = (uint32_t)world->message_count;
+	/* No draw of chance, so that all else is as it is without. */
+	message->resent = message->index % 16 == 5;
+	message->age_msec = message->resent ? message->index * 37 % 5000 : 0;
 	message->chan = chan;
 	world->messages = world_grow(world, world->messages, world->message_count, &world->message_capacity);
 	world->messages[world->message_count++] = message;
@@ -318,10 +321,10 @@ static void publish_note(struct client *client, struct chan *chan, struct messag
 	if (message->exchange[0] != '\0')
 		chan->pure = false;
 	world->size.operations++;
-	trace(world, "s%u publishes %u.%u number %llu: m%u, %u bytes to \"%s\" \"%s\"%s%s", life->serial,
+	trace(world, "s%u publishes %u.%u number %llu: m%u, %u bytes to \"%s\" \"%s\"%s%s%s", life->serial,
 	      chan->id.number, chan->id.generation, (unsigned long long)message->number, message->index,
 	      message->size, message->exchange, message->key, message->mandatory ? ", mandatory" : "",
-	      message->expires ? ", expires" : "");
+	      message->expires ? ", expires" : "", message->resent ? ", sent before" : "");
 }
 
 void client_publish(struct client *client, struct chan *chan, struct message *message)
@@ -350,6 +353,8 @@ void client_publish(struct client *client, struct chan *chan, struct message *me
 	publish.exchange = span_str(message->exchange);
 	publish.routing_key = span_str(message->key);
 	publish.mandatory = message->mandatory;
+	publish.resent = message->resent;
+	publish.age_ms = message->age_msec;
 	publish.body = span_make(body, message->size);
 	session_publish(client->life->session, &publish);
 	free(body);

@@ -49,6 +49,7 @@
 	X(OUTCOME_SEEN_UNKNOWN, "unknown")
 #define COVER_WIRE_EVENTS(X)                                                  \
 	X(WIRE_REPLAYED, "publish replayed")                                  \
+	X(WIRE_RESENT, "publish that its client sent before")                 \
 	X(WIRE_LATE, "publish accepted on an earlier connection, sent first") \
 	X(WIRE_LESS_LEFT, "publish sent with less of its expiration")         \
 	X(WIRE_LEFT_IN_DOUBT, "lost connection with unconfirmed publishes")   \

@@ -182,7 +182,7 @@ static void check_kind(struct world *world, const struct message *message, enum 
 			wrong = "nacked is the broker's word";
 		break;
 	case OUTCOME_NOT_SENT:
-		if (message->sent)
+		if (message->sent || message->resent)
 			wrong = "not sent means not sent";
 		break;
 	case OUTCOME_UNKNOWN:
@@ -218,8 +218,8 @@ static void on_outcome(void *context, struct mux_channel_id channel, enum outcom
 			violate(world, "a publish has one outcome", "m%u: %d, then %d", message->index,
 				(int)message->kind, (int)kind);
 		check_kind(world, message, kind);
-		if (kind == OUTCOME_UNKNOWN && mono_before(world->now, message->deadline) &&
-		    !expiry_is_over(message, world->now))
+		if (kind == OUTCOME_UNKNOWN && !message->resent &&
+		    mono_before(world->now, message->deadline) && !expiry_is_over(message, world->now))
 			chan->early_unknown = true;
 		/* The reason is that of the first of them. */
 		if (fault && number == first)

@@ -19,7 +19,8 @@ void expiry_pick(struct world *world, struct message *message)
 
 static uint64_t waited_usec(const struct message *message, struct mono when)
 {
-	return mono_before(when, message->born) ? 0 : mono_since_usec(when, message->born);
+	return message->age_msec * USEC_PER_MSEC +
+	       (mono_before(when, message->born) ? 0 : mono_since_usec(when, message->born));
 }
 
 bool expiry_is_over(const struct message *message, struct mono when)

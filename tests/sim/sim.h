@@ -121,6 +121,8 @@ struct message {
 	struct mono born, deadline;
 	bool expires;
 	uint32_t expiration_msec; /* as it was published, if it expires */
+	bool resent;		  /* its client says that it sent it in another session */
+	uint32_t age_msec;	  /* so long before */
 	uint64_t epoch;		  /* when it was accepted */
 	struct copy *copies;
 	bool asks;		       /* it has the name of the pseudo queue as reply-to */

@@ -224,9 +224,9 @@ static void check_sending(struct world *world, const struct wire_lane *lane, con
 		violate(world, "nothing is published under an alarm", "m%u", message->index);
 	if (message->times_sent > 0 && message->sent_epoch == world->epoch)
 		violate(world, "a publish is sent once on a connection", "m%u", message->index);
-	if (message->sent && !is_marked(&header->properties))
+	if ((message->sent || message->resent) && !is_marked(&header->properties))
 		violate(world, "what is sent again is marked", "m%u", message->index);
-	if (!message->in_doubt && is_marked(&header->properties))
+	if (!message->in_doubt && !message->resent && is_marked(&header->properties))
 		violate(world, "only what the broker may have is marked", "m%u", message->index);
 	if (message->ended && message->kind == OUTCOME_NOT_SENT)
 		violate(world, "not sent means not sent", "m%u", message->index);
@@ -288,6 +288,8 @@ static void up_header(struct world *world, struct wire_lane *lane, struct span p
 	check_first(world);
 	check_sending(world, lane, message, &header);
 	expiry_check_sent(world, message, &header.properties);
+	if (message->resent)
+		happened(world, WIRE_RESENT);
 	if (message->sent)
 		happened(world, WIRE_REPLAYED);
 	else if (message->epoch != world->epoch)
