@@ -21,3 +21,13 @@ tests_bench_fairbench_SOURCES = \
 tests_bench_fairbench_CPPFLAGS = $(AM_CPPFLAGS) $(RABBITMQ_CFLAGS)
 tests_bench_fairbench_LDADD = client/libmuxclient.la $(RABBITMQ_LIBS)
 dist_noinst_SCRIPTS += tests/bench/fairness
+
+# What one publish costs a process from its start to its end; run by tests/bench/run --once. Without libtool's
+# script around it, which costs more than what is measured.
+noinst_PROGRAMS += tests/bench/oncebench tests/bench/oncebare tests/bench/oncemux
+tests_bench_oncebench_SOURCES = tests/bench/oncebench.c
+tests_bench_oncebare_SOURCES = tests/bench/oncebare.c
+tests_bench_oncemux_SOURCES = tests/bench/oncemux.c
+tests_bench_oncemux_CPPFLAGS = -I$(top_srcdir)/client
+tests_bench_oncemux_LDFLAGS = $(AM_LDFLAGS) -no-install
+tests_bench_oncemux_LDADD = client/libmuxclient.la
