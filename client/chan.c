@@ -175,7 +175,7 @@ void channel_check_end(struct muxc_channel *channel)
 	struct muxc_error error;
 
 	if ((!channel->close_done && !channel->end_seen) || channel->requests > 0 ||
-	    outcomes->base < outcomes->published)
+	    !outcomes_complete(outcomes, outcomes->published))
 		return;
 	error = channel->error;
 	channel_end(channel, &error);

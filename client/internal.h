@@ -558,6 +558,8 @@ int outcomes_settle(struct muxc_channel *channel, struct range range, int kind,
 		    const struct muxc_error *error);
 /* Everything without an outcome ends so, once: needs no memory. EVENT_CHANNEL_CLOSED is to tell it. */
 void outcomes_settle_rest(struct muxc_channel *channel, int kind, const struct muxc_error *error);
+/* Whether all up to this number have their outcome. */
+bool outcomes_complete(const struct outcomes *outcomes, uint64_t number);
 /* The next run of publishes behind `after` that ended with the channel; false: there is none. */
 bool outcomes_next_rest(const struct outcomes *outcomes, uint64_t after, struct range *ret);
 void outcomes_deinit(struct outcomes *outcomes);

@@ -242,6 +242,11 @@ void outcomes_settle_rest(struct muxc_channel *channel, int kind, const struct m
 		count_in(outcomes, gap, kind, error);
 }
 
+bool outcomes_complete(const struct outcomes *outcomes, uint64_t number)
+{
+	return number <= outcomes->base || number <= outcomes->rest_last;
+}
+
 bool outcomes_next_rest(const struct outcomes *outcomes, uint64_t after, struct range *ret)
 {
 	uint64_t first = (after > outcomes->base ? after : outcomes->base) + 1;
@@ -362,8 +367,8 @@ int muxc_wait_all(struct muxc_channel *channel, uint64_t timeout_usec, struct mu
 		return r;
 	number = channel->outcomes.published;
 	deadline = deadline_after(timeout_usec ? timeout_usec : channel->c->request_timeout_usec);
-	while (channel->outcomes.base < number && channel->state != CHANNEL_ENDED) {
-		if (channel_wait(channel, deadline) < 0 && channel->outcomes.base < number) {
+	while (!outcomes_complete(&channel->outcomes, number) && channel->state != CHANNEL_ENDED) {
+		if (channel_wait(channel, deadline) < 0 && !outcomes_complete(&channel->outcomes, number)) {
 			r = error_set(ret_error, -ETIMEDOUT, "%llu publishes have no outcome yet",
 				      (unsigned long long)(number - channel->outcomes.base));
 			break;
