@@ -2,10 +2,10 @@
  * Channels: numbers and generations, opening and closing.
  *
  * Opening is local: a free number is taken, its generation raised, and
- * ChannelOpen put into the output. Closing is local too: ChannelClose goes out
- * as a request that nobody waits for (when the unanswered requests leave room;
- * else the channel waits in a list), and the number is free again when it was
- * answered and every publish has its outcome. A channel that muxd ends is
+ * ChannelOpen put into the output (when muxd is there; restore.c does it else).
+ * Closing is local too: ChannelClose goes out as a request that nobody waits
+ * for, and the number is free again when it was answered and every publish has
+ * its outcome. A channel that muxd ends is
  * first doomed (an answer or muxd's Error said so): nothing more is sent on it,
  * but what is under way is still answered. It has ended when all of it was.
  */
@@ -28,6 +28,8 @@ struct muxc_channel *channel_new(struct muxc *c, const struct muxc_channel_optio
 		return NULL;
 	channel->c = c;
 	channel->refs = 1;
+	channel->serial = ++c->channels_serial;
+	channel->replay.first = 1;
 	channel->error = (struct muxc_error)MUXC_ERROR_INIT;
 	if (options)
 		channel->options = *options;
@@ -46,9 +48,11 @@ void channel_unref(struct muxc_channel *channel)
 		return;
 	events_drop(channel);
 	consumers_free(channel);
+	replay_deinit(channel);
 	outcomes_deinit(&channel->outcomes);
 	free(channel->settles);
 	free(channel->end);
+	free(channel->last_queue);
 	if (!conn_is_foreign(channel->c))
 		(void)pthread_cond_destroy(&channel->cond);
 	channel->c->refs--;
@@ -90,7 +94,7 @@ int channel_usable(struct muxc_channel *channel, struct muxc_error *ret_error)
 		return error_set(ret_error, -ESHUTDOWN, "channel %u was closed by this program",
 				 channel->number);
 	if (channel->state == CHANNEL_OPEN)
-		return 0;
+		return channel->c->asleep ? fork_wake(channel->c, ret_error) : 0;
 	error_copy(ret_error, &channel->error);
 	return channel->error.error;
 }
@@ -123,7 +127,7 @@ struct muxc_channel *channel_find(struct muxc *c, uint32_t number, uint32_t gene
 	if (number == 0 || number > c->channels_count)
 		return NULL;
 	channel = c->channels[number - 1].channel;
-	return channel && channel->generation == generation ? channel : NULL;
+	return channel && channel->live && channel->generation == generation ? channel : NULL;
 }
 
 /* ------------------------------------------------------------------- ending */
@@ -147,14 +151,35 @@ void channel_end(struct muxc_channel *channel, const struct muxc_error *error)
 	if (channel->state == CHANNEL_OPEN || channel->state == CHANNEL_CLOSING)
 		channel->error = *error;
 	channel->state = CHANNEL_ENDED;
+	channel->live = false;
 	requests_fail(channel->c, channel, error);
+	restore_remove(channel);
+	replay_end_unsent(channel, error);
 	outcomes_settle_rest(channel, MUXC_UNKNOWN, error);
+	replay_settled(channel, (struct range){1, channel->outcomes.published});
 	if (channel->settles)
 		channel->settles->count = 0;
 	notice_push_end(channel, EVENT_CHANNEL_CLOSED, &channel->error);
 	channel_wake(channel);
 	credit_wake(channel->c);
 	slot_clear(channel);
+}
+
+/* What muxd was not told of. */
+static void end_unsent(struct muxc_channel *channel, const struct muxc_error *error)
+{
+	struct request *request, *next;
+	struct muxc *c = channel->c;
+
+	replay_end_unsent(channel, error);
+	for (request = c->requests; request && channel->unsent > 0; request = next) {
+		next = request->next;
+		if (request->channel != channel || request->sent)
+			continue;
+		request->error = *error;
+		request->result = error->error;
+		request_done(c, request);
+	}
 }
 
 void channel_doom(struct muxc_channel *channel, const struct muxc_error *error)
@@ -165,6 +190,7 @@ void channel_doom(struct muxc_channel *channel, const struct muxc_error *error)
 	channel->error = *error;
 	if (channel->settles)
 		channel->settles->count = 0;
+	end_unsent(channel, error);
 	channel_wake(channel);
 	credit_wake(channel->c);
 }
@@ -181,33 +207,16 @@ void channel_check_end(struct muxc_channel *channel)
 	channel_end(channel, &error);
 }
 
-static void send_close(struct muxc_channel *channel)
+int channel_send_close(struct muxc_channel *channel)
 {
-	int r;
-
-	r = request_send_detached(channel, MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE, SPAN_NULL);
-	if (r < 0)
-		conn_fail(channel->c, r, "no memory to close a channel");
+	return request_send_detached(channel, MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE, SPAN_NULL);
 }
 
-void channels_send_closes(struct muxc *c)
+/* muxd does not know of it, and need not. */
+static bool may_end_here(const struct muxc_channel *channel)
 {
-	struct muxc_channel *channel;
-
-	while (c->state != CONN_ENDED && (channel = c->closing_first) &&
-	       c->requests_count < c->requests_max) {
-		c->closing_first = channel->next_closing;
-		if (!c->closing_first)
-			c->closing_last = NULL;
-		if (channel->state == CHANNEL_CLOSING)
-			send_close(channel);
-		channel_unref(channel);
-	}
-	/* Nobody answers any more. */
-	while (c->state == CONN_ENDED && (channel = c->closing_first)) {
-		c->closing_first = channel->next_closing;
-		channel_unref(channel);
-	}
+	return !channel->live && channel->requests == 0 &&
+	       channel->replay.first > channel->outcomes.published;
 }
 
 static void channel_close(struct muxc_channel *channel)
@@ -225,14 +234,10 @@ static void channel_close(struct muxc_channel *channel)
 		return;
 	channel->state = CHANNEL_CLOSING;
 	error_set(&channel->error, -ESHUTDOWN, "channel %u was closed by this program", channel->number);
-	channel->refs++;
-	channel->next_closing = NULL;
-	if (c->closing_last)
-		c->closing_last->next_closing = channel;
-	else
-		c->closing_first = channel;
-	c->closing_last = channel;
-	channels_send_closes(c);
+	if (may_end_here(channel))
+		channel_end(channel, &channel->error);
+	else if (channel_send_close(channel) < 0)
+		conn_fail(c, -ENOMEM, "no memory to close a channel");
 	out_policy(c, false);
 }
 
@@ -347,16 +352,23 @@ static int64_t slot_wait(struct muxc *c)
 	}
 }
 
-static int send_open(struct muxc_channel *channel)
+int channel_begin(struct muxc_channel *channel)
 {
 	struct frame_head head = {.channel = channel->number, .op = MUXD__V1__CLIENT_FRAME__OP_CHANNEL_OPEN};
+	uint32_t generation = channel->c->channels[channel->number - 1].generation + 1;
 	struct buf op = BUF_INIT;
 	int r;
 
-	wire_put_number(&op, CHANNEL_OPEN_GENERATION, channel->generation);
+	wire_put_number(&op, CHANNEL_OPEN_GENERATION, generation);
 	r = buf_failed(&op) ? -ENOMEM : out_frame(channel->c, &head, buf_span(&op));
 	buf_deinit(&op);
-	return r;
+	if (r < 0)
+		return r;
+	channel->c->channels[channel->number - 1].generation = generation;
+	channel->generation = generation;
+	channel->live = true;
+	replay_begin(channel);
+	return 0;
 }
 
 /* With a slot found: from here on it cannot fail for want of anything but memory. */
@@ -366,11 +378,10 @@ static int channel_open(struct muxc *c, uint32_t index, struct muxc_channel *cha
 	int r;
 
 	channel->number = index + 1;
-	channel->generation = slot->generation + 1;
-	r = send_open(channel);
+	/* While muxd is away it is opened with all the others. */
+	r = c->link.up ? channel_begin(channel) : 0;
 	if (r < 0)
 		return r;
-	slot->generation++;
 	slot->channel = channel;
 	channel->refs++;
 	return 0;

@@ -1,7 +1,7 @@
 /*
- * A connection from its making to its end: connecting, entering it from a
- * thread of the program, waiting on it, ending it once, and freeing it with
- * the last reference.
+ * A connection from its making to its end: entering it from a thread of the
+ * program, waiting on it, ending it once, and freeing it with the last
+ * reference. How it is connected, and connected again, is in link.c.
  *
  * There is one end, conn_end(), whatever the reason: the error is kept (the
  * first one counts), every request is answered with it, every channel ends,
@@ -17,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,12 +52,16 @@ static void conn_free_memory(struct muxc *c)
 	free(c->channels);
 	buf_deinit(&c->out);
 	buf_deinit(&c->in);
+	buf_deinit(&c->link.hello);
+	declared_deinit(c);
+	free(c->chunk);
 	arena_deinit(&c->arena);
 	free(c);
 }
 
 static void conn_destroy(struct muxc *c)
 {
+	fork_unregister(c);
 	if (c->fd >= 0)
 		(void)close(c->fd);
 	if (c->wake_fd >= 0)
@@ -124,68 +126,25 @@ static int conn_new(struct muxc **ret)
 
 /* --------------------------------------------------------------- connecting */
 
-static int socket_error(int err, const char *path, struct muxc_error *ret_error)
-{
-	switch (err) {
-	case ENOENT:
-	case ECONNREFUSED:
-		return error_set(ret_error, -err,
-				 "muxd cannot be reached: nothing listens at %s; is it running?", path);
-	case EACCES:
-	case EPERM:
-		return error_set(ret_error, -err, "muxd cannot be reached: no permission to use %s", path);
-	case EAGAIN:
-		return error_set(ret_error, -ETIMEDOUT, "muxd at %s does not accept connections in time",
-				 path);
-	default:
-		return error_set(ret_error, -err, "muxd cannot be reached at %s: %s", path, strerror(err));
-	}
-}
-
-/* Connects with a deadline, then makes the socket non-blocking by MSG_DONTWAIT in each call. */
-static int socket_open(const char *path, uint64_t timeout_usec, struct muxc_error *ret_error)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct timeval timeout = {(time_t)(timeout_usec / USEC_PER_SEC),
-				  (suseconds_t)(timeout_usec % USEC_PER_SEC)};
-	int fd, r, err;
-
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return error_set(ret_error, -errno, "cannot make a socket: %s", strerror(errno));
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	do {
-		r = connect(fd, (const struct sockaddr *)&address, sizeof(address));
-	} while (r < 0 && errno == EINTR);
-	if (r == 0)
-		return fd;
-	err = errno;
-	(void)close(fd);
-	return socket_error(err, path, ret_error);
-}
-
 static int conn_start(struct muxc *c, const struct muxc_options *options, struct muxc_error *ret_error)
 {
-	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	uint64_t now;
 	int r;
 
 	r = options_read(c, options, ret_error);
 	if (r < 0)
 		return r;
-	r = options_socket_path(options, path, sizeof(path), ret_error);
+	r = options_socket_path(options, c->link.path, sizeof(c->link.path), ret_error);
 	if (r < 0)
 		return r;
-	now = now_usec();
-	c->fd =
-	    socket_open(path, c->connect_deadline_usec > now ? c->connect_deadline_usec - now : 1, ret_error);
-	if (c->fd < 0)
-		return c->fd;
-	options_put_hello(c, options);
-	if (buf_failed(&c->out))
+	options_make_hello(c, options);
+	if (buf_failed(&c->link.hello))
 		return error_set(ret_error, -ENOMEM, "no memory");
-	out_flush(c);
+	r = options->flags & MUXC_REATTACH ? fork_register(c) : 0;
+	if (r < 0)
+		return error_set(ret_error, r, "no memory");
+	r = link_start(c, ret_error);
+	if (r < 0)
+		return r;
 	return c->loop ? 0 : threads_start(c, ret_error);
 }
 
@@ -222,6 +181,8 @@ int conn_lock(struct muxc *c, struct muxc_error *ret_error)
 		return error_set(ret_error, -ECHILD,
 				 "this connection was made before fork(); make one in the child");
 	(void)pthread_mutex_lock(&c->lock);
+	if (c->forked)
+		fork_adopt(c);
 	c->refs++;
 	return 0;
 }
@@ -247,7 +208,7 @@ int conn_check(struct muxc *c, struct muxc_error *ret_error)
 		error_copy(ret_error, &c->error);
 		return c->error.error;
 	}
-	return 0;
+	return c->asleep ? fork_wake(c, ret_error) : 0;
 }
 
 void conn_leave(struct muxc *c)
@@ -264,13 +225,13 @@ void conn_leave(struct muxc *c)
 static int wait_in_loop(struct muxc *c, uint64_t deadline_usec)
 {
 	struct pollfd pfd = {.fd = c->fd, .events = POLLIN};
-	uint64_t now = now_usec(), until = deadline_usec;
+	uint64_t now = now_usec(), until = link_timeout(c);
 	struct timespec ts;
 
 	if (now >= deadline_usec)
 		return -ETIMEDOUT;
-	if (c->state == CONN_GREETING && c->connect_deadline_usec < until)
-		until = c->connect_deadline_usec;
+	if (deadline_usec < until)
+		until = deadline_usec;
 	until = until > now ? until - now : 0;
 	ts.tv_sec = (time_t)(until / USEC_PER_SEC);
 	ts.tv_nsec = (long)(until % USEC_PER_SEC) * 1000;
@@ -281,7 +242,7 @@ static int wait_in_loop(struct muxc *c, uint64_t deadline_usec)
 	(void)io_read(c);
 	(void)pthread_mutex_lock(&c->lock);
 	c->out_blocked = false;
-	conn_check_greeting(c);
+	link_turn(c);
 	return 0;
 }
 
@@ -306,7 +267,7 @@ int muxc_wait_ready(struct muxc *c, uint64_t timeout_usec, struct muxc_error *re
 	if (r < 0)
 		return r;
 	deadline = deadline_after(timeout_usec ? timeout_usec : c->request_timeout_usec);
-	while (r == 0 && c->state == CONN_GREETING) {
+	while (r == 0 && c->state != CONN_READY) {
 		r = conn_wait(c, &c->cond, deadline);
 		if (r < 0)
 			r = error_set(ret_error, r, "muxd has not greeted in time");
@@ -326,15 +287,16 @@ void conn_end(struct muxc *c, const struct muxc_error *error)
 	if (c->state == CONN_ENDED)
 		return;
 	c->state = CONN_ENDED;
+	c->link.up = false;
 	c->error = *error;
-	(void)shutdown(c->fd, SHUT_RDWR);
+	if (c->fd >= 0)
+		(void)shutdown(c->fd, SHUT_RDWR);
 	requests_fail(c, NULL, &c->error);
 	for (i = 0; i < c->channels_count; i++) {
 		if (c->channels[i].channel)
 			channel_end(c->channels[i].channel, &c->error);
 	}
 	notice_push_end(c->own, EVENT_CLOSED, &c->error);
-	channels_send_closes(c);
 	out_flush(c); /* sends nothing any more, but empties its lists */
 	credit_wake(c);
 	(void)pthread_cond_broadcast(&c->cond);
@@ -352,12 +314,6 @@ void conn_fail(struct muxc *c, int err, const char *format, ...)
 	va_end(args);
 	error_set(&error, err, "%s", text);
 	conn_end(c, &error);
-}
-
-void conn_check_greeting(struct muxc *c)
-{
-	if (c->state == CONN_GREETING && now_usec() >= c->connect_deadline_usec)
-		conn_fail(c, -ETIMEDOUT, "muxd has accepted the connection, but does not answer");
 }
 
 /*
@@ -407,14 +363,22 @@ static void wait_writable(struct muxc *c, uint64_t deadline_usec)
 	(void)pthread_mutex_lock(&c->lock);
 }
 
-/* Publishing and leaving is safe: what is queued is handed over first. */
+/*
+ * Publishing and leaving is safe: what is queued, or kept for a muxd that is
+ * away, is handed over first.
+ */
 static void conn_linger(struct muxc *c)
 {
 	uint64_t deadline = deadline_after(c->linger_usec);
 
 	out_flush(c);
-	while (c->state != CONN_ENDED && buf_len(&c->out) > 0 && now_usec() < deadline) {
-		wait_writable(c, deadline);
+	while (c->state != CONN_ENDED && now_usec() < deadline) {
+		if (buf_len(&c->out) > 0 && c->fd >= 0)
+			wait_writable(c, deadline);
+		else if (c->unsent_count > 0)
+			(void)conn_wait(c, &c->cond, deadline);
+		else
+			break;
 		out_flush(c);
 	}
 }
@@ -428,11 +392,14 @@ struct muxc *muxc_free(struct muxc *c)
 		return NULL;
 	}
 	(void)pthread_mutex_lock(&c->lock);
+	if (c->forked)
+		fork_adopt(c);
 	c->freed = true;
 	conn_linger(c);
 	conn_fail(c, -ESHUTDOWN, "the connection was freed");
 	threads_stop(c);
-	(void)close(c->fd);
+	if (c->fd >= 0)
+		(void)close(c->fd);
 	c->fd = -1;
 	/* Nothing is called any more; what was to be is dropped. */
 	(void)dispatch_run(c, DISPATCH_BUDGET);

@@ -52,6 +52,7 @@ struct consumer *consumer_find(struct muxc_channel *channel, uint32_t id)
 
 static void consumer_free(struct consumer *consumer)
 {
+	buf_deinit(&consumer->op);
 	free(consumer);
 }
 
@@ -99,7 +100,7 @@ void consumer_took(struct muxc_channel *channel, struct consumer *consumer, size
 
 	consumer->taken_messages++;
 	consumer->taken_bytes += size_bytes;
-	if (channel->state != CHANNEL_OPEN)
+	if (channel->state != CHANNEL_OPEN || !channel->live)
 		return;
 	messages = consumer->taken_messages + consumer->window_messages;
 	bytes = consumer->taken_bytes + consumer->window_bytes;
@@ -116,19 +117,22 @@ void consumer_took(struct muxc_channel *channel, struct consumer *consumer, size
 
 /* ----------------------------------------------------------------- settling */
 
-static struct span put_settle(struct buf *op, const struct settles *settles)
+static struct span put_settle(struct buf *op, const struct settles *settles, uint64_t tag_base)
 {
-	const struct range *range;
+	struct range range;
 	unsigned int i;
 
 	if (settles->kind != MUXD__V1__SETTLE_KIND__ACK)
 		wire_put_number(op, SETTLE_KIND, (uint64_t)settles->kind);
 	for (i = 0; i < settles->count; i++) {
-		range = &settles->ranges[i];
+		range = settles->ranges[i];
+		/* In muxd's numbers. */
+		range.first -= range.first > 0 ? tag_base : 0;
+		range.last -= tag_base;
 		wire_put_tag(op, SETTLE_TAGS, WIRE_BYTES);
-		wire_put_varint(op, wire_number_size(range->first) + wire_number_size(range->last));
-		wire_put_number(op, RANGE_FIRST, range->first);
-		wire_put_number(op, RANGE_LAST, range->last);
+		wire_put_varint(op, wire_number_size(range.first) + wire_number_size(range.last));
+		wire_put_number(op, RANGE_FIRST, range.first);
+		wire_put_number(op, RANGE_LAST, range.last);
 	}
 	return buf_span(op);
 }
@@ -143,8 +147,8 @@ int settles_emit(struct muxc_channel *channel)
 
 	if (!settles || settles->count == 0)
 		return 0;
-	if (channel->state == CHANNEL_OPEN || channel->state == CHANNEL_CLOSING) {
-		span = put_settle(&op, settles);
+	if (channel->live && (channel->state == CHANNEL_OPEN || channel->state == CHANNEL_CLOSING)) {
+		span = put_settle(&op, settles, channel->tag_base);
 		r = buf_failed(&op) ? -ENOMEM : out_frame(channel->c, &head, span);
 		buf_deinit(&op);
 	}
@@ -169,6 +173,9 @@ int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t 
 	struct range *newest;
 	int r;
 
+	/* It has gone back with the session it came in. */
+	if (last <= channel->tag_base)
+		return 0;
 	if (!settles) {
 		settles = calloc(1, sizeof(*settles));
 		if (!settles)
@@ -195,6 +202,17 @@ int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t 
 	return 0;
 }
 
+/* Of what a transaction that is lost with muxd would undo; with MUXC_UP_TO it may be more than is counted. */
+static void count_settled(struct muxc_channel *channel, uint64_t tag, bool up_to)
+{
+	channel->tx_used = true;
+	if (up_to && tag == channel->tag_last)
+		channel->tx_unsettled = 0;
+	else if (!up_to && channel->tx_unsettled > 0)
+		channel->tx_unsettled--;
+	channel->tx_settled++;
+}
+
 static int settle(struct muxc_channel *channel, uint64_t tag, int kind, bool up_to)
 {
 	struct muxc *c;
@@ -204,7 +222,8 @@ static int settle(struct muxc_channel *channel, uint64_t tag, int kind, bool up_
 	if (r < 0)
 		return r;
 	c = channel->c;
-	if (tag > 0) {
+	if (tag > channel->tag_base) {
+		count_settled(channel, tag, up_to);
 		r = settle_add(channel, kind, up_to ? 0 : tag, tag);
 		/* In a burst the next handler follows at once, and so does the next one to settle. */
 		if (r == 0)
@@ -255,22 +274,39 @@ static struct consumer *consumer_new(const struct muxc_consumer_options *options
 	consumer->window_bytes = options->window_bytes ? options->window_bytes : CONSUMER_WINDOW_BYTES;
 	consumer->granted_messages = consumer->window_messages;
 	consumer->granted_bytes = consumer->window_bytes;
+	consumer->direct_reply = span_equal(span_str(options->queue), span_str("amq.rabbitmq.reply-to"));
 	return consumer;
 }
 
-static void put_consume(struct buf *op, const struct muxc_consumer_options *options,
-			const struct consumer *consumer)
+/* All that does not change when it is started again. */
+static void put_consume(struct buf *op, const struct muxc_channel *channel,
+			const struct muxc_consumer_options *options, const struct consumer *consumer)
 {
-	wire_put_bytes(op, CONSUME_QUEUE, span_str(options->queue));
-	wire_put_bytes(op, CONSUME_TAG, span_str(options->tag));
+	wire_put_bytes(op, CONSUME_QUEUE, queue_name(channel, options->queue));
 	wire_put_nonzero(op, CONSUME_NO_LOCAL, !!(options->flags & MUXC_NO_LOCAL));
 	wire_put_nonzero(op, CONSUME_NO_ACK, !!(options->flags & MUXC_NO_ACK));
 	wire_put_nonzero(op, CONSUME_EXCLUSIVE, !!(options->flags & MUXC_CONSUME_EXCLUSIVE));
 	if (options->arguments)
 		wire_put_bytes(op, CONSUME_ARGUMENTS, table_span(options->arguments));
 	wire_put_number(op, CONSUME_CONSUMER, consumer->id);
+}
+
+static void put_start(struct buf *op, const struct muxc_consumer_options *options,
+		      const struct consumer *consumer)
+{
+	buf_append_span(op, buf_span(&consumer->op));
+	wire_put_bytes(op, CONSUME_TAG, span_str(options->tag));
 	wire_put_number(op, CONSUME_CREDIT_MESSAGES, consumer->granted_messages);
 	wire_put_number(op, CONSUME_CREDIT_BYTES, consumer->granted_bytes);
+}
+
+static void consumer_append(struct muxc_channel *channel, struct consumer *consumer)
+{
+	struct consumer **at = &channel->consumers;
+
+	while (*at)
+		at = &(*at)->next;
+	*at = consumer;
 }
 
 static int consumer_options_copy(struct muxc_consumer_options *to, const struct muxc_consumer_options *from,
@@ -314,10 +350,11 @@ int muxc_consume(struct muxc_channel *channel, const struct muxc_consumer_option
 	/* In the list before the request is sent: messages may come right behind its answer. */
 	id = ++channel->last_consumer;
 	consumer->id = id;
-	consumer->next = channel->consumers;
-	channel->consumers = consumer;
+	consumer_append(channel, consumer);
 	call.request->consumer = id;
-	put_consume(&call.op, &copy, consumer);
+	put_consume(&consumer->op, channel, &copy, consumer);
+	put_start(&call.op, &copy, consumer);
+	call.op.failed |= buf_failed(&consumer->op);
 	r = call_end(&call);
 	call_free(&call);
 	if (r == 0 && ret_consumer)

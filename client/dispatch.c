@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TURN_BUDGET 32 /* events of a channel before the next channel has its turn */
 
@@ -115,7 +116,8 @@ void events_drop(struct muxc_channel *channel)
 		event_free(channel->c, event);
 }
 
-void events_requeue(struct muxc_channel *channel, uint32_t consumer)
+/* Takes out the messages of a consumer, or with 0 those that need to be settled; and settles them, or not. */
+static void events_take_out(struct muxc_channel *channel, uint32_t consumer, bool requeue)
 {
 	struct event **at = &channel->events.first, *previous = NULL, *event;
 	const struct muxc_message *message;
@@ -123,7 +125,8 @@ void events_requeue(struct muxc_channel *channel, uint32_t consumer)
 
 	while ((event = *at)) {
 		message = (const struct muxc_message *)event;
-		if (event->type != EVENT_MESSAGE || message->consumer != consumer) {
+		if (event->type != EVENT_MESSAGE ||
+		    (consumer ? message->consumer != consumer : message->tag == 0)) {
 			previous = event;
 			at = &event->next;
 			continue;
@@ -131,12 +134,43 @@ void events_requeue(struct muxc_channel *channel, uint32_t consumer)
 		*at = event->next;
 		if (channel->events.last == event)
 			channel->events.last = previous;
-		if (r == 0 && message->tag)
+		if (requeue && r == 0 && message->tag)
 			r = settle_add(channel, MUXD__V1__SETTLE_KIND__REQUEUE, message->tag, message->tag);
 		event_free(channel->c, event);
 	}
 	if (r < 0)
 		conn_fail(channel->c, r, "no memory to give messages back");
+}
+
+void events_requeue(struct muxc_channel *channel, uint32_t consumer)
+{
+	events_take_out(channel, consumer, true);
+}
+
+void events_stale(struct muxc_channel *channel)
+{
+	events_take_out(channel, 0, false);
+}
+
+void ready_forget(struct muxc *c)
+{
+	struct muxc_channel *channel;
+
+	while ((channel = ready_pop(c)))
+		channel_unref(channel);
+}
+
+void running_forget(struct muxc *c)
+{
+	struct muxc_channel *channel;
+
+	/* What is left is of the thread that forked in a handler: that goes on with its message. */
+	while ((channel = c->running)) {
+		c->running = channel->next_running;
+		channel->running = false;
+		channel->handled = NULL;
+		channel_unref(channel);
+	}
 }
 
 /* ------------------------------------------------------------------ notices */
@@ -157,6 +191,8 @@ static bool notice_wanted(const struct muxc_channel *channel, enum event_type ty
 		return c->on_upstream;
 	case EVENT_GOING_AWAY:
 		return c->on_going_away;
+	case EVENT_LINK:
+		return c->on_link;
 	case EVENT_CLOSED:
 		return c->on_closed;
 	default:
@@ -209,8 +245,13 @@ void notice_push_end(struct muxc_channel *channel, enum event_type type, const s
 
 /* ----------------------------------------------------------------- handlers */
 
+/* The process in which this thread's handler has begun: of a connection with MUXC_REATTACH a child is owner
+ * too. */
+static _Thread_local pid_t handler_pid;
+
 static void handler_begin(struct muxc *c)
 {
+	handler_pid = c->owner;
 	if (c->loop)
 		c->in_handler = true;
 	(void)pthread_mutex_unlock(&c->lock);
@@ -219,7 +260,7 @@ static void handler_begin(struct muxc *c)
 /* False in a child that the handler has forked: nothing may be touched. */
 static bool handler_end(struct muxc *c)
 {
-	if (conn_is_foreign(c))
+	if (conn_is_foreign(c) || getpid() != handler_pid)
 		return false;
 	(void)pthread_mutex_lock(&c->lock);
 	c->in_handler = false;
@@ -322,6 +363,7 @@ static int dispatch_channel_closed(struct muxc_channel *channel, const struct no
 static int dispatch_own(struct muxc *c, const struct notice *notice)
 {
 	struct muxc_upstream upstream;
+	struct muxc_link link;
 
 	handler_begin(c);
 	switch (notice->event.type) {
@@ -332,6 +374,11 @@ static int dispatch_own(struct muxc *c, const struct notice *notice)
 		break;
 	case EVENT_GOING_AWAY:
 		c->on_going_away(c, notice->first, notice->text ? notice->text : "", c->userdata);
+		break;
+	case EVENT_LINK:
+		link = (struct muxc_link){notice->kind, &notice->error, notice->first, notice->last,
+					  notice->consumer};
+		c->on_link(c, &link, c->userdata);
 		break;
 	default:
 		c->on_closed(c, &notice->error, c->userdata);
@@ -416,6 +463,8 @@ static void turn_end(struct muxc_channel *channel)
 		;
 	*at = channel->next_running;
 	channel->running = false;
+	if (c->link.moving)
+		io_wake(c);
 	if (channel->user_freed || c->freed)
 		events_drop(channel);
 	/* Nobody needs to be woken: whoever has had this turn looks for the next. */

@@ -58,6 +58,10 @@
 #define USEC_PER_SEC 1000000u
 #define POOL_MESSAGE_BYTES 2048u /* messages up to this size are pooled */
 #define POOL_MESSAGES_MAX 256u
+#define RESUME_MAX 64u /* bytes of a token that are kept */
+#define REPLAY_BYTES (64u * 1024u * 1024u)
+#define OUTCOME_TIMEOUT_USEC (300u * (uint64_t)USEC_PER_SEC) /* where the program gives none */
+#define SOCKET_PATH_MAX 108u				     /* of a socket address, with its NUL */
 
 /* -------------------------------------------------------------------- events */
 
@@ -70,6 +74,7 @@ enum event_type {
 	EVENT_CHANNEL_CLOSED,
 	EVENT_UPSTREAM,
 	EVENT_GOING_AWAY,
+	EVENT_LINK,
 	EVENT_CLOSED
 };
 
@@ -81,11 +86,11 @@ struct event {
 
 struct notice {
 	struct event event;
-	uint64_t first; /* outcome; going away: usec; upstream: epoch */
-	uint64_t last;
-	int kind; /* outcome, or state of the upstream */
-	uint32_t consumer;
-	char *name; /* upstream */
+	uint64_t first;	   /* outcome; going away: usec; upstream: epoch; link: session */
+	uint64_t last;	   /* outcome; link: publishes that are sent again */
+	int kind;	   /* outcome, or state of the upstream or the link */
+	uint32_t consumer; /* link: attempts */
+	char *name;	   /* upstream */
 	char *text;
 	struct muxc_error error;
 };
@@ -160,12 +165,53 @@ struct outcomes {
 	struct muxc_error rest_error;
 };
 
+/* ------------------------------------------------- publishes without an outcome */
+
+/* One that is kept to be sent again; see replay.c. */
+struct kept {
+	struct chunk *chunk;
+	uint64_t position; /* where its frame began in the stream of the session */
+	uint64_t since_usec;
+	uint64_t deadline_usec;
+	uint32_t op_at; /* in bytes */
+	uint32_t op_len;
+	uint32_t body_len; /* behind the operation */
+	bool was_sent;	   /* in an earlier session, at least the first byte of it */
+	uint8_t bytes[];   /* the frame as it was sent first */
+};
+
+/*
+ * Numbers of a channel's publishes. The program's count from 1 as long as the
+ * channel lives, muxd's anew in each session: what is sent again has holes.
+ */
+struct wire_part {
+	uint64_t last;	 /* muxd's number of the last one of this part */
+	uint64_t offset; /* what the program's is more; may wrap */
+};
+
+struct replay {
+	struct kept **ring; /* of the numbers from `first` to the newest; NULL: has its outcome */
+	size_t capacity;    /* a power of two, or 0 */
+	uint64_t first;	    /* the oldest without an outcome, or the next one to be published */
+	uint64_t sent;	    /* up to here all were sent in this session, or need not be */
+	uint64_t wire_sent; /* muxd's number of the newest */
+	uint64_t offset;    /* of what was sent behind the parts */
+	struct wire_part *parts;
+	size_t parts_count;
+	size_t parts_capacity;
+};
+
 /* ------------------------------------------------------------------- channel */
 
 struct consumer {
 	struct consumer *next;
 	uint32_t id;
 	char tag[SHORT_TEXT_MAX + 1]; /* as the broker has it; empty until it has */
+	struct buf op;		      /* Consume, without tag and credit: to start it again */
+	uint32_t prefetch;	      /* of the last qos before */
+	bool started;		      /* muxd has answered */
+	bool gone;		      /* muxd has cancelled it; its handler is still to be told */
+	bool direct_reply;
 	muxc_message_handler on_message;
 	muxc_cancelled_handler on_cancelled;
 	muxc_interrupted_handler on_interrupted;
@@ -197,11 +243,31 @@ struct muxc_channel {
 	uint32_t generation;
 	unsigned int refs;
 	enum channel_state state;
-	bool closed_here;      /* by muxc_channel_close() or _free() */
-	bool close_done;       /* muxd has answered ChannelClose */
-	bool end_seen;	       /* muxd has said that it ended the channel */
-	unsigned int requests; /* unanswered ones */
-	struct muxc_channel *next_closing;
+	bool closed_here;	/* by muxc_channel_close() or _free() */
+	bool close_done;	/* muxd has answered ChannelClose */
+	bool end_seen;		/* muxd has said that it ended the channel */
+	unsigned int requests;	/* unanswered ones */
+	bool live;		/* open in this session */
+	bool restoring_failed;	/* something was refused when it was brought back: `error` */
+	bool restoring_again;	/* and it is to be tried again */
+	bool pending;		/* in the list of those that have something to be sent */
+	unsigned int restoring; /* requests that bring it back, not answered yet */
+	unsigned int unsent;	/* requests that were not sent in this session */
+	struct muxc_channel *next_pending;
+	uint64_t serial;  /* unlike the number it is never used again */
+	char *last_queue; /* the one declared last; owned */
+	bool has_qos;
+	bool has_qos_global;
+	uint32_t qos_prefetch;
+	uint32_t qos_global;
+	uint64_t tag_base;     /* tags up to here are of an earlier session */
+	uint64_t tag_last;     /* the highest that was given out */
+	bool tx;	       /* transactional */
+	bool tx_used;	       /* published or settled in the open transaction */
+	bool tx_committing;    /* and its commit was under way when muxd was lost */
+	uint64_t tx_settled;   /* single ones, in the open transaction */
+	uint64_t tx_unsettled; /* of it, and what the program has in hand; at least so many */
+	struct replay replay;
 	bool user_freed;
 	bool destroyed; /* on_destroy was called, or is to be by nobody else */
 	struct muxc_error error;
@@ -240,14 +306,25 @@ struct request {
 	uint32_t consumer;	      /* of consume */
 	struct muxc_channel *channel; /* one ref; NULL: the daemon's */
 	bool done;
-	bool abandoned; /* nobody waits any more: the answer is undone and freed */
+	bool abandoned;		   /* nobody waits any more: the answer is undone and freed */
+	bool sent;		   /* in this session */
+	bool restores;		   /* made by restore.c */
+	struct declared *declared; /* that it declares again */
+	uint64_t after;		   /* the channel's publishes up to here go before it */
+	uint64_t timeout_usec;
+	uint64_t deadline_usec;
+	struct buf body;   /* the encoded operation, until the answer */
+	uint32_t prefetch; /* of qos */
+	bool global;
 	int result;
 	struct muxc_error error;
 	uint32_t count; /* messages */
 	uint32_t consumers;
 	char name[SHORT_TEXT_MAX + 1]; /* of the declared queue */
-	struct muxc_message *message;  /* got */
-	struct admin_answer *answer;   /* of an admin call; owned */
+	uint8_t resume[RESUME_MAX];
+	size_t resume_len;
+	struct muxc_message *message; /* got */
+	struct admin_answer *answer;  /* of an admin call; owned */
 };
 
 /* One synchronous call; on its caller's stack. */
@@ -266,7 +343,49 @@ struct call {
 enum conn_state {
 	CONN_GREETING,
 	CONN_READY,
+	CONN_AWAY, /* no socket; it will be tried again */
 	CONN_ENDED
+};
+
+/* What was declared and bound, in order, to be declared again; see declared.c. */
+struct declarations {
+	struct declared *first;
+	struct declared *last;
+	struct declared *next;	   /* where to go on with declaring again */
+	struct declared **buckets; /* by key */
+	size_t capacity;
+	size_t count;
+};
+
+/* How the connection is to muxd; see link.c and restore.c. */
+struct link {
+	char path[SOCKET_PATH_MAX];
+	struct buf hello;
+	bool reconnects; /* and so publishes are kept */
+	bool later;	 /* connects later if need be */
+	bool up;	 /* what is new is sent at once; else it is kept until it is */
+	bool moving;	 /* muxd has asked to leave */
+	bool failed;	 /* muxd has ended the session: `error` */
+	bool away;	 /* no session, until the next Welcome; on_link was told */
+	uint32_t attempts;
+	uint32_t random;
+	uint64_t backoff_usec;
+	uint64_t connect_timeout_usec;
+	uint64_t timeout_usec; /* how long muxd may be away */
+	uint64_t retry_usec;   /* when to connect */
+	uint64_t give_up_usec;
+	uint64_t move_usec;	/* when to leave at the latest */
+	uint64_t restore_usec;	/* when to go on with what was refused for now; 0: nothing was */
+	uint64_t patience_usec; /* until when some refusals are for now */
+	uint64_t expire_usec;	/* when the first publish that waits here ends */
+	bool declaring;		/* first what was declared, then the channels */
+	bool declaring_open;	/* the channel for it is */
+	bool declaring_failed;	/* it was, and has failed */
+	unsigned int declaring_unanswered;
+	bool starved;			    /* what is sent again waits for credit */
+	struct muxc_channel *pending_first; /* channels with something to be sent */
+	struct muxc_channel *pending_last;
+	struct muxc_error error;
 };
 
 /* A thread that waits for publish credit; on its stack, in order of arrival. */
@@ -278,13 +397,17 @@ struct credit_waiter {
 struct muxc {
 	pthread_mutex_t lock;
 	pid_t owner; /* the process that made it */
+	struct muxc *next_forking;
+	bool reattaches; /* and is in that list */
+	bool forked;	 /* in a child, and nothing was called yet */
+	bool asleep;	 /* in a child: its thread is not started yet */
 	unsigned int refs;
 	int fd;
 	int wake_fd; /* eventfd to the I/O thread; -1 in loop mode */
 	bool loop;
 	bool freed; /* by the program */
 	enum conn_state state;
-	struct muxc_error error;
+	struct muxc_error error; /* why it has ended */
 
 	/* Options. */
 	uint64_t connect_deadline_usec;
@@ -294,7 +417,20 @@ struct muxc {
 	muxc_upstream_handler on_upstream;
 	muxc_going_away_handler on_going_away;
 	muxc_closed_handler on_closed;
+	muxc_link_handler on_link;
 	void *userdata;
+
+	struct link link;
+	struct declarations declared;
+
+	/* Publishes that have no outcome. */
+	struct chunk *chunk;   /* that has room for the next one; NULL: none */
+	size_t chunk_bytes;    /* of the next chunk */
+	uint64_t chunks_bytes; /* of all chunks */
+	uint64_t kept_count;
+	uint64_t kept_bytes; /* headers and bodies */
+	uint64_t kept_max;
+	uint64_t unsent_count; /* of them, those that are still to be sent in this session */
 
 	/* What muxd said. */
 	uint64_t session;
@@ -305,6 +441,7 @@ struct muxc {
 
 	/* Output. */
 	struct buf out;
+	uint64_t out_sent; /* bytes that the session's socket has taken */
 	bool out_broken;   /* the peer reads no more: what is sent is dropped */
 	bool out_blocked;  /* the socket is full: wait for POLLOUT */
 	bool tick_armed;   /* the I/O thread will send at tick_usec */
@@ -334,15 +471,16 @@ struct muxc {
 
 	struct request *requests;
 	unsigned int requests_count;
+	unsigned int requests_sent;   /* of them, those under way */
+	unsigned int requests_unsent; /* of them, those of no channel that are still to be sent */
 	uint32_t last_request;
 
-	struct channel_slot *channels;	    /* [number - 1] */
-	uint32_t channels_count;	    /* slots */
-	uint32_t channels_next;		    /* where to look for a free one */
-	uint32_t channels_ending;	    /* closed here, not yet by muxd */
-	uint32_t channels_waiters;	    /* threads that wait for a free one */
-	struct muxc_channel *closing_first; /* ChannelClose to be sent when requests have room */
-	struct muxc_channel *closing_last;
+	struct channel_slot *channels; /* [number - 1] */
+	uint32_t channels_count;       /* slots */
+	uint32_t channels_next;	       /* where to look for a free one */
+	uint32_t channels_ending;      /* closed here, not yet by muxd */
+	uint32_t channels_waiters;     /* threads that wait for a free one */
+	uint64_t channels_serial;
 	struct muxc_channel *own; /* number 0: the connection's own events */
 
 	struct muxc_channel *ready_first;
@@ -386,6 +524,8 @@ void error_from_wire(struct muxc_error *error, const Muxd__V1__Error *wire, uint
 struct muxc_error *error_dup(const struct muxc_error *error);
 
 uint64_t now_usec(void);
+/* Some milliseconds late, and cheap. */
+uint64_t now_coarse_usec(void);
 uint64_t deadline_after(uint64_t timeout_usec);
 
 /* A text and its length, MUXC_STRLEN standing for strlen(). */
@@ -410,8 +550,8 @@ bool text_fits(const char *text, const char *what, struct muxc_error *error);
 int options_read(struct muxc *c, const struct muxc_options *options, struct muxc_error *ret_error);
 int options_socket_path(const struct muxc_options *options, char *buffer, size_t size,
 			struct muxc_error *ret_error);
-/* Sends nothing; puts Hello at the front of the output. */
-void options_put_hello(struct muxc *c, const struct muxc_options *options);
+/* Encodes Hello into c->link.hello. */
+void options_make_hello(struct muxc *c, const struct muxc_options *options);
 
 /* ------------------------------------------------------------- conn.c */
 
@@ -428,8 +568,6 @@ int conn_lock(struct muxc *c, struct muxc_error *ret_error);
 int conn_check(struct muxc *c, struct muxc_error *ret_error);
 /* Drops a reference and gives back the lock; frees it all if it was the last. */
 void conn_leave(struct muxc *c);
-/* Ends a connection that muxd has not greeted in time. */
-void conn_check_greeting(struct muxc *c);
 /* The end: everything outstanding ends with this error. Only the first one counts. */
 void conn_end(struct muxc *c, const struct muxc_error *error);
 void conn_fail(struct muxc *c, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -442,7 +580,8 @@ int cond_init_monotonic(pthread_cond_t *cond);
 
 /* -------------------------------------------------------- io.c, out.c */
 
-#define TICK_USEC 500u		       /* how long what was put off may wait for the I/O thread */
+#define TICK_USEC 500u	    /* how long what was put off may wait for the I/O thread */
+#define BODY_COPY_MAX 4096u /* bytes: larger ones go to the socket from where they are, if it takes them */
 #define OUT_DIRECT_BYTES (32u * 1024u) /* so much is sent at once by whoever queued it */
 
 /* Interrupts the I/O thread's poll; nothing in loop mode. */
@@ -475,6 +614,8 @@ int out_body(struct muxc *c, struct span body, size_t len_before);
 
 /* The I/O thread; without the lock. */
 int threads_start(struct muxc *c, struct muxc_error *ret_error);
+/* The same with the lock. */
+int threads_begin(struct muxc *c);
 /*
  * Ends the threads; gives up the lock meanwhile. Waits for handlers that run
  * and for what the executor has; from a handler, for the handlers of others.
@@ -495,8 +636,13 @@ void threads_forget(struct muxc *c);
 
 void event_push(struct muxc_channel *channel, struct event *event);
 void events_drop(struct muxc_channel *channel);
+/* In a forked child: nothing is ready, and no handler runs, whatever the parent's threads did. */
+void ready_forget(struct muxc *c);
+void running_forget(struct muxc *c);
 /* Takes the messages of a consumer out of the queue and gives them back. */
 void events_requeue(struct muxc_channel *channel, uint32_t consumer);
+/* Takes those out that need to be settled: they come again in another session. */
+void events_stale(struct muxc_channel *channel);
 void event_free(struct muxc *c, struct event *event);
 /* Runs handlers of ready channels, at most budget; gives up the lock meanwhile. Returns how many were called.
  */
@@ -521,8 +667,10 @@ void receive_input(struct muxc *c);
 
 struct muxc_channel *channel_new(struct muxc *c, const struct muxc_channel_options *options);
 void channel_unref(struct muxc_channel *channel);
-/* Sends ChannelClose for those who waited for room. */
-void channels_send_closes(struct muxc *c);
+/* Sends ChannelOpen with the next generation; tags and numbers begin anew. -ENOMEM. */
+int channel_begin(struct muxc_channel *channel);
+/* A request that closes it, when all before it was sent. -ENOMEM. */
+int channel_send_close(struct muxc_channel *channel);
 /* Something of the channel's was answered: if it was the last of one that is to end, it ends. */
 void channel_check_end(struct muxc_channel *channel);
 /* The open channel of that number and generation, or NULL: stale. */
@@ -577,8 +725,17 @@ int call_end(struct call *call);
 void call_free(struct call *call);
 /* Instead of call_end(): nothing is sent. */
 void call_abort(struct call *call);
-/* A request that nobody waits for. */
+/* A request that nobody waits for; after all that was published. */
 int request_send_detached(struct muxc_channel *channel, uint32_t op, struct span body);
+/* The same for restore.c, which fills it in and sends it; channel may be NULL. */
+struct request *request_restoring(struct muxc *c, struct muxc_channel *channel, uint32_t op);
+/* Sends it now. -ENOMEM; -EMSGSIZE. */
+int request_send(struct muxc *c, struct request *request, uint32_t number);
+/* Sends it now, or when all before it was sent. -ENOMEM, -EMSGSIZE. */
+int request_submit(struct muxc *c, struct request *request);
+/* The session is gone: what can be is made again, the rest ends. */
+void requests_lost(struct muxc *c);
+void request_drop(struct muxc *c, struct request *request);
 /* The unanswered request of that number, or NULL. */
 struct request *request_find(struct muxc *c, uint32_t id);
 /* The answer is there; ends the request. */
@@ -602,6 +759,126 @@ int admin_keep(struct request *request, struct span header);
 /* Credit has come: wakes who waits for it. */
 void credit_update(struct muxc *c, uint64_t messages, uint64_t bytes);
 void credit_wake(struct muxc *c);
+/* Wakes the first one in line. */
+void credit_wake_first(struct muxc *c);
+bool credit_suffices(const struct muxc *c, uint64_t cost);
+/* Asks for enough for one publish of this cost; once. -ENOMEM. */
+int credit_want(struct muxc *c, uint64_t cost);
+/* A new session: all of it begins anew. */
+void credit_reset(struct muxc *c);
+
+/* ---------------------------------------------------------- replay.c */
+
+/* Whether one more may be kept. */
+bool replay_has_room(const struct muxc *c, uint64_t cost);
+/* Room for a publish and its frame; nothing else happens before replay_commit(). NULL: no memory. */
+struct kept *replay_reserve(struct muxc_channel *channel, size_t frame_len);
+/* The next number of the channel is this one; it is still to be sent. */
+void replay_commit(struct muxc_channel *channel, struct kept *kept);
+/* Instead of it. */
+void replay_discard(struct muxc *c, struct kept *kept);
+/* The next number is not kept. -ENOMEM. */
+int replay_skip(struct muxc_channel *channel);
+/* The number's frame has been appended to the output. -ENOMEM. */
+int replay_sent(struct muxc_channel *channel, uint64_t number);
+/* These have their outcome: not kept any more. */
+void replay_settled(struct muxc_channel *channel, struct range range);
+/* An outcome in muxd's numbers: as outcomes_settle(). */
+int replay_outcome(struct muxc_channel *channel, struct range wire, int kind, const struct muxc_error *error);
+/* The program's number of muxd's. */
+uint64_t replay_number(const struct muxc_channel *channel, uint64_t wire);
+/* The session is gone: all that is kept is to be sent again. */
+void replay_lost(struct muxc_channel *channel);
+/* The channel is open in a new session: muxd counts from 1. */
+void replay_begin(struct muxc_channel *channel);
+/* Sends what is to be sent up to this number. False: credit is missing, or the connection has ended. */
+bool replay_send(struct muxc_channel *channel, uint64_t limit);
+/* How many of the kept ones are marked when they are sent again. */
+uint64_t replay_count_resent(struct muxc *c);
+/* Ends what was not sent in this session: as failed, or unknown if it was in an earlier one. */
+void replay_end_unsent(struct muxc_channel *channel, const struct muxc_error *error);
+/* Ends those whose time is over and that were not sent; says when the next is. */
+void replay_expire(struct muxc *c);
+void replay_deinit(struct muxc_channel *channel);
+
+/* -------------------------------------------------------- declared.c */
+
+struct declared {
+	struct declared *next;
+	struct declared *previous;
+	struct declared *next_in_bucket;
+	uint32_t op; /* queue or exchange declare, or bind */
+	uint32_t hash;
+	uint64_t serial; /* of the channel it was declared on */
+	struct buf body; /* the operation */
+	char *name;	 /* of a queue or exchange; NULL: a binding, named by its operation */
+	bool waiting;	 /* to be declared again */
+	bool alone;	 /* and with nothing else under way, to see whether it is the one refused */
+};
+
+/* What the answer to a request means for what is to be declared again. -ENOMEM. */
+int declared_answered(struct muxc *c, struct request *request);
+/* A deletion was under way when the session was lost: what it deletes is not brought back. */
+void declared_lost(struct muxc *c, const struct request *request);
+void declared_remove(struct muxc *c, struct declared *declared);
+void declared_deinit(struct muxc *c);
+
+/* ------------------------------------------------------------ fork.c */
+
+/* With MUXC_REATTACH. A negative errno: it cannot be. */
+int fork_register(struct muxc *c);
+/* Without the lock. */
+void fork_unregister(struct muxc *c);
+/* In the child, before anything else: forgets what is the parent's. */
+void fork_adopt(struct muxc *c);
+/* Starts the thread. */
+int fork_wake(struct muxc *c, struct muxc_error *ret_error);
+
+/* ------------------------------------------------------------ link.c */
+
+/* In a forked child: it is away, and to be tried at once. */
+void link_forget(struct muxc *c);
+
+/* Connects for the first time, or decides to do so later. */
+int link_start(struct muxc *c, struct muxc_error *ret_error);
+/* The session is gone; by the reader of the socket only. */
+void link_lost(struct muxc *c, const struct muxc_error *error);
+/* muxd has ended the session with an error; what came behind it is not read. */
+void link_refused(struct muxc *c, const struct muxc_error *error);
+/* muxd has greeted. */
+void link_welcomed(struct muxc *c);
+/* muxd asks to leave. */
+void link_move(struct muxc *c, uint64_t within_usec);
+/* When link_turn() has something to do; UINT64_MAX: never. */
+uint64_t link_timeout(const struct muxc *c);
+/* Does what is due; by the reader of the socket. */
+void link_turn(struct muxc *c);
+
+/* --------------------------------------------------------- restore.c */
+
+/* A new session is there: everything is brought back. */
+void restore_begin(struct muxc *c);
+/* The session is gone before everything was. */
+void restore_lost(struct muxc *c);
+/* What was refused for now is tried again. */
+void restore_again(struct muxc *c);
+/* An answer to one of its requests; error: NULL, or why it was refused. */
+void restore_answered(struct muxc *c, struct request *request, const struct muxc_error *error);
+/* The channel has something to be sent, in its turn. */
+void restore_add(struct muxc_channel *channel);
+/* Something was answered, or credit has come: goes on. */
+void restore_go_on(struct muxc *c);
+/* Sends what has room now. */
+void restore_pump(struct muxc *c);
+/* Takes a channel that has ended out of the list. */
+void restore_remove(struct muxc_channel *channel);
+
+/* ------------------------------------------------------------- ops.c */
+
+/* The name, or if it is empty that of the queue declared last on the channel. */
+struct span queue_name(const struct muxc_channel *channel, const char *name);
+/* tx select, commit, rollback or recover was done. */
+void transaction_answered(struct muxc_channel *channel, uint32_t op);
 
 /* ------------------------------------------------------------- msg.c */
 

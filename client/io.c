@@ -47,24 +47,37 @@ static size_t read_room(struct muxc *c)
 	return room;
 }
 
+static void lost(struct muxc *c, int err)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+
+	if (err)
+		error_set(&error, -ECONNRESET, "the connection to muxd was lost: %s", strerror(err));
+	else
+		error_set(&error, -ECONNRESET, "muxd has closed the connection; connect again");
+	link_lost(c, &error);
+}
+
 int io_read(struct muxc *c)
 {
 	uint8_t *room;
 	size_t size;
 	ssize_t n;
+	int fd;
 
 	(void)pthread_mutex_lock(&c->lock);
 	size = read_room(c);
 	room = buf_reserve(&c->in, size);
 	if (!room)
 		conn_fail(c, -ENOMEM, "no memory to read from muxd");
-	if (c->state == CONN_ENDED) {
+	fd = c->fd;
+	if (c->state == CONN_ENDED || fd < 0) {
 		(void)pthread_mutex_unlock(&c->lock);
 		return 0;
 	}
 	(void)pthread_mutex_unlock(&c->lock);
 	do {
-		n = recv(c->fd, room, size, MSG_DONTWAIT);
+		n = recv(fd, room, size, MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return 0;
@@ -73,11 +86,9 @@ int io_read(struct muxc *c)
 	if (n > 0) {
 		buf_commit(&c->in, (size_t)n);
 		receive_input(c);
-	} else if (n == 0) {
-		conn_fail(c, -ECONNRESET, "muxd has closed the connection; connect again");
-	} else {
-		conn_fail(c, -ECONNRESET, "the connection to muxd was lost: %s", strerror(errno));
 	}
+	if (n <= 0 || c->link.failed)
+		lost(c, n < 0 ? errno : 0);
 	(void)pthread_mutex_unlock(&c->lock);
 	return 1;
 }
@@ -85,10 +96,8 @@ int io_read(struct muxc *c)
 /* How long to sleep; NULL: until something happens. */
 static struct timespec *io_timeout(const struct muxc *c, struct timespec *ts)
 {
-	uint64_t until = UINT64_MAX, now;
+	uint64_t until = link_timeout(c), now;
 
-	if (c->state == CONN_GREETING)
-		until = c->connect_deadline_usec;
 	if (c->tick_armed && c->tick_usec < until)
 		until = c->tick_usec;
 	if (c->look_usec && c->look_usec < until)
@@ -124,7 +133,7 @@ static void io_turn(struct muxc *c, short socket_events, short wake_events)
 		c->tick_armed = false;
 	if (!c->out_blocked)
 		out_flush(c);
-	conn_check_greeting(c);
+	link_turn(c);
 }
 
 void *io_thread_main(void *arg)
@@ -172,7 +181,7 @@ int muxc_get_fd(struct muxc *c)
 	r = loop_lock(c);
 	if (r < 0)
 		return r;
-	r = c->fd;
+	r = c->state == CONN_AWAY ? -ENOTCONN : c->fd;
 	conn_leave(c);
 	return r;
 }
@@ -184,7 +193,9 @@ int muxc_get_events(struct muxc *c)
 	r = loop_lock(c);
 	if (r < 0)
 		return r;
-	r = c->state == CONN_ENDED ? 0 : POLLIN | (buf_len(&c->out) > 0 || c->dirty ? POLLOUT : 0);
+	r = c->state == CONN_ENDED || c->state == CONN_AWAY
+		? 0
+		: POLLIN | (buf_len(&c->out) > 0 || c->dirty ? POLLOUT : 0);
 	conn_leave(c);
 	return r;
 }
@@ -193,7 +204,7 @@ static uint64_t loop_timeout(const struct muxc *c)
 {
 	if (c->ready_first || c->state == CONN_ENDED)
 		return 0;
-	return c->state == CONN_GREETING ? c->connect_deadline_usec : UINT64_MAX;
+	return link_timeout(c);
 }
 
 int muxc_get_timeout(struct muxc *c, uint64_t *ret_usec)
@@ -225,7 +236,7 @@ int muxc_process(struct muxc *c)
 	(void)pthread_mutex_unlock(&c->lock);
 	(void)io_read(c);
 	(void)pthread_mutex_lock(&c->lock);
-	conn_check_greeting(c);
+	link_turn(c);
 	r = dispatch_run(c, DISPATCH_BUDGET);
 	if (r == -ECHILD)
 		return r; /* a handler has forked, and this is the child: nothing may be touched */

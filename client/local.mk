@@ -10,9 +10,9 @@ pkgconfig_DATA += client/muxclient.pc
 # structs changed or went: current + 1, revision 0, age 0 (a new soname).
 lib_LTLIBRARIES += client/libmuxclient.la
 client_libmuxclient_la_SOURCES = \
-	client/admin.c client/chan.c client/conn.c client/consume.c client/dispatch.c \
-	client/error.c client/io.c client/msg.c client/ops.c client/options.c client/out.c \
-	client/outcome.c client/publish.c client/receive.c client/request.c client/table.c \
+	client/admin.c client/chan.c client/conn.c client/consume.c client/declared.c client/dispatch.c \
+	client/error.c client/fork.c client/io.c client/link.c client/msg.c client/ops.c client/options.c client/out.c \
+	client/outcome.c client/publish.c client/receive.c client/replay.c client/request.c client/restore.c client/table.c \
 	client/threads.c client/wire.c client/wire.h client/internal.h client/muxclient.h
 client_libmuxclient_la_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) -pthread
 client_libmuxclient_la_LIBADD = proto/libproto.la $(PROTOBUF_C_LIBS) -lpthread

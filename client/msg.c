@@ -379,12 +379,12 @@ static uint64_t number_of(const struct muxc_message *message, int property)
 
 size_t properties_size(const struct muxc_message *message)
 {
+	unsigned int present;
 	size_t size = 0;
 	int i;
 
-	for (i = 1; message->present && i < PROPERTIES_END; i++) {
-		if (!(message->present & 1u << i))
-			continue;
+	for (present = message->present; present; present &= present - 1) {
+		i = __builtin_ctz(present);
 		size += properties[i].number ? wire_number_size(number_of(message, i))
 					     : wire_bytes_size(message->text[i].len);
 	}
@@ -393,11 +393,11 @@ size_t properties_size(const struct muxc_message *message)
 
 void properties_put(struct buf *out, const struct muxc_message *message)
 {
+	unsigned int present;
 	uint32_t i;
 
-	for (i = 1; message->present && i < PROPERTIES_END; i++) {
-		if (!(message->present & 1u << i))
-			continue;
+	for (present = message->present; present; present &= present - 1) {
+		i = (uint32_t)__builtin_ctz(present);
 		if (properties[i].number)
 			wire_put_number(out, i, number_of(message, (int)i));
 		else

@@ -66,6 +66,11 @@ static int run_counted(struct call *call, uint32_t *ret_messages)
 
 /* ------------------------------------------------------------------- queues */
 
+struct span queue_name(const struct muxc_channel *channel, const char *name)
+{
+	return span_str(name && *name ? name : channel->last_queue);
+}
+
 static int queue_info_copy(const struct request *request, struct muxc_queue_info *ret)
 {
 	struct muxc_queue_info info = {.messages = request->count, .consumers = request->consumers};
@@ -128,7 +133,7 @@ int muxc_queue_delete(struct muxc_channel *channel, const char *queue, unsigned 
 	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_QUEUE_DELETE);
 	if (r < 0)
 		return r;
-	wire_put_bytes(&call.op, QUEUE_NAME, span_str(queue));
+	wire_put_bytes(&call.op, QUEUE_NAME, queue_name(channel, queue));
 	wire_put_nonzero(&call.op, QUEUE_DELETE_IF_UNUSED, !!(flags & MUXC_IF_UNUSED));
 	wire_put_nonzero(&call.op, QUEUE_DELETE_IF_EMPTY, !!(flags & MUXC_IF_EMPTY));
 	return run_counted(&call, ret_messages);
@@ -145,7 +150,7 @@ int muxc_queue_purge(struct muxc_channel *channel, const char *queue, uint32_t *
 	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_QUEUE_PURGE);
 	if (r < 0)
 		return r;
-	wire_put_bytes(&call.op, QUEUE_NAME, span_str(queue));
+	wire_put_bytes(&call.op, QUEUE_NAME, queue_name(channel, queue));
 	return run_counted(&call, ret_messages);
 }
 
@@ -154,6 +159,8 @@ int muxc_queue_purge(struct muxc_channel *channel, const char *queue, uint32_t *
 static int bind_call(struct call *call, uint32_t op, const struct muxc_binding *binding)
 {
 	struct muxc_binding copy;
+	bool of_queue =
+	    op == MUXD__V1__CLIENT_FRAME__OP_QUEUE_BIND || op == MUXD__V1__CLIENT_FRAME__OP_QUEUE_UNBIND;
 	int r;
 
 	if (!binding)
@@ -169,7 +176,9 @@ static int bind_call(struct call *call, uint32_t op, const struct muxc_binding *
 	r = call_begin(call, op);
 	if (r < 0)
 		return r;
-	wire_put_bytes(&call->op, BIND_DESTINATION, span_str(binding->destination));
+	wire_put_bytes(&call->op, BIND_DESTINATION,
+		       of_queue ? queue_name(call->channel, binding->destination)
+				: span_str(binding->destination));
 	wire_put_bytes(&call->op, BIND_SOURCE, span_str(binding->source));
 	wire_put_bytes(&call->op, BIND_ROUTING_KEY, span_str(binding->routing_key));
 	if (binding->arguments)
@@ -280,6 +289,8 @@ int muxc_qos_full(struct muxc_channel *channel, uint32_t prefetch, unsigned int 
 	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_QOS);
 	if (r < 0)
 		return r;
+	call.request->prefetch = prefetch;
+	call.request->global = flags & MUXC_QOS_CHANNEL;
 	wire_put_number(&call.op, QOS_PREFETCH, prefetch);
 	wire_put_nonzero(&call.op, QOS_GLOBAL, !!(flags & MUXC_QOS_CHANNEL));
 	return run(&call);
@@ -319,7 +330,7 @@ int muxc_get(struct muxc_channel *channel, const char *queue, unsigned int flags
 	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_GET);
 	if (r < 0)
 		return r;
-	wire_put_bytes(&call.op, QUEUE_NAME, span_str(queue));
+	wire_put_bytes(&call.op, QUEUE_NAME, queue_name(channel, queue));
 	wire_put_nonzero(&call.op, GET_NO_ACK, !!(flags & MUXC_NO_ACK));
 	r = call_end(&call);
 	if (r == 0 && call.request->message) {
@@ -332,6 +343,20 @@ int muxc_get(struct muxc_channel *channel, const char *queue, unsigned int flags
 }
 
 /* ------------------------------------------------------------- transactions */
+
+void transaction_answered(struct muxc_channel *channel, uint32_t op)
+{
+	/* What was settled in it is in hand again. */
+	if (op == MUXD__V1__CLIENT_FRAME__OP_TX_ROLLBACK)
+		channel->tx_unsettled += channel->tx_settled;
+	if (op == MUXD__V1__CLIENT_FRAME__OP_RECOVER) {
+		channel->tx_unsettled = 0;
+		return;
+	}
+	channel->tx = true;
+	channel->tx_used = false;
+	channel->tx_settled = 0;
+}
 
 static int tx_call(struct muxc_channel *channel, uint32_t op, uint64_t timeout_usec,
 		   struct muxc_error *ret_error)

@@ -31,15 +31,20 @@ static uint64_t or_default(uint64_t value, uint64_t value_default)
 
 int options_read(struct muxc *c, const struct muxc_options *options, struct muxc_error *ret_error)
 {
-	if (options->flags & ~(unsigned int)(MUXC_LOOP | MUXC_NO_RECONNECT))
+	if (options->flags &
+	    ~(unsigned int)(MUXC_LOOP | MUXC_NO_RECONNECT | MUXC_CONNECT_LATER | MUXC_REATTACH))
 		return error_set(ret_error, -EINVAL, "unknown flags in struct muxc_options: %#x",
 				 options->flags);
 	c->loop = options->flags & MUXC_LOOP;
 	if (c->loop && options->execute)
 		return error_set(ret_error, -EINVAL,
 				 "with MUXC_LOOP muxc_process() runs the handlers, not execute");
-	c->connect_deadline_usec =
-	    deadline_after(or_default(options->connect_timeout_usec, 10 * USEC_PER_SEC));
+	c->link.reconnects = !(options->flags & MUXC_NO_RECONNECT);
+	c->link.later = options->flags & MUXC_CONNECT_LATER;
+	c->link.connect_timeout_usec = or_default(options->connect_timeout_usec, 10 * USEC_PER_SEC);
+	c->link.timeout_usec = options->reconnect_timeout_usec;
+	c->kept_max = or_default(options->replay_bytes, REPLAY_BYTES);
+	c->connect_deadline_usec = deadline_after(c->link.connect_timeout_usec);
 	c->request_timeout_usec = or_default(options->request_timeout_usec, 30 * USEC_PER_SEC);
 	c->outcome_timeout_usec = options->outcome_timeout_usec;
 	c->linger_usec = or_default(options->linger_usec, USEC_PER_SEC);
@@ -49,6 +54,7 @@ int options_read(struct muxc *c, const struct muxc_options *options, struct muxc
 	c->on_upstream = options->on_upstream;
 	c->on_going_away = options->on_going_away;
 	c->on_closed = options->on_closed;
+	c->on_link = options->on_link;
 	c->userdata = options->userdata;
 	return 0;
 }
@@ -77,20 +83,15 @@ int options_socket_path(const struct muxc_options *options, char *buffer, size_t
 	return 0;
 }
 
-void options_put_hello(struct muxc *c, const struct muxc_options *options)
+void options_make_hello(struct muxc *c, const struct muxc_options *options)
 {
 	const char *program = options->program ? options->program : program_invocation_short_name;
-	struct frame_head head = {.op = MUXD__V1__CLIENT_FRAME__OP_HELLO};
-	struct buf op = BUF_INIT;
+	struct buf *op = &c->link.hello;
 
-	wire_put_number(&op, HELLO_VERSION_MIN, VERSION_MIN);
-	wire_put_number(&op, HELLO_VERSION_MAX, VERSION_MAX);
-	wire_put_bytes(&op, HELLO_PROGRAM, span_first(span_str(program), PROGRAM_MAX));
+	wire_put_number(op, HELLO_VERSION_MIN, VERSION_MIN);
+	wire_put_number(op, HELLO_VERSION_MAX, VERSION_MAX);
+	wire_put_bytes(op, HELLO_PROGRAM, span_first(span_str(program), PROGRAM_MAX));
 	if (options->upstream && *options->upstream)
-		wire_put_bytes(&op, HELLO_UPSTREAM, span_str(options->upstream));
-	wire_put_number(&op, HELLO_GET_BYTES, GET_WINDOW_BYTES);
-	c->got_granted = GET_WINDOW_BYTES;
-	if (buf_failed(&op) || out_frame(c, &head, buf_span(&op)) < 0)
-		c->out.failed = true;
-	buf_deinit(&op);
+		wire_put_bytes(op, HELLO_UPSTREAM, span_str(options->upstream));
+	wire_put_number(op, HELLO_GET_BYTES, GET_WINDOW_BYTES);
 }

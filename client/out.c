@@ -20,10 +20,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define BODY_COPY_MAX                                                                        \
-	4096u /* bytes: larger bodies go to the socket from where they are, if it takes them \
-	       */
-
 static void out_drop(struct muxc *c)
 {
 	buf_consume(&c->out, buf_len(&c->out));
@@ -64,12 +60,13 @@ void out_flush(struct muxc *c)
 	ssize_t n;
 
 	emit_settles(c);
-	if (c->state == CONN_ENDED || c->out_broken)
+	if (c->state == CONN_ENDED || c->out_broken || c->fd < 0)
 		out_drop(c);
 	while (buf_len(&c->out) > 0) {
 		out = buf_span(&c->out);
 		n = send(c->fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n >= 0) {
+			c->out_sent += (size_t)n;
 			buf_consume(&c->out, (size_t)n);
 			continue;
 		}
@@ -150,6 +147,7 @@ static size_t send_with_body(struct muxc *c, struct span body)
 			return body.len;
 		return 0;
 	}
+	c->out_sent += (size_t)n;
 	buf_consume(&c->out, (size_t)n);
 	return (size_t)n > out.len ? (size_t)n - out.len : 0;
 }

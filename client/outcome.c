@@ -222,6 +222,7 @@ int outcomes_settle(struct muxc_channel *channel, struct range range, int kind,
 	if (r < 0)
 		return r;
 	settled_add(outcomes, range);
+	replay_settled(channel, range);
 	count_in(outcomes, range, kind, error);
 	if (kind != MUXC_CONFIRMED)
 		exception_add(outcomes, range, kind, error);

@@ -7,7 +7,8 @@
  * message is not overtaken for ever by small ones. The head of the line waits
  * for muxd, the others for the head.
  *
- * The header is written by hand straight into the output; see wire.h.
+ * The header is written by hand; see wire.h. Most are kept (replay.c), and are
+ * copied from there to the output.
  */
 #include "client/internal.h"
 
@@ -44,23 +45,35 @@ void credit_wake(struct muxc *c)
 		(void)pthread_cond_signal(&waiter->cond);
 }
 
+void credit_wake_first(struct muxc *c)
+{
+	if (c->credit_first && !c->loop)
+		(void)pthread_cond_signal(&c->credit_first->cond);
+}
+
+void credit_reset(struct muxc *c)
+{
+	c->credit_messages = CREDIT_STANDING_MESSAGES;
+	c->credit_bytes = CREDIT_STANDING_BYTES;
+	c->used_messages = c->used_bytes = 0;
+	c->wanted_messages = c->wanted_bytes = 0;
+}
+
 void credit_update(struct muxc *c, uint64_t messages, uint64_t bytes)
 {
 	if (messages > c->credit_messages)
 		c->credit_messages = messages;
 	if (bytes > c->credit_bytes)
 		c->credit_bytes = bytes;
-	if (c->credit_first && !c->loop)
-		(void)pthread_cond_signal(&c->credit_first->cond);
+	credit_wake_first(c);
 }
 
-static bool credit_suffices(const struct muxc *c, uint64_t cost)
+bool credit_suffices(const struct muxc *c, uint64_t cost)
 {
 	return c->used_messages < c->credit_messages && cost <= c->credit_bytes - c->used_bytes;
 }
 
-/* Asks for enough for one publish of this cost; once. */
-static int credit_want(struct muxc *c, uint64_t cost)
+int credit_want(struct muxc *c, uint64_t cost)
 {
 	struct frame_head head = {.op = MUXD__V1__CLIENT_FRAME__OP_WANT};
 	uint64_t messages = c->used_messages + 1, bytes = c->used_bytes + cost;
@@ -99,8 +112,37 @@ static void line_leave(struct muxc *c, struct credit_waiter *waiter)
 	*at = waiter->next;
 	if (c->credit_last == waiter)
 		c->credit_last = previous;
-	if (c->credit_first && !c->loop)
-		(void)pthread_cond_signal(&c->credit_first->cond);
+	credit_wake_first(c);
+}
+
+/* Whether the channel's publishes go to the socket, and not to what is kept for it. */
+static bool goes_out(const struct muxc_channel *channel)
+{
+	return channel->c->link.up && channel->live && channel->restoring == 0;
+}
+
+/*
+ * Whether a publish need not wait. While muxd is away all are taken that can be
+ * kept, whatever credit there was; afterwards they wait for what was kept.
+ */
+static bool may_publish(const struct muxc_channel *channel, uint64_t cost)
+{
+	const struct muxc *c = channel->c;
+
+	if (c->link.reconnects && !replay_has_room(c, cost))
+		return false;
+	if (!goes_out(channel))
+		return c->link.reconnects;
+	return !channel->pending && !c->link.starved && credit_suffices(c, cost);
+}
+
+static int ask_for_credit(const struct muxc_channel *channel, uint64_t cost)
+{
+	const struct muxc *c = channel->c;
+
+	if (!goes_out(channel) || channel->pending || c->link.starved || credit_suffices(c, cost))
+		return 0;
+	return credit_want(channel->c, cost);
 }
 
 static int outgoing_check(const struct outgoing *out, struct muxc_error *ret_error)
@@ -130,12 +172,12 @@ static int wait_in_line(const struct outgoing *out, struct credit_waiter *waiter
 		r = outgoing_check(out, ret_error);
 		if (r < 0)
 			return r;
-		if (c->credit_first == waiter && credit_suffices(c, cost))
+		if (c->credit_first == waiter && may_publish(out->channel, cost))
 			return 0;
 		if (late)
 			return error_set(ret_error, -ETIMEDOUT,
 					 "muxd has not granted credit for this publish in time");
-		if (c->credit_first == waiter && credit_want(c, cost) < 0)
+		if (c->credit_first == waiter && ask_for_credit(out->channel, cost) < 0)
 			return error_set(ret_error, -ENOMEM, "no memory");
 		late = conn_wait(c, &waiter->cond, deadline) < 0;
 	}
@@ -150,10 +192,10 @@ static int credit_get(const struct outgoing *out, struct muxc_error *ret_error)
 	int r;
 
 	r = outgoing_check(out, ret_error);
-	if (r < 0 || (!c->credit_first && credit_suffices(c, cost)))
+	if (r < 0 || (!c->credit_first && may_publish(out->channel, cost)))
 		return r;
 	if (out->flags & MUXC_NONBLOCK) {
-		if (!c->credit_first && credit_want(c, cost) == 0)
+		if (!c->credit_first && ask_for_credit(out->channel, cost) == 0)
 			out_policy(c, false);
 		return error_set(ret_error, -EAGAIN, "there is no credit to publish now");
 	}
@@ -201,25 +243,113 @@ static void outgoing_put(const struct outgoing *out, struct buf *to)
 	}
 }
 
-static int outgoing_send(const struct outgoing *out)
+/* Encoded, to be sent and kept. NULL: no memory. */
+static struct kept *outgoing_keep(const struct outgoing *out)
+{
+	size_t frame_len = IPC_FRAME_PREFIX + out->header_size;
+	struct kept *kept = replay_reserve(out->channel, frame_len + out->body.len);
+	struct buf to = BUF_INIT;
+
+	if (!kept)
+		return NULL;
+	/* It has just the size: nothing is allocated. */
+	to.data = kept->bytes;
+	to.capacity = frame_len;
+	outgoing_put(out, &to);
+	if (out->body.len)
+		memcpy(kept->bytes + frame_len, out->body.data, out->body.len);
+	kept->op_len = (uint32_t)out->op_size;
+	kept->op_at = (uint32_t)(frame_len - out->op_size);
+	kept->body_len = (uint32_t)out->body.len;
+	kept->since_usec = now_coarse_usec();
+	kept->deadline_usec =
+	    kept->since_usec + (out->deadline_ms ? (uint64_t)out->deadline_ms * 1000 : OUTCOME_TIMEOUT_USEC);
+	return kept;
+}
+
+static int append_frame(const struct outgoing *out, const struct kept *kept)
 {
 	struct muxc *c = out->channel->c;
 	size_t len_before = buf_len(&c->out);
-	int r;
 
-	outgoing_put(out, &c->out);
+	if (kept && out->body.len <= BODY_COPY_MAX)
+		buf_append(&c->out, kept->bytes, IPC_FRAME_PREFIX + out->header_size + out->body.len);
+	else if (kept)
+		buf_append(&c->out, kept->bytes, IPC_FRAME_PREFIX + out->header_size);
+	else
+		outgoing_put(out, &c->out);
 	if (buf_failed(&c->out)) {
 		c->out.failed = false;
 		buf_truncate(&c->out, len_before);
 		return -ENOMEM;
 	}
-	r = out_body(c, out->body, len_before);
+	return kept && out->body.len <= BODY_COPY_MAX ? 0 : out_body(c, out->body, len_before);
+}
+
+static int outgoing_count(const struct outgoing *out, struct kept *kept)
+{
+	struct muxc *c = out->channel->c;
+	int r = 0;
+
+	if (kept) {
+		replay_commit(out->channel, kept);
+		c->unsent_count--;
+	} else {
+		r = replay_skip(out->channel);
+	}
+	if (r == 0)
+		r = replay_sent(out->channel, out->channel->outcomes.published);
 	if (r < 0)
-		return r;
+		conn_fail(c, r, "no memory to count publishes");
 	c->used_messages++;
 	c->used_bytes += out->header_size + out->body.len;
-	out->channel->outcomes.published++;
-	out_policy(c, out->flags & MUXC_MORE);
+	return r;
+}
+
+/* A transaction is never sent a second time. */
+static bool is_kept(const struct muxc_channel *channel)
+{
+	return channel->c->link.reconnects && !channel->tx;
+}
+
+static int outgoing_send(const struct outgoing *out)
+{
+	struct muxc *c = out->channel->c;
+	struct kept *kept = NULL;
+	int r;
+
+	if (is_kept(out->channel)) {
+		kept = outgoing_keep(out);
+		if (!kept)
+			return -ENOMEM;
+		kept->position = c->out_sent + buf_len(&c->out);
+	}
+	r = append_frame(out, kept);
+	if (r < 0) {
+		if (kept)
+			replay_discard(c, kept);
+		return r;
+	}
+	r = outgoing_count(out, kept);
+	out->channel->tx_used = true;
+	if (r == 0)
+		out_policy(c, out->flags & MUXC_MORE);
+	return r;
+}
+
+/* It will be sent when the channel is back. */
+static int outgoing_wait(const struct outgoing *out)
+{
+	struct muxc *c = out->channel->c;
+	struct kept *kept = outgoing_keep(out);
+
+	if (!kept)
+		return -ENOMEM;
+	replay_commit(out->channel, kept);
+	if (kept->deadline_usec < c->link.expire_usec) {
+		c->link.expire_usec = kept->deadline_usec;
+		io_wake(c);
+	}
 	return 0;
 }
 
@@ -243,7 +373,7 @@ static int outgoing_publish(struct outgoing *out, uint64_t *ret_number, struct m
 	if (r == 0)
 		r = credit_get(out, ret_error);
 	if (r == 0) {
-		r = outgoing_send(out);
+		r = goes_out(out->channel) ? outgoing_send(out) : outgoing_wait(out);
 		if (r < 0)
 			error_set(ret_error, r, "no memory");
 		else if (ret_number)

@@ -3,7 +3,8 @@
  * generation, operation) is read by hand; what comes per message is handled
  * from there, everything else is pre-scanned and unpacked by protobuf-c.
  *
- * A frame of another generation than the channel's present one is stale and
+ * muxd's numbers of publishes, and its tags, are made the program's here. A
+ * frame of another generation than the channel's present one is stale and
  * dropped. What muxd must not send ends the connection with -EPROTO.
  */
 #include "client/internal.h"
@@ -121,6 +122,24 @@ static struct span binary_span(const ProtobufCBinaryData *data)
 
 /* ----------------------------------------------------------------- messages */
 
+/* muxd's numbers are of its session, ours of the channel's whole life. */
+static void number_message(struct muxc *c, const struct received *frame, struct muxc_message *message,
+			   enum message_form form)
+{
+	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
+
+	if (!channel || message->tag == 0)
+		return;
+	if (form == MESSAGE_RETURNED) {
+		message->tag = replay_number(channel, message->tag);
+		return;
+	}
+	message->tag += channel->tag_base;
+	channel->tx_unsettled++;
+	if (message->tag > channel->tag_last)
+		channel->tag_last = message->tag;
+}
+
 static struct muxc_message *receive_message(struct muxc *c, const struct received *frame,
 					    enum message_form form)
 {
@@ -147,6 +166,7 @@ static struct muxc_message *receive_message(struct muxc *c, const struct receive
 		bad_frame(c, "a message that cannot be read");
 		return NULL;
 	}
+	number_message(c, frame, message, form);
 	message->event.type = form == MESSAGE_RETURNED ? EVENT_RETURNED : EVENT_MESSAGE;
 	message->size_bytes = frame->header.len + frame->payload.len;
 	return message;
@@ -171,7 +191,9 @@ static void on_delivery(struct muxc *c, const struct received *frame)
 	message = receive_message(c, frame, MESSAGE_DELIVERY);
 	if (!message)
 		return;
-	if (consumer_find(channel, message->consumer))
+	if (c->link.moving && message->tag)
+		message_drop(c, message); /* it goes back when muxd is left */
+	else if (consumer_find(channel, message->consumer))
 		event_push(channel, &message->event);
 	else
 		give_back(channel, message);
@@ -298,14 +320,15 @@ static void on_outcome(struct muxc *c, const struct received *frame)
 			continue;
 		r = read_range(field.bytes, &range);
 		if (r == 0)
-			r = outcomes_settle(channel, range, kind, &error);
+			r = replay_outcome(channel, range, kind, &error);
 	}
 	if (r == -ENOMEM)
 		no_memory(c);
 	else if (r < 0)
 		bad_frame(c, "an outcome for what was not published, or a second one");
 	channel_wake(channel);
-	channel_check_end(channel);
+	if (c->state != CONN_ENDED)
+		channel_check_end(channel);
 }
 
 static void on_credit(struct muxc *c, const struct received *frame)
@@ -340,7 +363,7 @@ static void on_consuming(struct request *request, const Muxd__V1__Consuming *ans
 {
 	struct consumer *consumer;
 
-	if (!request->channel || !request->consumer)
+	if (!request->channel || !request->consumer || request->restores)
 		return;
 	if (request->abandoned) {
 		if (request->channel->state == CHANNEL_OPEN)
@@ -350,6 +373,8 @@ static void on_consuming(struct request *request, const Muxd__V1__Consuming *ans
 	consumer = consumer_find(request->channel, request->consumer);
 	if (!consumer)
 		return;
+	consumer->started = true;
+	consumer->prefetch = request->channel->qos_prefetch;
 	if (answer->has_consumer_tag)
 		text_copy(consumer->tag, binary_span(&answer->consumer_tag));
 }
@@ -360,8 +385,50 @@ static void on_request_error(struct muxc *c, struct request *request, const Muxd
 
 	error_from_wire(&request->error, error, channel ? channel->number : 0);
 	request->result = request->error.error;
+	if (request->restores)
+		return;
 	if (channel && request->error.closes_channel)
 		channel_doom(channel, &request->error);
+}
+
+/* What was done, for the time when it has to be done again. */
+static void on_success(struct muxc *c, struct request *request)
+{
+	struct muxc_channel *channel = request->channel;
+
+	if (!channel)
+		return;
+	switch (request->op) {
+	case MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE:
+		channel->close_done = true;
+		return;
+	case MUXD__V1__CLIENT_FRAME__OP_QOS:
+		*(request->global ? &channel->has_qos_global : &channel->has_qos) = true;
+		*(request->global ? &channel->qos_global : &channel->qos_prefetch) = request->prefetch;
+		return;
+	case MUXD__V1__CLIENT_FRAME__OP_TX_SELECT:
+	case MUXD__V1__CLIENT_FRAME__OP_TX_COMMIT:
+	case MUXD__V1__CLIENT_FRAME__OP_TX_ROLLBACK:
+	case MUXD__V1__CLIENT_FRAME__OP_RECOVER:
+		transaction_answered(channel, request->op);
+		return;
+	default:
+		if (declared_answered(c, request) < 0)
+			no_memory(c);
+	}
+}
+
+static void on_queue_declared(struct request *request, const Muxd__V1__QueueDeclared *answer)
+{
+	struct span resume = binary_span(&answer->resume);
+
+	request->count = answer->message_count;
+	request->consumers = answer->consumer_count;
+	text_copy(request->name, binary_span(&answer->queue));
+	if (resume.len > 0 && resume.len <= RESUME_MAX) {
+		memcpy(request->resume, resume.data, resume.len);
+		request->resume_len = resume.len;
+	}
 }
 
 /* The answer to a request; what does not fit what was asked is an error of muxd's. */
@@ -376,9 +443,7 @@ static void on_answer(struct muxc *c, const struct received *frame, struct reque
 		on_request_error(c, request, answer->error);
 		break;
 	case MUXD__V1__SERVER_FRAME__EVENT_QUEUE_DECLARED:
-		request->count = answer->queue_declared->message_count;
-		request->consumers = answer->queue_declared->consumer_count;
-		text_copy(request->name, binary_span(&answer->queue_declared->queue));
+		on_queue_declared(request, answer->queue_declared);
 		break;
 	case MUXD__V1__SERVER_FRAME__EVENT_COUNTED:
 		request->count = answer->counted->message_count;
@@ -395,8 +460,12 @@ static void on_answer(struct muxc *c, const struct received *frame, struct reque
 	default:
 		break;
 	}
-	if (request->op == MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE)
-		request->channel->close_done = true;
+	if (answer->event_case == MUXD__V1__SERVER_FRAME__EVENT_ERROR) {
+		if (request->op == MUXD__V1__CLIENT_FRAME__OP_CHANNEL_CLOSE && request->channel)
+			request->channel->close_done = true;
+	} else if (!request->restores) {
+		on_success(c, request);
+	}
 	request_done(c, request);
 }
 
@@ -419,7 +488,7 @@ static void set_upstream(struct muxc *c, const Muxd__V1__UpstreamChanged *upstre
 
 static void on_welcome(struct muxc *c, const Muxd__V1__Welcome *welcome)
 {
-	if (c->state != CONN_GREETING) {
+	if (c->state != CONN_GREETING || c->link.failed) {
 		bad_frame(c, "a second Welcome");
 		return;
 	}
@@ -433,9 +502,9 @@ static void on_welcome(struct muxc *c, const Muxd__V1__Welcome *welcome)
 	if (welcome->credit)
 		credit_update(c, welcome->credit->messages, welcome->credit->bytes);
 	credit_wake(c);
+	link_welcomed(c);
 	if (welcome->upstream)
 		set_upstream(c, welcome->upstream);
-	channels_send_closes(c);
 	(void)pthread_cond_broadcast(&c->cond);
 }
 
@@ -446,7 +515,7 @@ static void on_error(struct muxc *c, const struct received *frame, const Muxd__V
 
 	error_from_wire(&error, wire, frame->channel);
 	if (frame->channel == 0) {
-		conn_end(c, &error);
+		link_refused(c, &error);
 	} else if (channel) {
 		error.closes_channel = 1;
 		channel->end_seen = true;
@@ -460,9 +529,12 @@ static void on_consumer_event(struct muxc *c, const struct received *frame, enum
 {
 	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
 	struct notice notice = {.event = {NULL, type}, .consumer = consumer};
+	struct consumer *found;
 
-	if (!channel || !consumer_find(channel, consumer))
+	found = channel ? consumer_find(channel, consumer) : NULL;
+	if (!found)
 		return;
+	found->gone |= type == EVENT_CANCELLED;
 	notice.text = text_dup(binary_span(text));
 	if (notice_push(channel, &notice) < 0)
 		no_memory(c);
@@ -498,6 +570,7 @@ static void on_event(struct muxc *c, const struct received *frame)
 		notice.text = text_dup(binary_span(&event->go_away->text));
 		if (notice_push(c->own, &notice) < 0)
 			no_memory(c);
+		link_move(c, (uint64_t)event->go_away->deadline_ms * 1000);
 		return;
 	default:
 		return; /* a later version's event */
@@ -550,7 +623,7 @@ void receive_input(struct muxc *c)
 	enum ipc_frame_result result;
 	size_t needed;
 
-	while (c->state != CONN_ENDED && !c->fault) {
+	while (c->state != CONN_ENDED && !c->fault && !c->link.failed) {
 		result = ipc_frame_parse(buf_span(&c->in), IPC_PAYLOAD_MAX, &frame, &needed);
 		if (result == IPC_FRAME_INCOMPLETE)
 			break;
@@ -566,4 +639,5 @@ void receive_input(struct muxc *c)
 		end_by_fault(c);
 	if (c->in.capacity > KEEP_BYTES)
 		buf_release(&c->in);
+	restore_go_on(c);
 }

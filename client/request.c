@@ -6,6 +6,11 @@
  * says that the time is over, having undone the effects. When it does not, the
  * caller leaves all the same, and the request stays as abandoned: a late answer
  * is undone here (a consumer cancelled, a got message given back).
+ *
+ * A request that cannot be sent now (muxd is away, or there is no room) stays
+ * in the list as unsent, and restore.c sends it in its turn. When the session is
+ * lost those under way become unsent again, but for those that must not be done
+ * twice.
  */
 #include "client/internal.h"
 
@@ -15,6 +20,7 @@
 
 #define CHANNEL_ERROR 504u /* AMQP's reply code; muxd's for requests of a channel that its client closed */
 #define MARGIN_MAX_USEC 100000u /* muxd's deadline before the caller's */
+#define HEAD_MAX 32u		/* bytes in a header besides the operation */
 
 void request_free(struct muxc *c, struct request *request)
 {
@@ -23,6 +29,7 @@ void request_free(struct muxc *c, struct request *request)
 	if (request->channel)
 		channel_unref(request->channel);
 	free(request->answer);
+	buf_deinit(&request->body);
 	free(request);
 }
 
@@ -37,6 +44,18 @@ struct request *request_find(struct muxc *c, uint32_t id)
 	return NULL;
 }
 
+/* The counts of what is under way, and of what is to be. */
+static void set_sent(struct muxc *c, struct request *request, bool sent)
+{
+	unsigned int *unsent = request->channel ? &request->channel->unsent : &c->requests_unsent;
+
+	if (request->sent == sent)
+		return;
+	request->sent = sent;
+	*unsent += sent ? -1u : 1u;
+	c->requests_sent += sent ? 1u : -1u;
+}
+
 static void request_unlink(struct muxc *c, struct request *request)
 {
 	struct request **at;
@@ -46,6 +65,8 @@ static void request_unlink(struct muxc *c, struct request *request)
 			continue;
 		*at = request->next;
 		c->requests_count--;
+		set_sent(c, request, true);
+		c->requests_sent--;
 		if (request->channel)
 			request->channel->requests--;
 		return;
@@ -61,6 +82,8 @@ void request_done(struct muxc *c, struct request *request)
 	request->done = true;
 	if (channel)
 		channel->refs++;
+	if (request->restores)
+		restore_answered(c, request, request->result < 0 ? &request->error : NULL);
 	if (request->abandoned) {
 		request_free(c, request);
 	} else if (request->channel) {
@@ -70,8 +93,6 @@ void request_done(struct muxc *c, struct request *request)
 	}
 	if (was_full)
 		(void)pthread_cond_broadcast(&c->cond);
-	if (c->closing_first)
-		channels_send_closes(c);
 	if (channel) {
 		channel_check_end(channel);
 		channel_unref(channel);
@@ -86,6 +107,10 @@ void requests_fail(struct muxc *c, struct muxc_channel *channel, const struct mu
 		next = request->next;
 		if (channel && request->channel != channel)
 			continue;
+		if (request->restores) {
+			request_drop(c, request);
+			continue;
+		}
 		request->error = *error;
 		request->result = error->error;
 		request_done(c, request);
@@ -114,18 +139,84 @@ static struct request *request_new(struct muxc *c, struct muxc_channel *channel,
 		;
 	*at = request;
 	c->requests_count++;
+	if (channel)
+		channel->unsent++;
+	else
+		c->requests_unsent++;
 	return request;
 }
 
-static void request_drop(struct muxc *c, struct request *request)
+void request_drop(struct muxc *c, struct request *request)
 {
 	request_unlink(c, request);
 	request_free(c, request);
 }
 
+/* ------------------------------------------------------------------- sending */
+
+static uint32_t deadline_ms(const struct request *request)
+{
+	uint64_t margin = request->timeout_usec / 8, now = now_usec(), ms;
+
+	if (request->deadline_usec == 0)
+		return 0;
+	if (margin > MARGIN_MAX_USEC)
+		margin = MARGIN_MAX_USEC;
+	ms = request->deadline_usec > now + margin ? (request->deadline_usec - now - margin) / 1000 : 0;
+	if (ms == 0)
+		return 1;
+	return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
+int request_send(struct muxc *c, struct request *request, uint32_t number)
+{
+	struct frame_head head = {.request = request->id,
+				  .channel = number,
+				  .deadline_ms = deadline_ms(request),
+				  .op = request->op};
+	int r;
+
+	if (buf_failed(&request->body))
+		return -ENOMEM;
+	r = request->channel ? settles_emit(request->channel) : 0;
+	if (r == 0)
+		r = out_frame(c, &head, buf_span(&request->body));
+	if (r < 0)
+		return r;
+	set_sent(c, request, true);
+	if (request->channel)
+		request->after = request->channel->replay.sent;
+	return 0;
+}
+
+static bool may_send(const struct muxc *c, const struct muxc_channel *channel)
+{
+	if (!c->link.up || c->requests_sent >= c->requests_max)
+		return false;
+	return !channel || (channel->live && channel->restoring == 0 && !channel->pending);
+}
+
+int request_submit(struct muxc *c, struct request *request)
+{
+	struct muxc_channel *channel = request->channel;
+
+	if (may_send(c, channel))
+		return request_send(c, request, channel ? channel->number : 0);
+	if (buf_failed(&request->body))
+		return -ENOMEM;
+	/* Whatever numbers will be before it. */
+	if (buf_len(&request->body) > IPC_HEADER_MAX - HEAD_MAX)
+		return -EMSGSIZE;
+	if (channel) {
+		request->after = channel->outcomes.published;
+		if (c->link.up && channel->live && channel->restoring == 0)
+			restore_add(channel);
+	}
+	return 0;
+}
+
 int request_send_detached(struct muxc_channel *channel, uint32_t op, struct span body)
 {
-	struct frame_head head = {.channel = channel->number, .op = op};
 	struct request *request;
 	int r;
 
@@ -133,13 +224,83 @@ int request_send_detached(struct muxc_channel *channel, uint32_t op, struct span
 	if (!request)
 		return -ENOMEM;
 	request->abandoned = true;
-	head.request = request->id;
-	r = settles_emit(channel);
-	if (r == 0)
-		r = out_frame(channel->c, &head, body);
+	buf_append_span(&request->body, body);
+	r = request_submit(channel->c, request);
 	if (r < 0)
 		request_drop(channel->c, request);
 	return r;
+}
+
+struct request *request_restoring(struct muxc *c, struct muxc_channel *channel, uint32_t op)
+{
+	struct request *request = request_new(c, channel, op);
+
+	if (request) {
+		request->abandoned = true;
+		request->restores = true;
+	}
+	return request;
+}
+
+/* -------------------------------------------------------------------- losing */
+
+/* It may have been done, and must not be done twice. */
+static bool is_lost(const struct request *request)
+{
+	switch (request->op) {
+	case MUXD__V1__CLIENT_FRAME__OP_QUEUE_PURGE:
+	case MUXD__V1__CLIENT_FRAME__OP_QUEUE_DELETE:
+	case MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_DELETE:
+	case MUXD__V1__CLIENT_FRAME__OP_GET:
+	case MUXD__V1__CLIENT_FRAME__OP_TX_COMMIT:
+	case MUXD__V1__CLIENT_FRAME__OP_TX_ROLLBACK:
+		return request->sent;
+	default:
+		return false;
+	}
+}
+
+/* A new session has done it already: it has no consumers and messages of before. */
+static bool is_done(const struct request *request)
+{
+	return request->op == MUXD__V1__CLIENT_FRAME__OP_CANCEL ||
+	       request->op == MUXD__V1__CLIENT_FRAME__OP_RECOVER;
+}
+
+static void request_lost(struct muxc *c, struct request *request)
+{
+	struct muxc_channel *channel = request->channel;
+
+	if (request->restores || request->abandoned) {
+		request_drop(c, request);
+		return;
+	}
+	if (is_done(request)) {
+		request_done(c, request);
+		return;
+	}
+	if (!is_lost(request)) {
+		set_sent(c, request, false);
+		return;
+	}
+	if (channel && request->op == MUXD__V1__CLIENT_FRAME__OP_TX_COMMIT)
+		channel->tx_committing = true;
+	declared_lost(c, request);
+	error_set(&request->error, -ECONNRESET, "muxd was lost before it had answered: this was done or not");
+	request->error.code = 320;
+	request->error.channel = channel ? channel->number : 0;
+	request->result = -ECONNRESET;
+	request_done(c, request);
+}
+
+void requests_lost(struct muxc *c)
+{
+	struct request *request, *next;
+
+	for (request = c->requests; request; request = next) {
+		next = request->next;
+		request_lost(c, request);
+	}
 }
 
 /* -------------------------------------------------------------------- calls */
@@ -197,40 +358,42 @@ int call_begin(struct call *call, uint32_t op)
 		if (!call->request)
 			r = error_set(call->error, -ENOMEM, "no memory");
 	}
+	if (r == 0) {
+		call->request->timeout_usec = call->timeout_usec;
+		call->request->deadline_usec = call->deadline_usec;
+	}
 	if (r < 0)
 		call_leave(call);
 	return r;
 }
 
-static uint32_t deadline_ms(const struct call *call)
-{
-	uint64_t margin = call->timeout_usec / 8, ms;
-
-	if (margin > MARGIN_MAX_USEC)
-		margin = MARGIN_MAX_USEC;
-	ms = (call->timeout_usec - margin) / 1000;
-	if (ms == 0)
-		return 1;
-	return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
-}
-
 static int call_send(struct call *call)
 {
-	struct frame_head head = {.request = call->request->id,
-				  .channel = call->channel ? call->channel->number : 0,
-				  .deadline_ms = deadline_ms(call),
-				  .op = call->request->op};
+	struct request *request = call->request;
 	int r;
 
-	r = call->channel ? settles_emit(call->channel) : 0;
-	if (r == 0)
-		r = buf_failed(&call->op) ? -ENOMEM : out_frame(call->c, &head, buf_span(&call->op));
+	request->body = call->op;
+	call->op = BUF_INIT;
+	r = request_submit(call->c, request);
 	if (r == -EMSGSIZE)
 		return error_set(call->error, r, "the arguments take more than the %u bytes of a frame",
 				 IPC_HEADER_MAX);
 	if (r < 0)
 		return error_set(call->error, r, "no memory");
 	return 0;
+}
+
+/* Nobody waits any more. */
+static void call_abandon(struct call *call)
+{
+	struct muxc *c = call->c;
+
+	call->request->abandoned = true;
+	if (!call->request->sent) {
+		request_drop(c, call->request);
+		restore_pump(c);
+	}
+	call->request = NULL;
 }
 
 static int call_wait(struct call *call)
@@ -242,8 +405,7 @@ static int call_wait(struct call *call)
 		r = call->channel ? channel_wait(call->channel, call->deadline_usec)
 				  : conn_wait(call->c, &call->c->cond, call->deadline_usec);
 		if (r < 0 && !request->done) {
-			request->abandoned = true;
-			call->request = NULL;
+			call_abandon(call);
 			return error_set(call->error, r, "no answer came in time");
 		}
 	}
@@ -261,7 +423,6 @@ int call_end(struct call *call)
 	int r;
 
 	r = call_send(call);
-	buf_deinit(&call->op);
 	if (r < 0) {
 		request_drop(call->c, call->request);
 		call->request = NULL;
@@ -297,6 +458,7 @@ void call_free(struct call *call)
 	if (request->message)
 		request->message = muxc_message_unref(request->message);
 	free(request->answer);
+	buf_deinit(&request->body);
 	free(request);
 	call->request = NULL;
 }

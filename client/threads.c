@@ -70,19 +70,30 @@ void threads_leave(struct muxc *c)
 	conn_leave(c);
 }
 
-int threads_start(struct muxc *c, struct muxc_error *ret_error)
+int threads_begin(struct muxc *c)
 {
 	int r;
 
 	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->wake_fd < 0)
-		return error_set(ret_error, -errno, "cannot make an eventfd: %s", strerror(errno));
-	(void)pthread_mutex_lock(&c->lock);
+		return -errno;
 	r = create(&c->io_thread, io_thread_main, c);
-	if (r == 0) {
-		ref(c);
-		c->has_threads = true;
-	}
+	if (r < 0)
+		return r;
+	ref(c);
+	c->has_threads = true;
+	/* That muxd is not there may have been found already. */
+	if (c->ready_first)
+		threads_wake(c);
+	return 0;
+}
+
+int threads_start(struct muxc *c, struct muxc_error *ret_error)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&c->lock);
+	r = threads_begin(c);
 	(void)pthread_mutex_unlock(&c->lock);
 	if (r < 0)
 		return error_set(ret_error, r, "cannot start a thread: %s", strerror(-r));

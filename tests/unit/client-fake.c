@@ -172,7 +172,8 @@ void fake_outcome(struct fake *fake, uint32_t channel, int kind, uint64_t first,
 	fake_send(fake, &frame, SPAN_NULL);
 }
 
-void fake_error(struct fake *fake, uint32_t request, uint32_t channel, int scope, uint32_t code)
+static void send_error(struct fake *fake, uint32_t request, uint32_t channel, int scope, uint32_t code,
+		       bool retryable)
 {
 	Muxd__V1__ServerFrame frame;
 	Muxd__V1__Error error = MUXD__V1__ERROR__INIT;
@@ -185,7 +186,19 @@ void fake_error(struct fake *fake, uint32_t request, uint32_t channel, int scope
 	error.code = code;
 	error.origin = MUXD__V1__ORIGIN__BROKER;
 	error.text = binary("the fake refuses");
+	error.has_retryable = retryable;
+	error.retryable = retryable;
 	fake_send(fake, &frame, SPAN_NULL);
+}
+
+void fake_error(struct fake *fake, uint32_t request, uint32_t channel, int scope, uint32_t code)
+{
+	send_error(fake, request, channel, scope, code, false);
+}
+
+void fake_error_retryable(struct fake *fake, uint32_t request, uint32_t channel, int scope, uint32_t code)
+{
+	send_error(fake, request, channel, scope, code, true);
 }
 
 void fake_deliver(struct fake *fake, uint32_t channel, uint32_t consumer, uint64_t tag, const char *body)
@@ -210,19 +223,28 @@ void fake_deliver(struct fake *fake, uint32_t channel, uint32_t consumer, uint64
 
 /* ------------------------------------------------------------------ answering */
 
-static void answer_queue_declare(struct fake *fake, const Muxd__V1__ClientFrame *frame)
+void fake_queue_declared(struct fake *fake, const Muxd__V1__ClientFrame *request, const char *name,
+			 const char *resume)
 {
 	Muxd__V1__ServerFrame answer;
 	Muxd__V1__QueueDeclared declared = MUXD__V1__QUEUE_DECLARED__INIT;
 
-	frame_init(fake, &answer, frame->request, frame->channel);
+	frame_init(fake, &answer, request->request, request->channel);
 	answer.event_case = MUXD__V1__SERVER_FRAME__EVENT_QUEUE_DECLARED;
 	answer.queue_declared = &declared;
 	declared.has_queue = declared.has_message_count = declared.has_consumer_count = 1;
-	declared.queue = frame->queue_declare->queue.len ? frame->queue_declare->queue : binary("muxd.gen-1");
+	declared.queue = name ? binary(name) : request->queue_declare->queue;
+	declared.has_resume = resume != NULL;
+	if (resume)
+		declared.resume = binary(resume);
 	declared.message_count = 4;
 	declared.consumer_count = 2;
 	fake_send(fake, &answer, SPAN_NULL);
+}
+
+static void answer_queue_declare(struct fake *fake, const Muxd__V1__ClientFrame *frame)
+{
+	fake_queue_declared(fake, frame, frame->queue_declare->queue.len ? NULL : "muxd.gen-1", NULL);
 }
 
 static void answer_counted(struct fake *fake, const Muxd__V1__ClientFrame *frame)
@@ -327,22 +349,15 @@ static void on_whole_frame(struct fake *fake, const struct ipc_frame *ipc)
 		answer(fake, frame);
 }
 
-static void *fake_main(void *arg)
+static void fake_serve(struct fake *fake, int fd)
 {
-	struct fake *fake = arg;
 	struct buf in = BUF_INIT;
 	struct ipc_frame frame;
 	uint8_t *room;
 	size_t needed;
 	ssize_t n;
-	int fd;
 
-	fd = accept(fake->listen_fd, NULL, NULL);
-	pthread_mutex_lock(&fake->lock);
-	fake->fd = fd;
-	pthread_cond_broadcast(&fake->cond);
-	pthread_mutex_unlock(&fake->lock);
-	while (fd >= 0) {
+	for (;;) {
 		room = buf_reserve(&in, 65536);
 		ck_assert_ptr_nonnull(room);
 		n = recv(fd, room, 65536, 0);
@@ -355,10 +370,44 @@ static void *fake_main(void *arg)
 		}
 	}
 	buf_deinit(&in);
+}
+
+/* Its descriptor, or -1: no more. */
+static int fake_accept(struct fake *fake)
+{
+	int fd = accept(fake->listen_fd, NULL, NULL), old;
+
 	pthread_mutex_lock(&fake->lock);
-	fake->ended = true;
+	old = fake->fd;
+	fake->fd = fd;
+	fake->sessions += fd >= 0;
+	memset(fake->generation, 0, sizeof(fake->generation));
 	pthread_cond_broadcast(&fake->cond);
 	pthread_mutex_unlock(&fake->lock);
+	if (old >= 0)
+		close(old);
+	return fd;
+}
+
+static void *fake_main(void *arg)
+{
+	struct fake *fake = arg;
+	bool again = true;
+	int fd;
+
+	while (again) {
+		fd = fake_accept(fake);
+		if (fd >= 0)
+			fake_serve(fake, fd);
+		pthread_mutex_lock(&fake->lock);
+		fake->ended = true;
+		/* The client sees the end of it, whoever has ended it. */
+		if (fd >= 0)
+			shutdown(fd, SHUT_RDWR);
+		again = fake->comes_back && !fake->stopping && fd >= 0;
+		pthread_cond_broadcast(&fake->cond);
+		pthread_mutex_unlock(&fake->lock);
+	}
 	return NULL;
 }
 
@@ -399,7 +448,7 @@ void fake_hang_up(struct fake *fake)
 {
 	pthread_mutex_lock(&fake->lock);
 	if (fake->fd >= 0)
-		shutdown(fake->fd, SHUT_RDWR);
+		shutdown(fake->fd, SHUT_RD);
 	pthread_mutex_unlock(&fake->lock);
 }
 
@@ -407,6 +456,9 @@ void fake_stop(struct fake *fake)
 {
 	int i;
 
+	pthread_mutex_lock(&fake->lock);
+	fake->stopping = true;
+	pthread_mutex_unlock(&fake->lock);
 	shutdown(fake->listen_fd, SHUT_RDWR); /* ends an accept that nobody came for */
 	fake_hang_up(fake);
 	pthread_join(fake->thread, NULL);
@@ -460,6 +512,16 @@ unsigned int fake_count(struct fake *fake, int op)
 
 	pthread_mutex_lock(&fake->lock);
 	count = fake->count[op];
+	pthread_mutex_unlock(&fake->lock);
+	return count;
+}
+
+unsigned int fake_sessions(struct fake *fake)
+{
+	unsigned int count;
+
+	pthread_mutex_lock(&fake->lock);
+	count = fake->sessions;
 	pthread_mutex_unlock(&fake->lock);
 	return count;
 }

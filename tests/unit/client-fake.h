@@ -42,6 +42,7 @@ struct fake {
 	uint64_t welcome_bytes;
 	uint32_t channels_max;
 	uint32_t requests_max;
+	bool comes_back; /* accepts another session when one has ended */
 
 	/* The fake's thread. */
 	uint32_t generation[FAKE_CHANNELS]; /* by channel number */
@@ -52,17 +53,20 @@ struct fake {
 	Muxd__V1__ClientFrame *last[FAKE_OPS];
 	uint64_t published_bytes; /* header and payload, as credit counts */
 	bool ended;		  /* the client has closed */
+	bool stopping;
+	unsigned int sessions; /* that were accepted */
 };
 
 void fake_init(struct fake *fake);
 void fake_start(struct fake *fake);
 /* Closes, joins, frees. */
 void fake_stop(struct fake *fake);
-/* Closes the session as a muxd that dies. */
+/* Closes the session as a muxd that dies; what the client has sent before is read. */
 void fake_hang_up(struct fake *fake);
 
 /* Waits until `count` frames of the operation have come. */
 void fake_expect(struct fake *fake, int op, unsigned int count);
+unsigned int fake_sessions(struct fake *fake);
 unsigned int fake_count(struct fake *fake, int op);
 /* Waits until the client has closed. */
 void fake_expect_end(struct fake *fake);
@@ -72,10 +76,14 @@ void fake_send(struct fake *fake, Muxd__V1__ServerFrame *frame, struct span payl
 void fake_send_raw(struct fake *fake, const void *data, size_t len);
 void fake_welcome(struct fake *fake);
 void fake_done(struct fake *fake, const Muxd__V1__ClientFrame *request);
+/* name NULL: as it was asked for; resume NULL: none. */
+void fake_queue_declared(struct fake *fake, const Muxd__V1__ClientFrame *request, const char *name,
+			 const char *resume);
 void fake_credit(struct fake *fake, uint64_t messages, uint64_t bytes);
 void fake_outcome(struct fake *fake, uint32_t channel, int kind, uint64_t first, uint64_t last);
 /* request 0: an event; channel 0: of the session. */
 void fake_error(struct fake *fake, uint32_t request, uint32_t channel, int scope, uint32_t code);
+void fake_error_retryable(struct fake *fake, uint32_t request, uint32_t channel, int scope, uint32_t code);
 void fake_deliver(struct fake *fake, uint32_t channel, uint32_t consumer, uint64_t tag, const char *body);
 
 /* A connection in the mode of the loop test: 0 threaded, 1 loop. */

@@ -265,6 +265,7 @@ START_TEST(session__end_of_stream_ends_everything_exactly_once)
 	struct muxc *c;
 	int i, kind = 0, r;
 
+	options.flags = MUXC_NO_RECONNECT;
 	fake_init(&fake);
 	fake.on_frame = hang_up_at_purge;
 	fake_start(&fake);

@@ -796,6 +796,7 @@ START_TEST(closed__is_told_after_the_handlers_of_all_channels)
 	int i;
 
 	rig_init(&rig, _i);
+	rig.options.flags = MUXC_NO_RECONNECT;
 	rig_connect(&rig);
 	blocked = lane_consume(&rig, true, on_message);
 	for (i = 1; i < 10; i++)

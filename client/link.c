@@ -1,0 +1,461 @@
+/*
+ * The connection to muxd itself: made, lost, made again, left for another.
+ *
+ * A lost session leaves the connection AWAY, without a socket. Then whoever
+ * reads the socket (the I/O thread, or in loop mode the program's thread) tries
+ * to connect, with increasing delays, until muxd answers Hello with Welcome;
+ * restore.c brings back what there was. Until then `link.up` is false, and what
+ * is new is kept.
+ *
+ * When muxd asks to leave, `link.up` becomes false too, but the session goes
+ * on: what is under way is awaited, for a short while. Then it is left as if it
+ * had been lost.
+ */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKOFF_MIN_USEC 10000u
+#define BACKOFF_MAX_USEC USEC_PER_SEC
+#define MOVE_MAX_USEC USEC_PER_SEC
+
+/* --------------------------------------------------------------- connecting */
+
+static int socket_error(int err, const char *path, struct muxc_error *ret_error)
+{
+	switch (err) {
+	case ENOENT:
+	case ECONNREFUSED:
+		return error_set(ret_error, -err,
+				 "muxd cannot be reached: nothing listens at %s; is it running?", path);
+	case EACCES:
+	case EPERM:
+		return error_set(ret_error, -err, "muxd cannot be reached: no permission to use %s", path);
+	case EAGAIN:
+		return error_set(ret_error, -ETIMEDOUT, "muxd at %s does not accept connections in time",
+				 path);
+	default:
+		return error_set(ret_error, -err, "muxd cannot be reached at %s: %s", path, strerror(err));
+	}
+}
+
+/* Waits for at most timeout_usec, 0: not at all. Later calls on it have MSG_DONTWAIT each. */
+static int socket_open(const char *path, uint64_t timeout_usec, struct muxc_error *ret_error)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct timeval timeout = {(time_t)(timeout_usec / USEC_PER_SEC),
+				  (suseconds_t)(timeout_usec % USEC_PER_SEC)};
+	int fd, r, err;
+
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (timeout_usec ? 0 : SOCK_NONBLOCK), 0);
+	if (fd < 0)
+		return error_set(ret_error, -errno, "cannot make a socket: %s", strerror(errno));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	do {
+		r = connect(fd, (const struct sockaddr *)&address, sizeof(address));
+	} while (r < 0 && errno == EINTR);
+	if (r == 0)
+		return fd;
+	err = errno;
+	(void)close(fd);
+	return socket_error(err, path, ret_error);
+}
+
+static void put_hello(struct muxc *c)
+{
+	struct frame_head head = {.op = MUXD__V1__CLIENT_FRAME__OP_HELLO};
+
+	if (buf_failed(&c->link.hello) || out_frame(c, &head, buf_span(&c->link.hello)) < 0)
+		conn_fail(c, -ENOMEM, "no memory to greet muxd");
+	c->got_bytes = 0;
+	c->got_granted = GET_WINDOW_BYTES;
+}
+
+/* ------------------------------------------------------------------- telling */
+
+static int tell(struct muxc *c, int state, const struct muxc_error *error, uint64_t resent)
+{
+	struct notice notice = {.event = {NULL, EVENT_LINK},
+				.kind = state,
+				.first = state == MUXC_LINK_LOST ? 0 : c->session,
+				.last = resent,
+				.consumer = c->link.attempts};
+
+	if (error)
+		notice.error = *error;
+	else
+		notice.error = (struct muxc_error)MUXC_ERROR_INIT;
+	return notice_push(c->own, &notice);
+}
+
+/* --------------------------------------------------------------- being away */
+
+/* Between half of it and all of it. */
+static uint64_t with_jitter(struct link *link, uint64_t usec)
+{
+	link->random ^= link->random << 13;
+	link->random ^= link->random >> 17;
+	link->random ^= link->random << 5;
+	return usec / 2 + link->random % (usec / 2);
+}
+
+static void schedule(struct muxc *c)
+{
+	struct link *link = &c->link;
+
+	link->retry_usec = deadline_after(with_jitter(link, link->backoff_usec));
+	link->backoff_usec =
+	    link->backoff_usec * 2 < BACKOFF_MAX_USEC ? link->backoff_usec * 2 : BACKOFF_MAX_USEC;
+}
+
+/* The socket and all that is about it. */
+static void leave_socket(struct muxc *c)
+{
+	if (c->fd >= 0)
+		(void)close(c->fd);
+	c->fd = -1;
+	buf_consume(&c->in, buf_len(&c->in));
+	buf_consume(&c->out, buf_len(&c->out));
+	c->out_broken = false;
+	c->out_blocked = false;
+	c->tick_armed = false;
+}
+
+static void lose_settles(struct muxc_channel *channel)
+{
+	if (channel->settles)
+		channel->settles->count = 0;
+	channel->tag_base = channel->tag_last;
+}
+
+/* The broker has undone what was in it. */
+static void lose_transaction(struct muxc_channel *channel)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+
+	error_set(&error, -ECONNRESET,
+		  "muxd was lost with an open transaction: nothing of it was done, but by "
+		  "a commit that was under way");
+	error.code = 320;
+	error.closes_channel = 1;
+	error.channel = channel->number;
+	outcomes_settle_rest(channel, channel->tx_committing ? MUXC_UNKNOWN : MUXC_FAILED, &error);
+	channel_end(channel, &error);
+}
+
+static void lose_channel(struct muxc_channel *channel)
+{
+	bool was_live = channel->live;
+
+	channel->live = false;
+	channel->restoring = 0;
+	channel->restoring_failed = channel->restoring_again = false;
+	lose_settles(channel);
+	events_stale(channel);
+	if (channel->state == CHANNEL_DOOMED) {
+		replay_lost(channel);
+		channel_end(channel, &channel->error);
+	} else if (channel->tx && was_live &&
+		   (channel->tx_used || channel->tx_unsettled > 0 ||
+		    channel->outcomes.base < channel->replay.sent)) {
+		lose_transaction(channel);
+	} else {
+		replay_lost(channel);
+	}
+}
+
+static void lose_channels(struct muxc *c)
+{
+	struct muxc_channel *channel;
+	uint32_t i;
+
+	for (i = 0; i < c->channels_count; i++) {
+		channel = c->channels[i].channel;
+		if (!channel)
+			continue;
+		channel->refs++;
+		lose_channel(channel);
+		/* One that was to be closed is, but for what it had published. */
+		if (channel->state == CHANNEL_CLOSING && channel->replay.first > channel->outcomes.published)
+			channel_end(channel, &channel->error);
+		channel_unref(channel);
+	}
+}
+
+static void go_away(struct muxc *c)
+{
+	struct link *link = &c->link;
+
+	leave_socket(c);
+	c->state = CONN_AWAY;
+	c->session = 0;
+	link->up = false;
+	link->moving = false;
+	link->failed = false;
+	requests_lost(c);
+	restore_lost(c);
+	lose_channels(c);
+	c->out_sent = 0;
+	credit_reset(c);
+	link->expire_usec = c->unsent_count > 0 ? 0 : UINT64_MAX;
+	schedule(c);
+	credit_wake(c);
+	(void)pthread_cond_broadcast(&c->cond);
+}
+
+void link_forget(struct muxc *c)
+{
+	struct link *link = &c->link;
+
+	leave_socket(c);
+	c->state = CONN_AWAY;
+	c->session = 0;
+	c->out_sent = 0;
+	link->up = link->moving = link->failed = false;
+	link->away = true;
+	link->attempts = 0;
+	link->backoff_usec = BACKOFF_MIN_USEC;
+	link->retry_usec = 0;
+	link->give_up_usec = link->timeout_usec ? deadline_after(link->timeout_usec) : UINT64_MAX;
+	link->expire_usec = UINT64_MAX;
+	link->random = (link->random ^ (uint32_t)c->owner << 16) | 1u;
+	credit_reset(c);
+}
+
+void link_lost(struct muxc *c, const struct muxc_error *error)
+{
+	struct link *link = &c->link;
+	struct muxc_error why = link->failed ? link->error : *error;
+	bool greeted = c->state == CONN_READY, moved = link->moving;
+
+	if (c->state == CONN_ENDED)
+		return;
+	/* Who cannot begin is told at once. */
+	if (!link->reconnects && !(link->later && !greeted)) {
+		conn_end(c, &why);
+		return;
+	}
+	if (!greeted && !link->away && !link->later && link->failed) {
+		conn_end(c, &why);
+		return;
+	}
+	if (greeted || !link->away) {
+		link->backoff_usec = BACKOFF_MIN_USEC;
+		link->attempts = 0;
+		link->give_up_usec = link->timeout_usec ? deadline_after(link->timeout_usec) : UINT64_MAX;
+	}
+	link->error = why;
+	if (!link->away && !moved && tell(c, MUXC_LINK_LOST, &why, 0) < 0) {
+		conn_fail(c, -ENOMEM, "no memory to tell that muxd was lost");
+		return;
+	}
+	link->away = true;
+	go_away(c);
+}
+
+void link_refused(struct muxc *c, const struct muxc_error *error)
+{
+	if (!error->retryable) {
+		conn_end(c, error);
+		return;
+	}
+	c->link.error = *error;
+	c->link.failed = true;
+}
+
+/* ------------------------------------------------------------- coming back */
+
+static void link_try(struct muxc *c)
+{
+	struct link *link = &c->link;
+	struct muxc_error error = MUXC_ERROR_INIT;
+	int fd;
+
+	link->attempts++;
+	fd = socket_open(link->path, 0, &error);
+	if (fd < 0) {
+		link->error = error;
+		schedule(c);
+		return;
+	}
+	c->fd = fd;
+	c->state = CONN_GREETING;
+	c->connect_deadline_usec = deadline_after(link->connect_timeout_usec);
+	put_hello(c);
+	out_flush(c);
+}
+
+static void give_up(struct muxc *c)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+
+	error_set(&error, -ECONNRESET, "muxd was away for %llu ms, and is given up: %.200s",
+		  (unsigned long long)(c->link.timeout_usec / 1000), c->link.error.text);
+	conn_end(c, &error);
+}
+
+int link_start(struct muxc *c, struct muxc_error *ret_error)
+{
+	struct link *link = &c->link;
+	struct muxc_error error = MUXC_ERROR_INIT;
+	uint64_t now = now_usec();
+
+	link->random = ((uint32_t)now ^ (uint32_t)c->owner << 16 ^ (uint32_t)(uintptr_t)c) | 1u;
+	link->expire_usec = UINT64_MAX;
+	if (link->later)
+		c->fd = socket_open(link->path, 0, &error);
+	else
+		c->fd = socket_open(
+		    link->path, c->connect_deadline_usec > now ? c->connect_deadline_usec - now : 1, &error);
+	if (c->fd < 0 && link->later && c->fd != -EMFILE) {
+		c->fd = -1;
+		link->attempts = 1;
+		link_lost(c, &error);
+		return 0;
+	}
+	if (c->fd < 0) {
+		error_copy(ret_error, &error);
+		return error.error;
+	}
+	link->up = true;
+	link->attempts = 1;
+	put_hello(c);
+	if (c->state == CONN_ENDED)
+		return error_set(ret_error, -ENOMEM, "no memory");
+	out_flush(c);
+	return 0;
+}
+
+void link_welcomed(struct muxc *c)
+{
+	struct link *link = &c->link;
+
+	if (!link->away) {
+		link->attempts = 0;
+		return;
+	}
+	link->away = false;
+	if (tell(c, MUXC_LINK_BACK, NULL, replay_count_resent(c)) < 0)
+		conn_fail(c, -ENOMEM, "no memory to tell that muxd is back");
+	link->attempts = 0;
+	restore_begin(c);
+}
+
+/* -------------------------------------------------------------------- moving */
+
+void link_move(struct muxc *c, uint64_t within_usec)
+{
+	struct link *link = &c->link;
+	uint32_t i;
+
+	if (!link->reconnects || link->moving || c->state != CONN_READY)
+		return;
+	link->moving = true;
+	link->up = false;
+	link->move_usec = deadline_after(within_usec < MOVE_MAX_USEC ? within_usec : MOVE_MAX_USEC);
+	if (tell(c, MUXC_LINK_MOVING, NULL, 0) < 0) {
+		conn_fail(c, -ENOMEM, "no memory to tell that muxd is left");
+		return;
+	}
+	/* What no handler has seen goes back, and comes again. */
+	for (i = 0; i < c->channels_count; i++) {
+		if (c->channels[i].channel)
+			events_stale(c->channels[i].channel);
+	}
+	credit_wake(c);
+}
+
+/* Everything that was begun is over. */
+static bool may_move(const struct muxc *c)
+{
+	const struct muxc_channel *channel;
+	uint32_t i;
+
+	if (c->requests_sent > 0 || buf_len(&c->out) > 0 || c->dirty)
+		return false;
+	for (i = 0; i < c->channels_count; i++) {
+		channel = c->channels[i].channel;
+		if (channel && (channel->running || channel->replay.first <= channel->replay.sent))
+			return false;
+	}
+	return true;
+}
+
+static void move(struct muxc *c)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+
+	error_set(&error, -ECONNRESET, "muxd was left, as it had asked for");
+	link_lost(c, &error);
+}
+
+/* --------------------------------------------------------------------- turns */
+
+uint64_t link_timeout(const struct muxc *c)
+{
+	const struct link *link = &c->link;
+	uint64_t until = UINT64_MAX;
+
+	if (c->state == CONN_ENDED)
+		return UINT64_MAX;
+	if (c->state == CONN_AWAY)
+		until = link->retry_usec < link->give_up_usec ? link->retry_usec : link->give_up_usec;
+	else if (c->state == CONN_GREETING)
+		until = c->connect_deadline_usec;
+	else if (link->moving)
+		until = link->move_usec;
+	else if (link->restore_usec)
+		until = link->restore_usec;
+	if (c->unsent_count > 0 && link->expire_usec < until)
+		until = link->expire_usec;
+	return until;
+}
+
+static void turn_away(struct muxc *c, uint64_t now)
+{
+	if (now >= c->link.give_up_usec)
+		give_up(c);
+	else if (now >= c->link.retry_usec)
+		link_try(c);
+}
+
+static void turn_greeting(struct muxc *c, uint64_t now)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+
+	if (now < c->connect_deadline_usec)
+		return;
+	error_set(&error, -ETIMEDOUT, "muxd has accepted the connection, but does not answer");
+	if (c->link.away)
+		link_lost(c, &error);
+	else
+		conn_end(c, &error);
+}
+
+void link_turn(struct muxc *c)
+{
+	struct link *link = &c->link;
+	uint64_t now;
+
+	if (c->state == CONN_READY && !link->moving && !link->restore_usec && c->unsent_count == 0)
+		return;
+	now = now_usec();
+	if (c->unsent_count > 0 && now >= link->expire_usec)
+		replay_expire(c);
+	if (c->state == CONN_AWAY)
+		turn_away(c, now);
+	else if (c->state == CONN_GREETING)
+		turn_greeting(c, now);
+	else if (c->state == CONN_READY && link->moving && (now >= link->move_usec || may_move(c)))
+		move(c);
+	else if (c->state == CONN_READY && link->restore_usec && now >= link->restore_usec)
+		restore_again(c);
+}
