@@ -22,9 +22,10 @@ endif
 
 # Tests of the whole: a real muxd, a broker, processes. They are not run by
 # `make check`, because each broker has its own run: tests/integration/run.
-INTEGRATION_TARGETS = tests/integration/canary tests/integration/neighbour tests/integration/share \
+INTEGRATION_TARGETS = tests/integration/attached tests/integration/canary tests/integration/neighbour tests/integration/share \
 	tests/integration/threads tests/integration/transact
 check_PROGRAMS += $(INTEGRATION_TARGETS)
+tests_integration_attached_LDADD = client/libmuxclient.la -lpthread
 tests_integration_neighbour_LDADD = client/libmuxclient.la -lpthread
 tests_integration_canary_LDADD = client/libmuxclient.la -lpthread
 tests_integration_threads_SOURCES = tests/integration/threads.c tests/integration/threads_chan.c \
@@ -60,7 +61,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/roundtrip.sh tests/integration/roundtrip.py \
 	tests/integration/recorder.sh tests/integration/recorder.py \
 	tests/integration/reconnect.sh tests/integration/reconnect.py \
-	tests/integration/resume.sh tests/integration/resume.py \
+	tests/integration/restart.sh tests/integration/resume.sh tests/integration/resume.py \
 	tests/integration/service.sh tests/integration/notify.py tests/integration/drain.py \
 	tests/integration/muxctl.sh \
 	tests/integration/share.sh \
