@@ -177,6 +177,7 @@ struct kept {
 	uint32_t op_len;
 	uint32_t body_len; /* behind the operation */
 	bool was_sent;	   /* in an earlier session, at least the first byte of it */
+	bool returned;	   /* it came back: its outcome is known, and only has to be told */
 	uint8_t bytes[];   /* the frame as it was sent first */
 };
 
@@ -785,6 +786,8 @@ int replay_sent(struct muxc_channel *channel, uint64_t number);
 void replay_settled(struct muxc_channel *channel, struct range range);
 /* An outcome in muxd's numbers: as outcomes_settle(). */
 int replay_outcome(struct muxc_channel *channel, struct range wire, int kind, const struct muxc_error *error);
+/* It came back, so muxd will not say anything else of it. */
+void replay_returned(struct muxc_channel *channel, uint64_t number);
 /* The program's number of muxd's. */
 uint64_t replay_number(const struct muxc_channel *channel, uint64_t wire);
 /* The session is gone: all that is kept is to be sent again. */

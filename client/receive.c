@@ -24,7 +24,8 @@ enum receive_field {
 	RANGE_LAST = 2,
 	CREDIT_MESSAGES = 1,
 	CREDIT_BYTES = 2,
-	GET_CREDIT_BYTES = 1
+	GET_CREDIT_BYTES = 1,
+	RETURNED_NUMBER = 1
 };
 
 struct received {
@@ -199,12 +200,26 @@ static void on_delivery(struct muxc *c, const struct received *frame)
 		give_back(channel, message);
 }
 
+static uint64_t returned_number(struct span in)
+{
+	struct wire_field field;
+
+	while (wire_next(&in, &field) > 0) {
+		if (field.type == WIRE_VARINT && field.number == RETURNED_NUMBER)
+			return field.value;
+	}
+	return 0;
+}
+
 static void on_returned(struct muxc *c, const struct received *frame)
 {
 	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
 	struct muxc_message *message;
 
-	if (!channel || channel->user_freed || !channel->options.on_return)
+	if (!channel)
+		return;
+	replay_returned(channel, replay_number(channel, returned_number(frame->body)));
+	if (channel->user_freed || !channel->options.on_return)
 		return;
 	message = receive_message(c, frame, MESSAGE_RETURNED);
 	if (message)

@@ -163,7 +163,7 @@ struct kept *replay_reserve(struct muxc_channel *channel, size_t frame_len)
 		return NULL;
 	kept = (struct kept *)(void *)(chunk->data + chunk->used);
 	kept->chunk = chunk;
-	kept->was_sent = false;
+	kept->was_sent = kept->returned = false;
 	return kept;
 }
 
@@ -312,6 +312,29 @@ int replay_outcome(struct muxc_channel *channel, struct range wire, int kind, co
 
 /* ------------------------------------------------------------ sending again */
 
+void replay_returned(struct muxc_channel *channel, uint64_t number)
+{
+	const struct replay *replay = &channel->replay;
+
+	if (replay->ring && number >= replay->first && number <= replay->sent && *slot_of(replay, number))
+		(*slot_of(replay, number))->returned = true;
+}
+
+static void end_returned(struct muxc_channel *channel)
+{
+	static const struct muxc_error none = MUXC_ERROR_INIT;
+	struct replay *replay = &channel->replay;
+	uint64_t number;
+	int r = 0;
+
+	for (number = replay->first; r == 0 && replay->ring && number <= replay->sent; number++) {
+		if (*slot_of(replay, number) && (*slot_of(replay, number))->returned)
+			r = outcomes_settle(channel, (struct range){number, number}, MUXC_RETURNED, &none);
+	}
+	if (r < 0)
+		conn_fail(channel->c, r, "no memory to end a publish");
+}
+
 void replay_lost(struct muxc_channel *channel)
 {
 	struct replay *replay = &channel->replay;
@@ -319,6 +342,9 @@ void replay_lost(struct muxc_channel *channel)
 	struct kept *kept;
 	uint64_t number;
 
+	end_returned(channel);
+	if (channel->state == CHANNEL_ENDED)
+		return;
 	for (number = replay->first; replay->ring && number <= replay->sent; number++) {
 		kept = *slot_of(replay, number);
 		if (!kept)

@@ -46,6 +46,45 @@ START_TEST(reconnect__publishes_without_an_outcome_are_sent_again_in_order_and_m
 }
 END_TEST
 
+static void send_returned(struct scene *scene, uint64_t number)
+{
+	Muxd__V1__ServerFrame frame = MUXD__V1__SERVER_FRAME__INIT;
+	Muxd__V1__Returned returned = MUXD__V1__RETURNED__INIT;
+
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_RETURNED;
+	frame.returned = &returned;
+	frame.has_channel = frame.has_generation = 1;
+	frame.channel = 1;
+	frame.generation = scene->fake.generation[1];
+	returned.has_number = returned.has_code = 1;
+	returned.number = number;
+	returned.code = 312;
+	fake_send(&scene->fake, &frame, SPAN_NULL);
+}
+
+START_TEST(reconnect__publish_that_came_back_is_not_sent_again)
+{
+	struct scene scene;
+	int kind = 0;
+
+	scene_begin(&scene, _i);
+	publish(&scene, "a");
+	publish(&scene, "b");
+	until_text(&scene, "publish 1 b|");
+	send_returned(&scene, 1);
+	scene_replace(&scene);
+	until_text(&scene, "publish 1");
+	expect_text(&scene, "hello|open 1|publish 1 b resent|");
+	ck_assert_int_eq(muxc_wait_outcome(scene.channel, 1, 1000, &kind, NULL), 0);
+	ck_assert_int_eq(kind, MUXC_RETURNED);
+	send_returned(&scene, 1);
+	scene_replace(&scene);
+	ck_assert_int_eq(muxc_wait_outcome(scene.channel, 2, 1000, &kind, NULL), 0);
+	ck_assert_int_eq(kind, MUXC_RETURNED);
+	scene_end(&scene);
+}
+END_TEST
+
 START_TEST(reconnect__publishes_made_while_muxd_is_away_follow_unmarked)
 {
 	struct scene scene;
@@ -391,6 +430,7 @@ static Suite *suite_reconnect(void)
 	tcase_set_timeout(tcase, 30);
 	tcase_add_loop_test(tcase, reconnect__publishes_without_an_outcome_are_sent_again_in_order_and_marked,
 			    0, 2);
+	tcase_add_loop_test(tcase, reconnect__publish_that_came_back_is_not_sent_again, 0, 2);
 	tcase_add_loop_test(tcase, reconnect__publishes_made_while_muxd_is_away_follow_unmarked, 0, 2);
 	tcase_add_test(tcase, reconnect__what_was_never_given_to_a_socket_is_not_marked);
 	tcase_add_loop_test(tcase, reconnect__slices_come_with_the_credit_and_before_newer_publishes, 0, 2);
