@@ -282,7 +282,7 @@ static struct consumer *consumer_new(const struct muxc_consumer_options *options
 static void put_consume(struct buf *op, const struct muxc_channel *channel,
 			const struct muxc_consumer_options *options, const struct consumer *consumer)
 {
-	wire_put_bytes(op, CONSUME_QUEUE, queue_name(channel, options->queue));
+	wire_put_bytes(op, CONSUME_QUEUE, queue_or_last(channel, options->queue));
 	wire_put_nonzero(op, CONSUME_NO_LOCAL, !!(options->flags & MUXC_NO_LOCAL));
 	wire_put_nonzero(op, CONSUME_NO_ACK, !!(options->flags & MUXC_NO_ACK));
 	wire_put_nonzero(op, CONSUME_EXCLUSIVE, !!(options->flags & MUXC_CONSUME_EXCLUSIVE));

@@ -66,7 +66,7 @@ static int run_counted(struct call *call, uint32_t *ret_messages)
 
 /* ------------------------------------------------------------------- queues */
 
-struct span queue_name(const struct muxc_channel *channel, const char *name)
+struct span queue_or_last(const struct muxc_channel *channel, const char *name)
 {
 	return span_str(name && *name ? name : channel->last_queue);
 }
@@ -133,7 +133,7 @@ int muxc_queue_delete(struct muxc_channel *channel, const char *queue, unsigned 
 	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_QUEUE_DELETE);
 	if (r < 0)
 		return r;
-	wire_put_bytes(&call.op, QUEUE_NAME, queue_name(channel, queue));
+	wire_put_bytes(&call.op, QUEUE_NAME, queue_or_last(channel, queue));
 	wire_put_nonzero(&call.op, QUEUE_DELETE_IF_UNUSED, !!(flags & MUXC_IF_UNUSED));
 	wire_put_nonzero(&call.op, QUEUE_DELETE_IF_EMPTY, !!(flags & MUXC_IF_EMPTY));
 	return run_counted(&call, ret_messages);
@@ -150,7 +150,7 @@ int muxc_queue_purge(struct muxc_channel *channel, const char *queue, uint32_t *
 	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_QUEUE_PURGE);
 	if (r < 0)
 		return r;
-	wire_put_bytes(&call.op, QUEUE_NAME, queue_name(channel, queue));
+	wire_put_bytes(&call.op, QUEUE_NAME, queue_or_last(channel, queue));
 	return run_counted(&call, ret_messages);
 }
 
@@ -177,7 +177,7 @@ static int bind_call(struct call *call, uint32_t op, const struct muxc_binding *
 	if (r < 0)
 		return r;
 	wire_put_bytes(&call->op, BIND_DESTINATION,
-		       of_queue ? queue_name(call->channel, binding->destination)
+		       of_queue ? queue_or_last(call->channel, binding->destination)
 				: span_str(binding->destination));
 	wire_put_bytes(&call->op, BIND_SOURCE, span_str(binding->source));
 	wire_put_bytes(&call->op, BIND_ROUTING_KEY, span_str(binding->routing_key));
@@ -330,7 +330,7 @@ int muxc_get(struct muxc_channel *channel, const char *queue, unsigned int flags
 	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_GET);
 	if (r < 0)
 		return r;
-	wire_put_bytes(&call.op, QUEUE_NAME, queue_name(channel, queue));
+	wire_put_bytes(&call.op, QUEUE_NAME, queue_or_last(channel, queue));
 	wire_put_nonzero(&call.op, GET_NO_ACK, !!(flags & MUXC_NO_ACK));
 	r = call_end(&call);
 	if (r == 0 && call.request->message) {
