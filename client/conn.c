@@ -43,6 +43,7 @@ bool conn_is_foreign(const struct muxc *c)
 
 static void conn_free_memory(struct muxc *c)
 {
+	threads_deinit(c);
 	if (c->own) {
 		events_drop(c->own);
 		free(c->own->end);

@@ -492,6 +492,7 @@ struct muxc {
 	/* Who runs handlers; see threads.c. */
 	muxc_execute execute; /* NULL: dispatch threads */
 	void *executor;
+	struct dispatcher *first;	/* made at once, for a thread to come; owned */
 	struct dispatcher *dispatchers; /* owned */
 	struct dispatcher *ended;	/* the last one: joined by the next that ends, or by muxc_free() */
 	struct dispatcher *idle;	/* the last that fell asleep first */
@@ -624,6 +625,8 @@ int threads_begin(struct muxc *c);
 void threads_stop(struct muxc *c);
 /* Drops the reference of a thread or a run, and gives back the lock. */
 void threads_leave(struct muxc *c);
+/* With the last reference. */
+void threads_deinit(struct muxc *c);
 /* A channel was put into the ready list by someone who does not run handlers now. */
 void threads_wake(struct muxc *c);
 /* The I/O thread's part in it; gives up the lock meanwhile. */

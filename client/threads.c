@@ -12,8 +12,9 @@
  * have been at it for a while: one whose turn has just begun will mostly be
  * back before another one is awake. If it is not, because its handler waits or
  * computes, the I/O thread sees that after LOOK_USEC, and then wakes as many
- * as are at work already. It also tries again what has failed: without memory
- * for a thread handlers come late, but they come.
+ * as are at work already. It also tries again what has failed: when there can
+ * be no thread handlers come late, but they come. For the first one there is
+ * memory from the beginning.
  *
  * With an executor each ready channel is handed over as one run(), which is
  * one turn. Only the I/O thread and run() itself hand over, because they can do
@@ -70,6 +71,27 @@ void threads_leave(struct muxc *c)
 	conn_leave(c);
 }
 
+static struct dispatcher *dispatcher_new(struct muxc *c)
+{
+	struct dispatcher *dispatcher;
+
+	dispatcher = calloc(1, sizeof(*dispatcher));
+	if (!dispatcher)
+		return NULL;
+	dispatcher->c = c;
+	if (cond_init_monotonic(&dispatcher->cond) < 0) {
+		free(dispatcher);
+		return NULL;
+	}
+	return dispatcher;
+}
+
+static void dispatcher_free(struct dispatcher *dispatcher)
+{
+	(void)pthread_cond_destroy(&dispatcher->cond);
+	free(dispatcher);
+}
+
 int threads_begin(struct muxc *c)
 {
 	int r;
@@ -77,6 +99,10 @@ int threads_begin(struct muxc *c)
 	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->wake_fd < 0)
 		return -errno;
+	if (!c->execute && !c->first)
+		c->first = dispatcher_new(c);
+	if (!c->execute && !c->first)
+		return -ENOMEM;
 	r = create(&c->io_thread, io_thread_main, c);
 	if (r < 0)
 		return r;
@@ -134,12 +160,6 @@ static bool dispatcher_sleep(struct dispatcher *self)
 	return c->dispatchers_count == 1;
 }
 
-static void dispatcher_free(struct dispatcher *dispatcher)
-{
-	(void)pthread_cond_destroy(&dispatcher->cond);
-	free(dispatcher);
-}
-
 /* Without the lock: what else the thread has to do at its end may be the program's, and need it. */
 static void dispatcher_join(struct dispatcher *dispatcher)
 {
@@ -191,31 +211,24 @@ static void *dispatcher_main(void *arg)
 
 static int dispatcher_start(struct muxc *c)
 {
-	struct dispatcher *dispatcher;
+	struct dispatcher *dispatcher = c->first ? c->first : dispatcher_new(c);
 	int r;
 
-	dispatcher = calloc(1, sizeof(*dispatcher));
 	if (!dispatcher)
 		return -ENOMEM;
-	dispatcher->c = c;
-	r = cond_init_monotonic(&dispatcher->cond);
-	if (r < 0)
-		goto no_cond;
 	r = create(&dispatcher->thread, dispatcher_main, dispatcher);
-	if (r < 0)
-		goto no_thread;
+	if (r < 0) {
+		if (dispatcher != c->first)
+			dispatcher_free(dispatcher);
+		return r;
+	}
+	c->first = NULL;
 	ref(c);
 	c->coming++;
 	c->dispatchers_count++;
 	dispatcher->next = c->dispatchers;
 	c->dispatchers = dispatcher;
 	return 0;
-
-no_thread:
-	(void)pthread_cond_destroy(&dispatcher->cond);
-no_cond:
-	free(dispatcher);
-	return r;
 }
 
 static int dispatcher_wake(struct muxc *c)
@@ -416,6 +429,13 @@ void threads_stop(struct muxc *c)
 		(void)pthread_cond_wait(&c->cond, &c->lock);
 }
 
+void threads_deinit(struct muxc *c)
+{
+	if (c->first)
+		dispatcher_free(c->first);
+	c->first = NULL;
+}
+
 /* -------------------------------------------------------------------- forks */
 
 void threads_forget(struct muxc *c)
@@ -443,6 +463,8 @@ void threads_forget(struct muxc *c)
 	}
 	free(c->ended);
 	c->ended = NULL;
+	free(c->first);
+	c->first = NULL;
 	c->dispatchers_count = 0;
 	/* Whoever forked in a handler looks at the connection once more behind it. */
 	c->refs -= c->thread_refs - own;
