@@ -14,9 +14,9 @@ client_libmuxclient_la_SOURCES = \
 	client/error.c client/fork.c client/io.c client/link.c client/msg.c client/ops.c client/options.c client/out.c \
 	client/outcome.c client/publish.c client/receive.c client/replay.c client/request.c client/restore.c client/table.c \
 	client/threads.c client/wire.c client/wire.h client/internal.h client/muxclient.h
-client_libmuxclient_la_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) -pthread
+client_libmuxclient_la_CFLAGS = $(AM_CFLAGS) $(CLIENT_CFLAGS) $(PROTOBUF_C_CFLAGS) -pthread
 client_libmuxclient_la_LIBADD = proto/libproto.la $(PROTOBUF_C_LIBS) -lpthread
-client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -Wl,--gc-sections \
+client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) $(CLIENT_LDFLAGS) -version-info 0:0:0 -Wl,--gc-sections \
 	-Wl,--version-script=$(top_srcdir)/client/libmuxclient.map
 EXTRA_client_libmuxclient_la_DEPENDENCIES = client/libmuxclient.map
 EXTRA_DIST += client/libmuxclient.map client/examples/python/muxd.py client/examples/python/demo.py
