@@ -4,7 +4,15 @@
  * whose text points into the unpacked frames, which the result owns. Lists come
  * in pages and are asked for until there are no more.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/admin.h"
+#include "client/error.h"
+#include "client/request.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
 #include <stdlib.h>

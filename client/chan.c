@@ -9,9 +9,27 @@
  * first doomed (an answer or muxd's Error said so): nothing more is sent on it,
  * but what is under way is still answered. It has ended when all of it was.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/consume.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/fork.h"
+#include "client/out.h"
+#include "client/outcome.h"
+#include "client/publish.h"
+#include "client/replay.h"
+#include "client/request.h"
+#include "client/restore.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -8,10 +8,29 @@
  * whoever waits is woken. What the connection is made of is freed later, when
  * nobody refers to it.
  */
-#include "client/internal.h"
+#include "config.h" /* before any system header: ppoll() needs its _GNU_SOURCE */
+
+#include "client/conn.h"
+#include "client/chan.h"
+#include "client/declared.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/fork.h"
+#include "client/io.h"
+#include "client/link.h"
+#include "client/msg.h"
+#include "client/options.h"
+#include "client/out.h"
+#include "client/publish.h"
+#include "client/request.h"
+#include "client/threads.h"
+
+#include "proto/arena.h"
+#include "proto/buf.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

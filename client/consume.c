@@ -9,7 +9,22 @@
  * ones become one; out_flush() turns them into one frame (settles_emit()).
  * They go before any request of the channel.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/consume.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/ops.h"
+#include "client/out.h"
+#include "client/outcome.h"
+#include "client/request.h"
+#include "client/table.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
 #include <stdio.h>

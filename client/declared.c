@@ -9,7 +9,17 @@
  * A queue or an exchange is found by its name, a binding by its encoded
  * operation, which is the same for unbinding.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/declared.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/error.h"
+#include "client/request.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
 #include <stdlib.h>

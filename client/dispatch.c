@@ -9,9 +9,22 @@
  * A handler may free its channel or the connection: the turn has a reference,
  * and each step looks again.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/dispatch.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/consume.h"
+#include "client/error.h"
+#include "client/io.h"
+#include "client/msg.h"
+#include "client/outcome.h"
+#include "client/threads.h"
+
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

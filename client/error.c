@@ -1,7 +1,11 @@
 /*
  * Errors as data, the clock, and texts: what every other file needs.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/error.h"
+
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -11,9 +11,24 @@
  * Handlers of pthread_atfork() have no argument, so the list of connections is
  * the one variable of the library's own.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/fork.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/consume.h"
+#include "client/declared.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/link.h"
+#include "client/outcome.h"
+#include "client/replay.h"
+#include "client/request.h"
+#include "client/restore.h"
+#include "client/threads.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 

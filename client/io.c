@@ -9,10 +9,23 @@
  * One read per wake; a frame larger than the buffer makes it grow to just the
  * frame.
  */
-#include "client/internal.h"
+#include "config.h" /* before any system header: ppoll() needs its _GNU_SOURCE */
+
+#include "client/io.h"
+#include "client/conn.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/link.h"
+#include "client/out.h"
+#include "client/receive.h"
+#include "client/threads.h"
+
+#include "proto/buf.h"
+#include "proto/frame.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -11,9 +11,27 @@
  * on: what is under way is awaited, for a short while. Then it is left as if it
  * had been lost.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/link.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/consume.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/out.h"
+#include "client/outcome.h"
+#include "client/publish.h"
+#include "client/receive.h"
+#include "client/replay.h"
+#include "client/request.h"
+#include "client/restore.h"
+
+#include "proto/buf.h"
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,11 +9,14 @@ pkgconfig_DATA += client/muxclient.pc
 # revision + 1. Symbols were added: current + 1, revision 0, age + 1. Symbols or
 # structs changed or went: current + 1, revision 0, age 0 (a new soname).
 lib_LTLIBRARIES += client/libmuxclient.la
-client_libmuxclient_la_SOURCES = \
-	client/admin.c client/chan.c client/conn.c client/consume.c client/declared.c client/dispatch.c \
-	client/error.c client/fork.c client/io.c client/link.c client/msg.c client/ops.c client/options.c client/out.c \
-	client/outcome.c client/publish.c client/receive.c client/replay.c client/request.c client/restore.c client/table.c \
-	client/threads.c client/wire.c client/wire.h client/internal.h client/muxclient.h
+client_libmuxclient_la_SOURCES = client/muxclient.h \
+	client/admin.c client/admin.h client/chan.c client/chan.h client/conn.c client/conn.h \
+	client/consume.c client/consume.h client/declared.c client/declared.h client/dispatch.c client/dispatch.h \
+	client/error.c client/error.h client/fork.c client/fork.h client/io.c client/io.h client/link.c client/link.h \
+	client/msg.c client/msg.h client/ops.c client/ops.h client/options.c client/options.h client/out.c client/out.h \
+	client/outcome.c client/outcome.h client/publish.c client/publish.h client/receive.c client/receive.h \
+	client/replay.c client/replay.h client/request.c client/request.h client/restore.c client/restore.h \
+	client/table.c client/table.h client/threads.c client/threads.h client/wire.c client/wire.h
 client_libmuxclient_la_CFLAGS = $(AM_CFLAGS) $(CLIENT_CFLAGS) $(PROTOBUF_C_CFLAGS) -pthread
 client_libmuxclient_la_LIBADD = proto/libproto.la $(PROTOBUF_C_LIBS) -lpthread
 client_libmuxclient_la_LDFLAGS = $(AM_LDFLAGS) $(CLIENT_LDFLAGS) -version-info 0:0:0 -Wl,--gc-sections \

@@ -8,7 +8,16 @@
  * Small blocks go back to a pool of the connection when the handler leaves them;
  * those that the program keeps are freed.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/msg.h"
+#include "client/conn.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/table.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,7 +2,16 @@
  * The requests on queues and exchanges, and those of transactions: each encodes
  * its arguments, waits for the answer, and hands out what is in it.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/ops.h"
+#include "client/chan.h"
+#include "client/error.h"
+#include "client/request.h"
+#include "client/table.h"
+#include "client/wire.h"
+
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
 #include <stdio.h>

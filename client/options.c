@@ -1,7 +1,16 @@
 /*
  * Options of a connection: defaults, where the socket is, and the greeting.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/options.h"
+#include "client/conn.h"
+#include "client/error.h"
+#include "client/receive.h"
+#include "client/replay.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
 
 #include <errno.h>
 #include <stdio.h>

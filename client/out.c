@@ -13,7 +13,18 @@
  * When the socket is full the I/O thread (or the program's loop) waits for it.
  * When the peer reads no more, output is dropped; the end is found by reading.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/out.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/consume.h"
+#include "client/error.h"
+#include "client/io.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
+#include "proto/frame.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -4,7 +4,14 @@
  * What did not end as confirmed is an exception; the last EXCEPTIONS_MAX ranges
  * of those are remembered for who asks later.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/outcome.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/replay.h"
 
 #include <errno.h>
 #include <stdlib.h>

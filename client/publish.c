@@ -10,9 +10,24 @@
  * The header is written by hand; see wire.h. Most are kept (replay.c), and are
  * copied from there to the output.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/publish.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/error.h"
+#include "client/io.h"
+#include "client/msg.h"
+#include "client/out.h"
+#include "client/replay.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
+#include "proto/frame.h"
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,11 +7,35 @@
  * frame of another generation than the channel's present one is stale and
  * dropped. What muxd must not send ends the connection with -EPROTO.
  */
-#include "client/internal.h"
+#include "config.h"
 
+#include "client/receive.h"
+#include "client/admin.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/consume.h"
+#include "client/declared.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/link.h"
+#include "client/msg.h"
+#include "client/ops.h"
+#include "client/out.h"
+#include "client/outcome.h"
+#include "client/publish.h"
+#include "client/replay.h"
+#include "client/request.h"
+#include "client/restore.h"
+#include "client/wire.h"
+
+#include "proto/arena.h"
+#include "proto/buf.h"
+#include "proto/frame.h"
+#include "proto/muxd.pb-c.h"
 #include "proto/prescan.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 

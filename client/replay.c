@@ -13,7 +13,20 @@
  * are still to be sent in this session. How the last part ends when its time is
  * over is decided here, and by nobody else; for the others muxd does.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/replay.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/error.h"
+#include "client/out.h"
+#include "client/outcome.h"
+#include "client/publish.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
+#include "proto/frame.h"
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
 #include <stdlib.h>

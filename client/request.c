@@ -12,9 +12,24 @@
  * lost those under way become unsent again, but for those that must not be done
  * twice.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/request.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/consume.h"
+#include "client/declared.h"
+#include "client/error.h"
+#include "client/msg.h"
+#include "client/out.h"
+#include "client/restore.h"
+
+#include "proto/buf.h"
+#include "proto/frame.h"
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -18,9 +18,27 @@
  * the muxd that died, is tried again after a while; what may not ends the
  * channel.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/restore.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/consume.h"
+#include "client/declared.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/link.h"
+#include "client/out.h"
+#include "client/publish.h"
+#include "client/replay.h"
+#include "client/request.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
+#include "proto/muxd.pb-c.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,7 +5,13 @@
  * cut out. Walking reads the bytes where they are, so a received table is
  * walked with no copy, and a nested one is a sub-span.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/table.h"
+#include "client/error.h"
+#include "client/wire.h"
+
+#include "proto/buf.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -20,9 +20,18 @@
  * one turn. Only the I/O thread and run() itself hand over, because they can do
  * so without the lock.
  */
-#include "client/internal.h"
+#include "config.h"
+
+#include "client/threads.h"
+#include "client/chan.h"
+#include "client/conn.h"
+#include "client/dispatch.h"
+#include "client/error.h"
+#include "client/io.h"
+#include "client/out.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

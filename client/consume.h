@@ -1,0 +1,50 @@
+/* Consumers, their credit, and settling what they got; see consume.c. */
+#pragma once
+
+#include "client/error.h"
+#include "client/muxclient.h"
+#include "client/outcome.h"
+
+#include "proto/buf.h"
+
+#include <stdbool.h>
+
+#define CONSUMER_WINDOW_MESSAGES 512u
+#define CONSUMER_WINDOW_BYTES (4u * 1024u * 1024u)
+#define SETTLE_RANGES_MAX 64u /* that wait to be sent in one frame */
+
+struct consumer {
+	struct consumer *next;
+	uint32_t id;
+	char tag[SHORT_TEXT_MAX + 1]; /* as the broker has it; empty until it has */
+	struct buf op;		      /* Consume, without tag and credit: to start it again */
+	uint32_t prefetch;	      /* of the last qos before */
+	bool started;		      /* muxd has answered */
+	bool gone;		      /* muxd has cancelled it; its handler is still to be told */
+	bool direct_reply;
+	muxc_message_handler on_message;
+	muxc_cancelled_handler on_cancelled;
+	muxc_interrupted_handler on_interrupted;
+	void *userdata;
+	uint32_t window_messages;
+	uint64_t window_bytes;
+	uint64_t taken_messages; /* totals: handled, or dropped */
+	uint64_t taken_bytes;
+	uint64_t granted_messages;
+	uint64_t granted_bytes;
+};
+
+struct settles {
+	int kind; /* Muxd__V1__SettleKind */
+	unsigned int count;
+	struct range ranges[SETTLE_RANGES_MAX];
+};
+
+struct consumer *consumer_find(struct muxc_channel *channel, uint32_t id);
+void consumer_remove(struct muxc_channel *channel, uint32_t id);
+void consumers_free(struct muxc_channel *channel);
+/* A message goes to its handler, or is dropped: credit for more. */
+void consumer_took(struct muxc_channel *channel, struct consumer *consumer, size_t size_bytes);
+int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t last);
+/* Encodes the waiting settles of a channel. -ENOMEM: they wait on. */
+int settles_emit(struct muxc_channel *channel);
