@@ -27,7 +27,7 @@ static void undo_consume(struct request *request)
 	wire_put_number(&op, 1, request->consumer);
 	if (buf_failed(&op) ||
 	    request_send_detached(request->channel, MUXD__V1__CLIENT_FRAME__OP_CANCEL, buf_span(&op)) < 0)
-		no_memory(request->channel->c);
+		receive_no_memory(request->channel->c);
 	buf_deinit(&op);
 }
 
@@ -86,7 +86,7 @@ static void on_success(struct muxc *c, struct request *request)
 		return;
 	default:
 		if (declared_answered(c, request) < 0)
-			no_memory(c);
+			receive_no_memory(c);
 	}
 }
 
@@ -103,9 +103,9 @@ static void on_queue_declared(struct request *request, const Muxd__V1__QueueDecl
 	}
 }
 
-void on_answer(struct muxc *c, const struct received *frame, struct request *request)
+void answer_received(struct muxc *c, const struct received *frame, struct request *request)
 {
-	Muxd__V1__ServerFrame *answer = unpack(c, frame->header);
+	Muxd__V1__ServerFrame *answer = receive_unpack(c, frame->header);
 
 	if (!answer)
 		return;

@@ -7,4 +7,4 @@ struct received;
 struct request;
 
 /* The answer to a request; what does not fit what was asked is an error of muxd's. */
-void on_answer(struct muxc *c, const struct received *frame, struct request *request);
+void answer_received(struct muxc *c, const struct received *frame, struct request *request);

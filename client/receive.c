@@ -97,7 +97,7 @@ static void bad_frame(struct muxc *c, const char *what)
 	set_fault(c, -EPROTO, what);
 }
 
-void no_memory(struct muxc *c)
+void receive_no_memory(struct muxc *c)
 {
 	set_fault(c, -ENOMEM, "");
 }
@@ -110,7 +110,7 @@ static void end_by_fault(struct muxc *c)
 		conn_fail(c, c->fault, "muxd sent what it must not: %s", c->fault_text);
 }
 
-Muxd__V1__ServerFrame *unpack(struct muxc *c, struct span header)
+Muxd__V1__ServerFrame *receive_unpack(struct muxc *c, struct span header)
 {
 	enum prescan_result scan = prescan(PRESCAN_SERVER_FRAME, header);
 	Muxd__V1__ServerFrame *frame;
@@ -121,7 +121,7 @@ Muxd__V1__ServerFrame *unpack(struct muxc *c, struct span header)
 	}
 	frame = muxd__v1__server_frame__unpack(&c->arena.allocator, header.len, header.data);
 	if (!frame && c->arena.failed)
-		no_memory(c);
+		receive_no_memory(c);
 	else if (!frame)
 		bad_frame(c, "a header that does not unpack");
 	return frame;
@@ -153,14 +153,14 @@ static struct muxc_message *receive_message(struct muxc *c, const struct receive
 	struct muxc_message *message = message_alloc(c, frame->body.len, frame->payload.len);
 
 	if (!message) {
-		no_memory(c);
+		receive_no_memory(c);
 		return NULL;
 	}
 	if (form == MESSAGE_RETURNED) {
 		message->error = calloc(1, sizeof(*message->error));
 		if (!message->error) {
 			message_drop(c, message);
-			no_memory(c);
+			receive_no_memory(c);
 			return NULL;
 		}
 		*message->error =
@@ -184,7 +184,7 @@ static void give_back(struct muxc_channel *channel, struct muxc_message *message
 {
 	if (message->tag &&
 	    settle_add(channel, MUXD__V1__SETTLE_KIND__REQUEUE, message->tag, message->tag) < 0)
-		no_memory(channel->c);
+		receive_no_memory(channel->c);
 	message_drop(channel->c, message);
 }
 
@@ -244,7 +244,7 @@ static void grant_get_credit(struct muxc *c, size_t taken)
 	c->got_granted = c->got_bytes + window;
 	wire_put_number(&op, GET_CREDIT_BYTES, c->got_granted);
 	if (buf_failed(&op) || out_frame(c, &head, buf_span(&op)) < 0)
-		no_memory(c);
+		receive_no_memory(c);
 	buf_deinit(&op);
 }
 
@@ -311,7 +311,7 @@ static int read_outcome_head(struct muxc *c, const struct received *frame, struc
 	if (kind >= sizeof(outcome_kinds))
 		kind = MUXD__V1__OUTCOME_KIND__UNKNOWN;
 	if (has_error) {
-		whole = unpack(c, frame->header);
+		whole = receive_unpack(c, frame->header);
 		if (!whole)
 			return -EPROTO;
 		if (whole->event_case == MUXD__V1__SERVER_FRAME__EVENT_OUTCOME && whole->outcome->error)
@@ -344,7 +344,7 @@ static void on_outcome(struct muxc *c, const struct received *frame)
 			r = replay_outcome(channel, range, kind, &error);
 	}
 	if (r == -ENOMEM)
-		no_memory(c);
+		receive_no_memory(c);
 	else if (r < 0)
 		bad_frame(c, "an outcome for what was not published, or a second one");
 	channel_wake(channel);
@@ -381,7 +381,7 @@ static void set_upstream(struct muxc *c, const Muxd__V1__UpstreamChanged *upstre
 	notice.name = text_dup(binary_span(&upstream->name));
 	notice.text = text_dup(binary_span(&upstream->text));
 	if (notice_push(c->own, &notice) < 0)
-		no_memory(c);
+		receive_no_memory(c);
 }
 
 static void on_welcome(struct muxc *c, const Muxd__V1__Welcome *welcome)
@@ -435,12 +435,12 @@ static void on_consumer_event(struct muxc *c, const struct received *frame, enum
 	found->gone |= type == EVENT_CANCELLED;
 	notice.text = text_dup(binary_span(text));
 	if (notice_push(channel, &notice) < 0)
-		no_memory(c);
+		receive_no_memory(c);
 }
 
 static void on_event(struct muxc *c, const struct received *frame)
 {
-	Muxd__V1__ServerFrame *event = unpack(c, frame->header);
+	Muxd__V1__ServerFrame *event = receive_unpack(c, frame->header);
 	struct notice notice = {.event = {NULL, EVENT_GOING_AWAY}};
 
 	if (!event)
@@ -467,7 +467,7 @@ static void on_event(struct muxc *c, const struct received *frame)
 		notice.first = (uint64_t)event->go_away->deadline_ms * 1000;
 		notice.text = text_dup(binary_span(&event->go_away->text));
 		if (notice_push(c->own, &notice) < 0)
-			no_memory(c);
+			receive_no_memory(c);
 		link_move(c, (uint64_t)event->go_away->deadline_ms * 1000);
 		return;
 	default:
@@ -493,7 +493,7 @@ static void on_frame(struct muxc *c, const struct ipc_frame *ipc)
 		else if (frame.op == MUXD__V1__SERVER_FRAME__EVENT_GOT)
 			on_got(c, &frame, request);
 		else
-			on_answer(c, &frame, request);
+			answer_received(c, &frame, request);
 		return;
 	}
 	switch (frame.op) {

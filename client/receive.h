@@ -22,9 +22,9 @@ struct received {
 /* Handles the whole frames at the front of c->in. */
 void receive_input(struct muxc *c);
 /* Unpacks the whole header; valid until the arena is reset. NULL: the connection is to end. */
-Muxd__V1__ServerFrame *unpack(struct muxc *c, struct span header);
+Muxd__V1__ServerFrame *receive_unpack(struct muxc *c, struct span header);
 /* The frame that is being handled ends the connection. */
-void no_memory(struct muxc *c);
+void receive_no_memory(struct muxc *c);
 
 static inline struct span binary_span(const ProtobufCBinaryData *data)
 {
