@@ -26,7 +26,7 @@ bool clash_must_wait(struct lane *lane, struct request *request);
 /* It was sent. */
 void clash_sent(struct lane *lane, struct request *request);
 
-/* It was answered, or never will be; or it goes back to its queue. */
+/* It was answered, or never will be; or it goes back to its queue, or waits for something else. */
 void clash_ended(struct request *request);
 
 /* Nobody stands in line any more. */

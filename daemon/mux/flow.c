@@ -139,8 +139,11 @@ static bool must_wait(struct lane *lane, struct op *op)
 		return true; /* until the channel has another lane: tx_turn() */
 	if (request->method == AMQC_BASIC_CANCEL)
 		return subscribe_is_under_way(lane);
-	if (queues_are_undecided(request) ||
-	    (request->method == AMQC_BASIC_GET && get_must_wait(request->session)))
+	if (queues_are_undecided(request)) {
+		clash_ended(request); /* or what decides it would wait for this one */
+		return true;
+	}
+	if (request->method == AMQC_BASIC_GET && get_must_wait(request->session))
 		return true;
 	return clash_must_wait(lane, request);
 }

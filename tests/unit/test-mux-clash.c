@@ -214,6 +214,27 @@ START_TEST(clash__what_became_a_stream_meanwhile_is_not_got_from)
 }
 END_TEST
 
+START_TEST(clash__who_waits_for_a_claim_to_the_queue_does_not_keep_the_claim_waiting)
+{
+	struct amqc_method claim = {.id = AMQC_QUEUE_DECLARE};
+
+	begin();
+	publish(first, "", "q");
+	drop(second, 2);
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	claim.queue_declare.queue = SPAN_LITERAL("q");
+	claim.queue_declare.exclusive = true;
+	world_request(one_more(), 3, 1, &claim, 0);
+	world_confirm(1, 1);
+	ck_assert_str_eq(world_sent(), "3 queue.declare; ");
+	(void)world_told();
+	world_reply(3, AMQC_QUEUE_DECLARE_OK);
+	world_turn();
+	ck_assert_str_eq(world_told(), "3 queue.declare-ok; refuse 2 channel 405; 1/1 ended 405; ");
+	world_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux-clash");
@@ -229,6 +250,7 @@ int main(void)
 	tcase_add_test(tcase, clash__deletion_waits_for_what_may_be_on_its_way_into_the_queue);
 	tcase_add_test(tcase, clash__who_leaves_the_line_stands_in_nobodys_way);
 	tcase_add_test(tcase, clash__what_became_a_stream_meanwhile_is_not_got_from);
+	tcase_add_test(tcase, clash__who_waits_for_a_claim_to_the_queue_does_not_keep_the_claim_waiting);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
