@@ -16,6 +16,7 @@ struct clash {
 	struct upstream *upstream;
 	struct request *change; /* goes alone, or is the next that will; NULL: none */
 	struct list uses;	/* struct request, sent; the change is none of them */
+	bool is_awaited;	/* another channel waits for the change */
 	uint8_t name_len;
 	char name[];
 };
@@ -83,10 +84,35 @@ static void set_change(struct clash *clash, struct request *request)
 		clash->change->clash = NULL;
 	clash->change = request;
 	list_unlink(&clash->node);
-	if (!request)
+	if (!request) {
+		clash->is_awaited = false;
 		return;
+	}
 	request->clash = clash;
 	list_append(&clash->upstream->clashes.changed, &clash->node);
+}
+
+/* What its channel sent behind it and changes the queue as well goes as alone as it did. */
+static struct request *next_change(const struct clash *clash)
+{
+	struct request *request;
+
+	list_foreach (request, &clash->uses, clash_node) {
+		if (!request->clash_changes)
+			continue;
+		list_unlink(&request->clash_node);
+		return request;
+	}
+	return NULL;
+}
+
+/* Whether somebody of this channel must wait for the change, which is not his. */
+static bool await_change(struct clash *clash, const struct channel *channel)
+{
+	bool must_wait = clash->change && clash->change->op.channel != channel;
+
+	clash->is_awaited |= must_wait;
+	return must_wait;
 }
 
 static bool may_change(const struct request *request)
@@ -149,11 +175,11 @@ static bool reaches(const struct publish *publish, const struct clash *clash)
 
 bool clash_is_reached(const struct channel *channel, const struct publish *publish)
 {
-	const struct clash *clash;
+	struct clash *clash;
 
 	list_foreach (clash, &channel->upstream->clashes.changed, node) {
 		if (clash->change->op.channel != channel && reaches(publish, clash))
-			return true;
+			return await_change(clash, channel);
 	}
 	return false;
 }
@@ -211,8 +237,9 @@ static bool change_must_wait(struct lane *lane, struct request *request, struct 
 
 	if (!clash)
 		return false; /* no memory: it is dared */
+	/* A channel's own needs not wait, but for those who have waited for the last one. */
 	if (clash->change && clash->change != request)
-		return clash->change->op.channel != request->op.channel;
+		return await_change(clash, request->op.channel) || clash->is_awaited;
 	set_change(clash, request);
 	if (others_use_it(clash, lane))
 		return true;
@@ -224,7 +251,7 @@ static bool change_must_wait(struct lane *lane, struct request *request, struct 
 
 bool clash_must_wait(struct lane *lane, struct request *request)
 {
-	const struct clash *clash;
+	struct clash *clash;
 	struct use use;
 
 	if ((list_empty(&lane->upstream->clashes.changed) && !may_change(request)) || !use_of(request, &use))
@@ -232,7 +259,7 @@ bool clash_must_wait(struct lane *lane, struct request *request)
 	if (use.changes && !use.is_safe)
 		return change_must_wait(lane, request, use.queue);
 	clash = clash_find(lane->upstream, use.queue);
-	return clash && clash->change && clash->change->op.channel != request->op.channel;
+	return clash && await_change(clash, request->op.channel);
 }
 
 void clash_sent(struct lane *lane, struct request *request)
@@ -247,6 +274,7 @@ void clash_sent(struct lane *lane, struct request *request)
 	if (!clash)
 		return;
 	request->clash = clash;
+	request->clash_changes = use.changes;
 	list_append(&clash->uses, &request->clash_node);
 }
 
@@ -259,7 +287,7 @@ void clash_ended(struct request *request)
 	if (clash->change)
 		clash->upstream->queue_freed = true;
 	if (clash->change == request)
-		set_change(clash, NULL);
+		set_change(clash, next_change(clash));
 	list_unlink(&request->clash_node);
 	request->clash = NULL;
 	if (list_empty(&clash->upstream->clashes.changed))

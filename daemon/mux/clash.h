@@ -8,7 +8,7 @@
  * one for certain, goes alone: it waits until what others have under way with
  * the queue is answered, and what others want with it waits behind. One
  * channel's own requests are no danger to each other, for the broker works
- * through them in order.
+ * through them in order: they follow each other as long as nobody else waits.
  *
  * What comes to the queue by an exchange is known as far as sessions have made
  * the bindings.

@@ -235,6 +235,42 @@ START_TEST(clash__who_waits_for_a_claim_to_the_queue_does_not_keep_the_claim_wai
 }
 END_TEST
 
+START_TEST(clash__second_deletion_of_a_channel_goes_alone_too)
+{
+	begin_with("quorum");
+	drop(second, 2);
+	drop(second, 3);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; 2 queue.delete; ");
+	publish(first, "", "q");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__who_changes_the_queue_again_and_again_lets_others_through)
+{
+	begin_with("quorum");
+	drop(second, 2);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	publish(first, "", "q");
+	ck_assert_str_eq(world_sent(), "");
+	drop(second, 3);
+	drop(second, 4);
+	ck_assert_str_eq(world_sent(), "");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	publish(first, "", "q");
+	world_confirm(1, 1);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	world_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux-clash");
@@ -251,6 +287,8 @@ int main(void)
 	tcase_add_test(tcase, clash__who_leaves_the_line_stands_in_nobodys_way);
 	tcase_add_test(tcase, clash__what_became_a_stream_meanwhile_is_not_got_from);
 	tcase_add_test(tcase, clash__who_waits_for_a_claim_to_the_queue_does_not_keep_the_claim_waiting);
+	tcase_add_test(tcase, clash__second_deletion_of_a_channel_goes_alone_too);
+	tcase_add_test(tcase, clash__who_changes_the_queue_again_and_again_lets_others_through);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
