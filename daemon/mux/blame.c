@@ -211,7 +211,6 @@ static void publish_tried(struct suspicion *suspicion, enum scout_verdict verdic
 	struct channel *channel = suspicion->channel;
 	struct op *op = NULL;
 
-	clash_confirmed(channel->upstream);
 	if (suspect_operations(channel, &op) > 0) {
 		op->on_trial = false;
 		if (verdict == SCOUT_KILLED) {
@@ -230,6 +229,7 @@ static void on_trial_done(struct trial *trial, enum scout_verdict verdict, const
 {
 	struct suspicion *suspicion = container_of(trial, struct suspicion, trial);
 
+	clash_confirmed(suspicion->channel->upstream);
 	switch (suspicion->stage) {
 	case SUSPECT_CONSUMERS:
 		consumer_tried(suspicion, verdict, fault);

@@ -184,7 +184,7 @@ bool clash_is_reached(const struct channel *channel, const struct publish *publi
 	return false;
 }
 
-/* The same of a suspect's, which the scout has sent for good. */
+/* The same of a suspect's, which the scout has sent for good; or it tries what names the queue. */
 static bool scout_reaches(const struct clash *clash)
 {
 	const struct suspicion *suspicion;
@@ -192,7 +192,7 @@ static bool scout_reaches(const struct clash *clash)
 	list_foreach (suspicion, &clash->upstream->blame.suspicions, node) {
 		const struct publish *publish = suspect_publish(suspicion);
 
-		if (publish && reaches(publish, clash))
+		if ((publish && reaches(publish, clash)) || suspect_tries(suspicion, clash->map_node.key))
 			return true;
 	}
 	return false;
@@ -282,6 +282,7 @@ void clash_ended(struct request *request)
 {
 	struct clash *clash = request->clash;
 
+	request->clash_lane = NULL;
 	if (!clash)
 		return;
 	if (clash->change)
@@ -293,6 +294,13 @@ void clash_ended(struct request *request)
 	if (list_empty(&clash->upstream->clashes.changed))
 		clash->upstream->clashes.await_confirms = false;
 	clash_release(clash);
+}
+
+bool clash_is_under_way(const struct upstream *upstream, struct span queue)
+{
+	const struct clash *clash = clash_find(upstream, queue);
+
+	return clash && clash->change && clash->change->clash_lane;
 }
 
 void clashes_connection_lost(struct upstream *upstream)

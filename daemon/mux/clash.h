@@ -29,6 +29,9 @@ void clash_sent(struct lane *lane, struct request *request);
 /* It was answered, or never will be; or it goes back to its queue, or waits for something else. */
 void clash_ended(struct request *request);
 
+/* Whether the broker has one under way that makes or deletes the queue: the scout keeps away from it. */
+bool clash_is_under_way(const struct upstream *upstream, struct span queue);
+
 /* Nobody stands in line any more. */
 void clashes_connection_lost(struct upstream *upstream);
 
@@ -41,7 +44,7 @@ static inline bool clash_holds_publish(const struct channel *channel, const stru
 	return !list_empty(&channel->upstream->clashes.changed) && clash_is_reached(channel, publish);
 }
 
-/* Publishes were confirmed: who waits for them looks again. */
+/* Publishes were confirmed, or the scout has tried something: who waits for them looks again. */
 static inline void clash_confirmed(struct upstream *upstream)
 {
 	if (upstream->clashes.await_confirms)

@@ -74,6 +74,7 @@ static void finish(struct scout *scout, struct trial *trial, enum scout_verdict 
 		   const struct fault *fault)
 {
 	list_unlink(&trial->node);
+	trial->is_near = false;
 	trial->losses = 0;
 	if (scout->careful > 0)
 		scout->careful--;
@@ -162,6 +163,12 @@ static void send(struct scout *scout, struct trial *trial)
 
 static void hang_up(struct scout *scout)
 {
+	struct trial *trial;
+
+	list_foreach (trial, &scout->waiting, node)
+		trial->is_near = false;
+	list_foreach (trial, &scout->under_way, node)
+		trial->is_near = false;
 	scout->upstream->ops->scout_hang_up(scout->upstream->context);
 	conn_reset(&scout->conn);
 	scout->state = SCOUT_IDLE;
@@ -414,7 +421,7 @@ static void rest(struct scout *scout)
 {
 	struct mono end = mono_add_usec(scout->upstream->mux->now, IDLE_USEC);
 
-	if (!list_empty(&scout->waiting))
+	if (!list_empty(&scout->waiting) && scout->last_number >= scout->conn.handshake.channel_max)
 		hang_up(scout);
 	else if (!timer_is_set(&scout->timer) || mono_before(end, scout->timer.when))
 		arm(scout, IDLE_USEC);
@@ -431,6 +438,18 @@ static uint32_t channels_left(const struct scout *scout)
 	return used < upstream->limit.lanes ? upstream->limit.lanes - used : 0;
 }
 
+static struct trial *next_to_send(struct scout *scout)
+{
+	struct trial *trial;
+
+	list_foreach (trial, &scout->waiting, node) {
+		trial->is_near = true;
+		if (!trial->waits || !trial->waits(trial))
+			return trial;
+	}
+	return NULL;
+}
+
 static void send_waiting(struct scout *scout)
 {
 	uint32_t most = scout->careful > 0 ? 1 : SCOUT_OPEN_MAX, left = channels_left(scout);
@@ -444,7 +463,7 @@ static void send_waiting(struct scout *scout)
 		most = left;
 
 	while (scout->open_count < most && scout->last_number < scout->conn.handshake.channel_max &&
-	       (trial = list_first(&scout->waiting, struct trial, node))) {
+	       (trial = next_to_send(scout))) {
 		send(scout, trial);
 		arm(scout, ANSWER_USEC);
 	}

@@ -34,6 +34,9 @@ struct trial;
 /* The trial is over, and the caller's again: it may be started anew, or freed. fault: not with PASSED. */
 typedef void (*trial_done_fn)(struct trial *trial, enum scout_verdict verdict, const struct fault *fault);
 
+/* Asked in each turn before it is sent: whether something on the main connection must end before. */
+typedef bool (*trial_waits_fn)(struct trial *trial);
+
 struct trial {
 	struct list node;    /* in scout->waiting or under_way, or none */
 	struct buf frames;   /* whole frames, with channel 0; the caller's */
@@ -46,6 +49,8 @@ struct trial {
 	bool nacked;	     /* one of them was a basic.nack */
 	bool returned;	     /* what was published went to no queue */
 	trial_done_fn done;
+	trial_waits_fn waits; /* NULL: for nothing */
+	bool is_near;	      /* it was sent, or would be if it need not wait */
 };
 
 #define SCOUT_OPEN_MAX 16u

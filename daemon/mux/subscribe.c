@@ -52,7 +52,7 @@ void subscribe_set_prefetch(struct consumer *consumer, struct span queue, uint32
 	consumer->prefetch = bounded_prefetch(consumer);
 }
 
-static struct span queue_of(const struct consumer *consumer)
+struct span subscribe_queue(const struct consumer *consumer)
 {
 	struct amqc_method consume;
 
@@ -62,7 +62,7 @@ static struct span queue_of(const struct consumer *consumer)
 
 void subscribe_note_overflow(const struct consumer *consumer, uint64_t bytes)
 {
-	struct span queue = queue_of(consumer);
+	struct span queue = subscribe_queue(consumer);
 
 	if (queue.len > 0 && !consumer->broker_no_ack)
 		kinds_note_size(consumer->channel->upstream, queue,
@@ -97,7 +97,8 @@ void subscribe_started(struct consumer *consumer)
 {
 	consumer->started = true;
 	if (!consumer->queue)
-		consumer->queue = topology_consumer_begins(consumer->channel->upstream, queue_of(consumer));
+		consumer->queue =
+		    topology_consumer_begins(consumer->channel->upstream, subscribe_queue(consumer));
 }
 
 bool subscribe_is_asked(const struct consumer *consumer)

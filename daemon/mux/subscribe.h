@@ -50,6 +50,9 @@ void subscribe_widened(struct consumer *consumer);
 /* It overflowed by a message of this size: remembered for the queue's next consumers. */
 void subscribe_note_overflow(const struct consumer *consumer, uint64_t bytes);
 
+/* The queue's name, a view of the consumer. */
+struct span subscribe_queue(const struct consumer *consumer);
+
 /* Keeps the basic.consume as it is sent, to send it again. False: no memory. */
 bool subscribe_keep(struct consumer *consumer, const struct amqc_method *consume);
 void subscribe_forget(struct consumer *consumer);

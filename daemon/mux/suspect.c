@@ -5,6 +5,7 @@
 #include "daemon/mux/culprit.h"
 #include "daemon/mux/hold.h"
 #include "daemon/mux/publish.h"
+#include "daemon/mux/queues.h"
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/subscribe.h"
@@ -15,6 +16,52 @@
 #define TRIAL_OPS 256u
 #define FOR_GOOD_USEC (10 * USEC_PER_SEC) /* of one channel: then the line is no slower */
 
+static struct span queue_of(struct op *op, struct amqc_method *room)
+{
+	const struct span *queue;
+
+	if (op->kind != OP_REQUEST || !request_decode(container_of(op, struct request, op), room))
+		return SPAN_NULL;
+	queue = queues_of_method(room);
+	return queue ? *queue : SPAN_NULL;
+}
+
+/* What makes or deletes a queue goes alone, and not beside a trial that names it. */
+static bool trial_waits(struct trial *trial)
+{
+	const struct suspicion *suspicion = container_of(trial, struct suspicion, trial);
+	const struct channel *channel = suspicion->channel;
+	const struct consumer *consumer = suspect_consumer(channel);
+	struct amqc_method method;
+	struct op *op;
+
+	if (consumer && clash_is_under_way(channel->upstream, subscribe_queue(consumer)))
+		return true;
+	list_foreach (op, &channel->queue, node) {
+		if (op->on_trial && clash_is_under_way(channel->upstream, queue_of(op, &method)))
+			return true;
+	}
+	return false;
+}
+
+bool suspect_tries(const struct suspicion *suspicion, struct span queue)
+{
+	const struct channel *channel = suspicion->channel;
+	const struct consumer *consumer = suspect_consumer(channel);
+	struct amqc_method method;
+	struct op *op;
+
+	if (!suspicion->trial.is_near)
+		return false;
+	if (consumer && span_equal(subscribe_queue(consumer), queue))
+		return true;
+	list_foreach (op, &channel->queue, node) {
+		if (op->on_trial && span_equal(queue_of(op, &method), queue))
+			return true;
+	}
+	return false;
+}
+
 struct suspicion *suspicion_new(struct channel *channel, trial_done_fn done)
 {
 	struct suspicion *suspicion = calloc(1, sizeof(*suspicion));
@@ -24,6 +71,7 @@ struct suspicion *suspicion_new(struct channel *channel, trial_done_fn done)
 	suspicion->channel = channel;
 	suspicion->most = TRIAL_OPS;
 	trial_init(&suspicion->trial, done);
+	suspicion->trial.waits = trial_waits;
 	channel->suspicion = suspicion;
 	list_append(&channel->upstream->blame.suspicions, &suspicion->node);
 	return suspicion;
@@ -33,6 +81,7 @@ void suspicion_free(struct suspicion *suspicion)
 {
 	suspect_clear_consumers(suspicion->channel);
 	suspicion->channel->suspicion = NULL;
+	clash_confirmed(suspicion->channel->upstream);
 	trial_deinit(&suspicion->trial);
 	list_unlink(&suspicion->node);
 	free(suspicion);

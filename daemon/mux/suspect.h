@@ -56,5 +56,7 @@ bool suspect_try_for_good(struct suspicion *suspicion);
 /* What is on trial, if it is still there: so many operations, and the first of them. */
 uint32_t suspect_operations(const struct channel *channel, struct op **ret_first);
 struct consumer *suspect_consumer(const struct channel *channel);
+/* Whether the scout tries, or is about to, a request or a consumer of the queue. */
+bool suspect_tries(const struct suspicion *suspicion, struct span queue);
 /* The publish that the scout sends for good now. */
 struct publish *suspect_publish(const struct suspicion *suspicion);

@@ -12,6 +12,7 @@ static struct broker *broker;
 static struct broker_conn *first, *scout;
 static unsigned int dials, hang_ups, scout_dials, scout_hang_ups;
 static bool broker_is_away;
+static enum amqc_method_id kept_from_first, kept_from_scout; /* what holds this stays in the output */
 
 /* ------------------------------------------------------------------ the two connections */
 
@@ -67,10 +68,22 @@ static bool hear(struct broker_conn **conn, size_t (*feed)(struct upstream *, st
 	return any;
 }
 
-static bool tell(struct broker_conn *conn, struct buf *bytes)
+static bool has_method(struct span frames, enum amqc_method_id id)
+{
+	while (frames.len > AMQC_FRAME_OVERHEAD) {
+		if (frames.data[0] == AMQC_FRAME_METHOD && load_be32(frames.data + 7) == (uint32_t)id)
+			return true;
+		frames = span_skip(frames, load_be32(frames.data + 3) + AMQC_FRAME_OVERHEAD);
+	}
+	return false;
+}
+
+static bool tell(struct broker_conn *conn, struct buf *bytes, enum amqc_method_id kept)
 {
 	bool any = conn && buf_len(bytes) > 0;
 
+	if (any && kept && bytes->data[bytes->start] != 'A' && has_method(buf_span(bytes), kept))
+		return false;
 	if (any)
 		broker_conn_feed(conn, buf_span(bytes), rig.now);
 	buf_consume(bytes, buf_len(bytes));
@@ -85,8 +98,8 @@ static void go_on(void)
 	while (any) {
 		rig_turn(&rig);
 		open_asked();
-		any = tell(first, &rig.sent);
-		any |= tell(scout, upstream_scout_output(rig.upstream));
+		any = tell(first, &rig.sent, kept_from_first);
+		any |= tell(scout, upstream_scout_output(rig.upstream), kept_from_scout);
 		close_asked();
 		any |= hear(&first, upstream_feed, upstream_lost);
 		any |= hear(&scout, upstream_scout_feed, upstream_scout_lost);
@@ -122,6 +135,7 @@ static void begin(void)
 	dials = hang_ups = scout_dials = scout_hang_ups = 0;
 	first = scout = NULL;
 	broker_is_away = false;
+	kept_from_first = kept_from_scout = 0;
 	go_on();
 }
 
@@ -309,7 +323,7 @@ START_TEST(blame__a_publish_that_was_cut_in_its_middle_is_tried)
 	rig_publish(other, 1, "q", SPAN_LITERAL("x"));
 	upstream_pump(rig.upstream);
 	ck_assert_uint_lt(buf_len(upstream_output(rig.upstream)), sizeof(body));
-	(void)tell(first, upstream_output(rig.upstream));
+	(void)tell(first, upstream_output(rig.upstream), 0);
 	(void)hear(&first, upstream_feed, upstream_lost);
 	settle();
 	ck_assert_uint_eq(epoch(), 2);
@@ -510,6 +524,67 @@ START_TEST(probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made)
 END_TEST
 
 /* Its publishes are not kept, so that the scout has nothing to try. */
+/* A declaration of a queue, which may be of any kind, is under suspicion; another session deletes the queue.
+ */
+static struct rig_session *begin_with_deletion(uint32_t *ret_delete, bool scout_first)
+{
+	struct amqc_method method = {.id = AMQC_QUEUE_DELETE};
+	struct rig_session *guilty, *suspect, *other;
+
+	begin();
+	guilty = ready(1);
+	suspect = ready(2);
+	other = ready(3);
+	go_on();
+	broker_is_away = !scout_first;
+	kept_from_scout = scout_first ? AMQC_QUEUE_DECLARE : 0;
+	kept_from_first = scout_first ? 0 : AMQC_QUEUE_DELETE;
+	rig_publish(guilty, 1, "trap.crash", SPAN_LITERAL("x"));
+	rig_declare(suspect, 1, "q", false);
+	for (int i = 0; i < 200 && epoch() == 1; i++)
+		pass(10 * USEC_PER_MSEC);
+	ck_assert_uint_eq(epoch(), 2);
+	if (scout_first)
+		pass(USEC_PER_SEC);
+	method.queue_delete.queue = SPAN_LITERAL("q");
+	*ret_delete = rig_request(other, 1, &method, 0);
+	go_on();
+	return other;
+}
+
+START_TEST(blame__a_queue_is_not_deleted_while_a_trial_declares_it)
+{
+	uint32_t delete;
+	struct rig_session *other = begin_with_deletion(&delete, true);
+
+	ck_assert(has_method(buf_span(upstream_scout_output(rig.upstream)), AMQC_QUEUE_DECLARE));
+	pass(USEC_PER_SEC);
+	ck_assert_ptr_null(rig_last(other, RIG_REPLY));
+	kept_from_scout = 0;
+	settle();
+	ck_assert_uint_eq(rig_last(other, RIG_REPLY)->request, delete);
+	end();
+}
+END_TEST
+
+START_TEST(blame__a_queue_is_not_declared_by_a_trial_while_it_is_deleted)
+{
+	uint32_t delete;
+	struct rig_session *other = begin_with_deletion(&delete, false);
+	size_t count[2];
+
+	ck_assert(has_method(buf_span(&rig.sent), AMQC_QUEUE_DELETE));
+	broker_is_away = false;
+	pass(USEC_PER_SEC);
+	ck_assert_ptr_nonnull(scout);
+	ck_assert(!broker_queue_counts(broker, "/", SPAN_LITERAL("q"), &count[0], &count[1]));
+	kept_from_first = 0;
+	settle();
+	ck_assert_uint_eq(rig_last(other, RIG_REPLY)->request, delete);
+	end();
+}
+END_TEST
+
 START_TEST(blame__a_transaction_that_was_alone_gets_the_brokers_error)
 {
 	struct rig_session *guilty, *other;
@@ -811,6 +886,8 @@ int main(void)
 	    blame__an_operators_close_blames_nobody,
 	    blame__without_a_scout_suspects_go_on,
 	    blame__a_session_that_ends_while_it_is_tried_is_forgotten,
+	    blame__a_queue_is_not_deleted_while_a_trial_declares_it,
+	    blame__a_queue_is_not_declared_by_a_trial_while_it_is_deleted,
 	    blame__a_transaction_that_was_alone_gets_the_brokers_error,
 	    blame__a_transaction_under_suspicion_with_others_ends_and_costs_nobody_else,
 	    blame__a_publish_that_costs_when_it_is_routed_is_found_by_the_scout,
