@@ -134,9 +134,8 @@ static void use_of_declare(const struct upstream *upstream, const struct amqc_qu
 }
 
 /* False: it has to do with no queue, or cannot do harm. */
-static bool use_of(const struct request *request, struct use *ret)
+static bool use_of(const struct upstream *upstream, const struct request *request, struct use *ret)
 {
-	const struct upstream *upstream = request->op.channel->upstream;
 	struct amqc_method method;
 
 	if (!may_change(request) && request->method != AMQC_BASIC_CONSUME &&
@@ -254,7 +253,8 @@ bool clash_must_wait(struct lane *lane, struct request *request)
 	struct clash *clash;
 	struct use use;
 
-	if ((list_empty(&lane->upstream->clashes.changed) && !may_change(request)) || !use_of(request, &use))
+	if ((list_empty(&lane->upstream->clashes.changed) && !may_change(request)) ||
+	    !use_of(lane->upstream, request, &use))
 		return false;
 	if (use.changes && !use.is_safe)
 		return change_must_wait(lane, request, use.queue);
@@ -268,7 +268,7 @@ void clash_sent(struct lane *lane, struct request *request)
 	struct use use;
 
 	request->clash_lane = lane;
-	if (request->clash || !use_of(request, &use) || use.is_safe)
+	if (request->clash || !use_of(lane->upstream, request, &use) || use.is_safe)
 		return;
 	clash = clash_get(lane->upstream, use.queue);
 	if (!clash)

@@ -23,13 +23,13 @@ void clashes_deinit(struct clashes *clashes);
 /* Asked last before the request is sent: from now on it is its turn, or it stands in line. */
 bool clash_must_wait(struct lane *lane, struct request *request);
 
-/* It was sent. */
+/* It was sent; it may be one of our own, that waits for nobody. */
 void clash_sent(struct lane *lane, struct request *request);
 
 /* It was answered, or never will be; or it goes back to its queue, or waits for something else. */
 void clash_ended(struct request *request);
 
-/* Whether the broker has one under way that makes or deletes the queue: the scout keeps away from it. */
+/* Whether the broker has one under way that makes or deletes the queue: who can wait keeps away from it. */
 bool clash_is_under_way(const struct upstream *upstream, struct span queue);
 
 /* Nobody stands in line any more. */

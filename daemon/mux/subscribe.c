@@ -1,6 +1,7 @@
 #include "daemon/mux/subscribe.h"
 
 #include "daemon/base/log.h"
+#include "daemon/mux/clash.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
@@ -311,6 +312,7 @@ static bool send_consume(struct consumer *consumer)
 	if (!request)
 		return false;
 	request->consumer = consumer;
+	clash_sent(lane, request);
 	lane_ready(lane);
 	return true;
 }
@@ -338,7 +340,7 @@ bool subscribe_shrink_on(struct consumer *consumer, bool cancelled)
 
 /*
  * A stream would tell all again. Of an exclusive consumer there can only be one. What kind an unknown queue
- * is not, its first message tells.
+ * is not, its first message tells. A queue that is just deleted has no consumers soon.
  */
 static bool may_begin_anew(const struct consumer *consumer)
 {
@@ -349,6 +351,7 @@ static bool may_begin_anew(const struct consumer *consumer)
 	return is_queue && consumer->started && !consumer->restoring && !consumer->exclusive &&
 	       !consumer->broker_no_ack && !consumer->widening && consumer->shrinking == SHRINK_NOT &&
 	       !consumer->cancel_asked && !consumer->cancel_sent && !subscribe_is_asked(consumer) &&
+	       !clash_is_under_way(consumer->channel->upstream, subscribe_queue(consumer)) &&
 	       consumer->tag_len <= UINT8_MAX - TURN_LEN_MAX &&
 	       !consumer_find_tag(consumer->channel, tag_of_turn(consumer, consumer->turn + 1, buffer));
 }

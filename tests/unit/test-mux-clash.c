@@ -271,6 +271,51 @@ START_TEST(clash__who_changes_the_queue_again_and_again_lets_others_through)
 }
 END_TEST
 
+/* By what all of its channel may have; 0: no limit. */
+static void limit(struct session *session, uint32_t id, uint16_t most)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_QOS};
+
+	method.basic_qos.prefetch_count = most;
+	method.basic_qos.global = true;
+	world_request(session, id, 1, &method, 0);
+}
+
+static void begin_consuming(void)
+{
+	begin_with("quorum");
+	limit(first, 2, 1);
+	world_consume(first, 3, 1, 1, 0);
+	ck_assert_str_eq(world_sent(), "1 basic.qos; 1 consume muxd-1-1-1-1; ");
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	ck_assert_str_eq(world_sent(), "");
+}
+
+START_TEST(clash__deletion_waits_for_a_consumer_that_is_begun_anew)
+{
+	begin_consuming();
+	limit(first, 4, 0);
+	drop(second, 5);
+	ck_assert_str_eq(world_sent(), "1 basic.qos; 1 consume muxd-1-1-1-1~1; ");
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; 2 queue.delete; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__no_consumer_is_begun_anew_while_its_queue_is_deleted)
+{
+	begin_consuming();
+	drop(second, 4);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	limit(first, 5, 0);
+	ck_assert_str_eq(world_sent(), "");
+	world_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux-clash");
@@ -289,6 +334,8 @@ int main(void)
 	tcase_add_test(tcase, clash__who_waits_for_a_claim_to_the_queue_does_not_keep_the_claim_waiting);
 	tcase_add_test(tcase, clash__second_deletion_of_a_channel_goes_alone_too);
 	tcase_add_test(tcase, clash__who_changes_the_queue_again_and_again_lets_others_through);
+	tcase_add_test(tcase, clash__deletion_waits_for_a_consumer_that_is_begun_anew);
+	tcase_add_test(tcase, clash__no_consumer_is_begun_anew_while_its_queue_is_deleted);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
