@@ -207,6 +207,8 @@ static bool awaits_confirms(const struct clash *clash, const struct lane *own)
 
 		if (!lane || lane == own)
 			continue;
+		if (lane->abandoned)
+			return true; /* nobody knows any more what it was: until the lane is closed */
 		for (uint64_t tag = lane->confirms.first; tag < lane->confirms.next; tag++) {
 			const struct publish *publish = lane->confirms.ring[tag & lane->confirms.mask];
 

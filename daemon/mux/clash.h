@@ -44,7 +44,8 @@ static inline bool clash_holds_publish(const struct channel *channel, const stru
 	return !list_empty(&channel->upstream->clashes.changed) && clash_is_reached(channel, publish);
 }
 
-/* Publishes were confirmed, or the scout has tried something: who waits for them looks again. */
+/* Publishes were confirmed, or their lane is closed, or the scout has tried something: who waits for them
+ * looks again. */
 static inline void clash_confirmed(struct upstream *upstream)
 {
 	if (upstream->clashes.await_confirms)

@@ -1,6 +1,7 @@
 #include "daemon/mux/lane.h"
 
 #include "daemon/base/log.h"
+#include "daemon/mux/clash.h"
 #include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/request.h"
@@ -102,6 +103,7 @@ static void lane_free(struct lane *lane)
 	uncommitted_all_read(lane);
 	confirms_deinit(lane);
 	free(lane);
+	clash_confirmed(upstream);
 }
 
 /* It will not be leased from here on: it is neither warm nor fenced. */

@@ -478,6 +478,7 @@ void confirms_end(struct lane *lane, const struct fault *fault)
 		publish_settle(publish, OUTCOME_UNKNOWN, fault);
 		slot_clear(lane, tag);
 	}
+	lane->abandoned |= confirms->first != confirms->next;
 	confirms->first = confirms->next;
 }
 

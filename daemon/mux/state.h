@@ -347,6 +347,7 @@ struct lane {
 	uint64_t delivered;	 /* delivery tags the broker has used up on it, when nobody leases it */
 	struct request *barrier; /* in awaiting, while it is fenced */
 	struct lane_tx tx;
+	bool abandoned;	   /* publishes on it were given up before they were confirmed */
 	bool close_ok_due; /* the number is free when control has been sent */
 	bool served;	   /* it sent a publish since it was held last: others come first */
 	struct publish

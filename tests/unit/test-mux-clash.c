@@ -316,6 +316,24 @@ START_TEST(clash__no_consumer_is_begun_anew_while_its_queue_is_deleted)
 }
 END_TEST
 
+START_TEST(clash__deletion_waits_for_what_a_channel_published_before_it_failed)
+{
+	struct amqc_method mistake = {.id = AMQC_QUEUE_DECLARE};
+
+	begin_with("quorum");
+	publish(first, "", "q");
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	mistake.queue_declare.queue = SPAN_LITERAL("amq.rabbitmq.reply-to.no.address");
+	world_request(first, 2, 1, &mistake, 0);
+	ck_assert_str_eq(world_sent(), "1 channel.close; ");
+	drop(second, 3);
+	ck_assert_str_eq(world_sent(), "");
+	world_reply(1, AMQC_CHANNEL_CLOSE_OK);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	world_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux-clash");
@@ -336,6 +354,7 @@ int main(void)
 	tcase_add_test(tcase, clash__who_changes_the_queue_again_and_again_lets_others_through);
 	tcase_add_test(tcase, clash__deletion_waits_for_a_consumer_that_is_begun_anew);
 	tcase_add_test(tcase, clash__no_consumer_is_begun_anew_while_its_queue_is_deleted);
+	tcase_add_test(tcase, clash__deletion_waits_for_what_a_channel_published_before_it_failed);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
