@@ -262,7 +262,9 @@ void quirks_note_cancelled(const struct consumer *consumer)
 	if (consumer->kind != QUEUE_QUORUM || channel->deliveries.open == 0)
 		return;
 	channel->former[channel->former_next] = (struct former_consumer){
-	    .epoch = channel->upstream->epoch, .names = names_of(consumer), .prefetch = consumer->prefetch};
+	    .epoch = channel->upstream->epoch,
+	    .names = names_of(consumer),
+	    .prefetch = consumer->turn > 0 ? consumer->first_prefetch : consumer->prefetch};
 	channel->former_next = (channel->former_next + 1) % FORMER_CONSUMERS_MAX;
 }
 

@@ -548,7 +548,8 @@ struct channel {
 	struct fault run_fault;
 	struct list consumers; /* struct consumer */
 	uint32_t consumer_count;
-	uint32_t consumer_serial;			     /* consumers that got a tag from us */
+	uint32_t consumer_serial; /* consumers that got a tag from us */
+	uint32_t turns;		  /* how often one was begun anew: no tag comes twice */
 	struct former_consumer former[FORMER_CONSUMERS_MAX]; /* a ring */
 	size_t former_next;
 	uint32_t restoring;   /* consumers that the broker's connection does not know yet again */
@@ -604,7 +605,9 @@ struct consumer {
 	uint16_t own_prefetch; /* the most it may be */
 	bool widening; /* begun anew with a larger one: the broker still knows it by its last tag, too */
 	bool last_cancelled; /* that was cancelled */
-	uint32_t turn;	     /* how often it was begun anew so: part of its tag at the broker */
+	uint32_t turn;	     /* of channel->turns, when it was begun anew: part of its tag at the broker */
+	uint32_t last_turn;  /* part of the one before */
+	uint16_t first_prefetch; /* before that, under the tag as it was asked for */
 	uint8_t tag_len;
 	char tag[255]; /* as it was asked for */
 };

@@ -51,6 +51,7 @@ void subscribe_set_prefetch(struct consumer *consumer, struct span queue, uint32
 {
 	consumer->own_prefetch = prefetch_of_its_own(consumer, queue, asked);
 	consumer->prefetch = bounded_prefetch(consumer);
+	consumer->first_prefetch = consumer->prefetch;
 }
 
 struct span subscribe_queue(const struct consumer *consumer)
@@ -184,7 +185,7 @@ bool subscribe_has_tag(const struct consumer *consumer, struct span tag)
 	return consumer->turn > 0 && tag.len > consumer->tag_len &&
 	       tag.data[consumer->tag_len] == TURN_MARK &&
 	       (span_equal(tag, subscribe_tag(consumer, buffer)) ||
-		(consumer->widening && span_equal(tag, tag_of_turn(consumer, consumer->turn - 1, buffer))));
+		(consumer->widening && span_equal(tag, tag_of_turn(consumer, consumer->last_turn, buffer))));
 }
 
 static bool send_cancel(struct consumer *consumer, struct span tag)
@@ -214,7 +215,7 @@ bool subscribe_cancel_last(struct consumer *consumer)
 
 	if (consumer->widening && !consumer->last_cancelled)
 		consumer->last_cancelled =
-		    send_cancel(consumer, tag_of_turn(consumer, consumer->turn - 1, buffer));
+		    send_cancel(consumer, tag_of_turn(consumer, consumer->last_turn, buffer));
 	return !consumer->widening || consumer->last_cancelled;
 }
 
@@ -321,6 +322,8 @@ bool subscribe_again(struct consumer *consumer)
 {
 	consumer->shrinking = SHRINK_NOT;
 	consumer->prefetch = bounded_prefetch(consumer);
+	if (consumer->turn == 0)
+		consumer->first_prefetch = consumer->prefetch;
 	return send_consume(consumer);
 }
 
@@ -353,7 +356,8 @@ static bool may_begin_anew(const struct consumer *consumer)
 	       !consumer->cancel_asked && !consumer->cancel_sent && !subscribe_is_asked(consumer) &&
 	       !clash_is_under_way(consumer->channel->upstream, subscribe_queue(consumer)) &&
 	       consumer->tag_len <= UINT8_MAX - TURN_LEN_MAX &&
-	       !consumer_find_tag(consumer->channel, tag_of_turn(consumer, consumer->turn + 1, buffer));
+	       !consumer_find_tag(consumer->channel,
+				  tag_of_turn(consumer, consumer->channel->turns + 1, buffer));
 }
 
 void subscribe_widen(struct consumer *consumer)
@@ -364,18 +368,20 @@ void subscribe_widen(struct consumer *consumer)
 		return;
 	if (!consumer->started && !subscribe_is_asked(consumer)) {
 		consumer->prefetch = prefetch;
+		consumer->first_prefetch = prefetch;
 		return;
 	}
 	if (!consumer->channel->lane || consumer->channel->state != CHANNEL_OPEN || !may_begin_anew(consumer))
 		return;
 	consumer->prefetch = prefetch;
-	consumer->turn++;
+	consumer->last_turn = consumer->turn;
+	consumer->turn = ++consumer->channel->turns;
 	if (send_consume(consumer)) {
 		consumer->widening = true;
 		consumer->last_cancelled = false;
 		return;
 	}
-	consumer->turn--;
+	consumer->turn = consumer->last_turn;
 	consumer->prefetch = before;
 }
 

@@ -17,7 +17,7 @@
  * may have more, it is begun anew with a larger one, under another tag, and only
  * then cancelled under the last one: the queue is never without a consumer, for
  * it may be auto-delete, and RabbitMQ's quorum queues do not stand the same tag
- * twice. What comes by either tag is its own.
+ * twice, nor that of a consumer which had it earlier on the channel. What comes by either tag is its own.
  */
 #pragma once
 

@@ -392,6 +392,74 @@ static void consume_again(uint32_t id)
 	session_request(session, &request);
 }
 
+static void limit_all(uint16_t count)
+{
+	struct amqc_method qos = {.id = AMQC_BASIC_QOS};
+
+	qos.basic_qos.prefetch_count = count;
+	qos.basic_qos.global = true;
+	world_request(session, 11, 1, &qos, 0);
+}
+
+static void consuming_one_of_quorum(void)
+{
+	begin("RabbitMQ", "3.10.8");
+	declare("q", false, false, true, only("x-queue-type", 'S', "quorum", 0));
+	(void)world_sent();
+	world_reply(1, AMQC_QUEUE_DECLARE_OK);
+	limit_all(1);
+	consume_again(2);
+	ck_assert_str_eq(world_sent(), "1 basic.qos; 1 consume tag; ");
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	world_deliver(1, "tag", 1);
+}
+
+/* The consumer gets more, under another tag. */
+static void widen(uint16_t count, const char *sent)
+{
+	limit_all(count);
+	ck_assert_str_eq(world_sent(), sent);
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; ");
+	world_reply(1, AMQC_BASIC_CANCEL_OK);
+}
+
+static void stop_consuming(uint32_t consumer)
+{
+	world_cancel(session, 3, 1, consumer, 0);
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; ");
+	world_reply(1, AMQC_BASIC_CANCEL_OK);
+	(void)world_told();
+}
+
+START_TEST(quirks__tag_whose_consumer_was_begun_anew_had_the_prefetch_of_before)
+{
+	consuming_one_of_quorum();
+	widen(5, "1 basic.qos; 1 consume tag~1; ");
+	stop_consuming(2);
+	consume_again(4);
+	ck_assert_int_eq(strncmp(world_told(), "refuse 4 channel 541; ", 22), 0);
+	end();
+}
+END_TEST
+
+START_TEST(quirks__no_tag_of_one_begun_anew_is_used_by_another)
+{
+	consuming_one_of_quorum();
+	widen(5, "1 basic.qos; 1 consume tag~1; ");
+	stop_consuming(2);
+	limit_all(1);
+	consume_again(4);
+	ck_assert_str_eq(world_sent(), "1 basic.qos; 1 consume tag; ");
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	widen(9, "1 basic.qos; 1 consume tag~2; ");
+	end();
+}
+END_TEST
+
 /* A tag, cancelled while a message is unsettled, and used again. */
 START_TEST(quirks__tag_used_again_with_a_larger_prefetch_is_refused_while_messages_are_unsettled)
 {
@@ -455,6 +523,8 @@ int main(void)
 	    tcase, quirks__tag_used_again_with_a_larger_prefetch_is_refused_while_messages_are_unsettled, 0,
 	    4);
 	tcase_add_test(tcase, quirks__cancel_waits_for_the_answer_to_the_consume);
+	tcase_add_test(tcase, quirks__tag_whose_consumer_was_begun_anew_had_the_prefetch_of_before);
+	tcase_add_test(tcase, quirks__no_tag_of_one_begun_anew_is_used_by_another);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -164,7 +164,7 @@ START_TEST(widen__waits_for_a_consume_that_is_under_way)
 	expect_consume("tag~1");
 	say_consume_ok("other");
 	rig_turn(&rig);
-	expect_consume("other~1");
+	expect_consume("other~2");
 	rig_free(&rig);
 }
 END_TEST
