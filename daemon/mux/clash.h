@@ -9,6 +9,7 @@
  * the queue is answered, and what others want with it waits behind. One
  * channel's own requests are no danger to each other, for the broker works
  * through them in order: they follow each other as long as nobody else waits.
+ * What the scout tries stands in the line like everybody's.
  *
  * What comes to the queue by an exchange is known as far as sessions have made
  * the bindings.
