@@ -466,8 +466,10 @@ void link_turn(struct muxc *c)
 	if (c->state == CONN_READY && !link->moving && !link->restore_usec && c->unsent_count == 0)
 		return;
 	now = now_usec();
-	if (c->unsent_count > 0 && now >= link->expire_usec)
+	if (c->unsent_count > 0 && now >= link->expire_usec) {
 		replay_expire(c);
+		restore_pump(c); /* what waited behind it for credit */
+	}
 	if (c->state == CONN_AWAY)
 		turn_away(c, now);
 	else if (c->state == CONN_GREETING)

@@ -108,6 +108,10 @@ void restore_remove(struct muxc_channel *channel)
 	if (link->pending_last == channel)
 		link->pending_last = previous;
 	channel->pending = false;
+	if (!link->pending_first) {
+		link->starved = false;
+		credit_wake(channel->c);
+	}
 	channel_unref(channel);
 }
 

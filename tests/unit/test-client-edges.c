@@ -1,0 +1,123 @@
+/* Where losing muxd, and coming back, meet what else goes on. */
+#include "tests/unit/client-scene.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OP(name) MUXD__V1__CLIENT_FRAME__OP_##name
+#define LARGE 20000u /* more than the standing credit, 16 KiB */
+
+/* -------------------------------------------------------------------- credit */
+
+static uint64_t publish_large(struct muxc_channel *channel, uint64_t outcome_timeout_usec)
+{
+	static const char body[LARGE];
+	struct muxc_publication publication = {.size = sizeof(publication),
+					       .routing_key = "q",
+					       .body = body,
+					       .body_len = sizeof(body),
+					       .outcome_timeout_usec = outcome_timeout_usec};
+	struct muxc_error error = MUXC_ERROR_INIT;
+	uint64_t number = 0;
+	int r = muxc_publish_full(channel, &publication, 0, &number, &error);
+
+	ck_assert_msg(r == 0, "publish: %d %s", r, error.text);
+	return number;
+}
+
+static int publish_in_time(struct muxc_channel *channel, uint64_t timeout_usec)
+{
+	struct muxc_publication publication = {.size = sizeof(publication), .routing_key = "q"};
+
+	return muxc_publish_full(channel, &publication, timeout_usec, NULL, NULL);
+}
+
+/* Grants nothing more than what stands. */
+static bool stingy(struct fake *fake, const Muxd__V1__ClientFrame *frame, struct span payload)
+{
+	note_frame(fake->context, frame, payload);
+	return frame->op_case == OP(WANT);
+}
+
+static void until_wanted(struct scene *scene)
+{
+	uint64_t deadline = clock_usec() + FAKE_WAIT_USEC;
+
+	while (fake_count(&scene->fake, OP(WANT)) == 0) {
+		ck_assert_uint_lt(clock_usec(), deadline);
+		step(scene);
+	}
+}
+
+/* A session without credit for the large one that was published before it. */
+static void begin_starved(struct scene *scene, int mode, uint64_t outcome_timeout_usec)
+{
+	scene_init(scene, mode);
+	scene->fake.on_frame = stingy;
+	scene->fake.welcome_messages = scene->fake.welcome_bytes = 0;
+	fake_start(&scene->fake);
+	scene_connect(scene, &(struct muxc_options){0});
+	ready(scene);
+	scene_lose(scene);
+	publish_large(scene->channel, outcome_timeout_usec);
+	scene_revive(scene);
+	until_wanted(scene);
+}
+
+START_TEST(edges__channel_that_ends_while_it_waits_for_credit_holds_up_no_other)
+{
+	struct muxc_channel *other;
+	struct scene scene;
+
+	begin_starved(&scene, _i, 0);
+	other = scene_channel(&scene);
+	fake_error(&scene.fake, 0, 1, MUXD__V1__SCOPE__CHANNEL, 404);
+	until_told(&scene, "channel closed 404|");
+	ck_assert_int_eq(publish_in_time(other, 2000000), 0);
+	muxc_channel_free(other);
+	scene_end(&scene);
+}
+END_TEST
+
+START_TEST(edges__publish_that_ends_while_it_waits_for_credit_holds_up_no_other)
+{
+	struct muxc_channel *other;
+	struct scene scene;
+
+	begin_starved(&scene, _i, 400000);
+	other = scene_channel(&scene);
+	ck_assert_int_eq(publish_in_time(other, 4000000), 0);
+	until_told(&scene, "1-1 failed|");
+	muxc_channel_free(other);
+	scene_end(&scene);
+}
+END_TEST
+
+static Suite *suite_edges(void)
+{
+	Suite *suite = suite_create("client edges");
+	TCase *tcase = tcase_create("edges");
+
+	tcase_set_timeout(tcase, 30);
+	tcase_add_loop_test(tcase, edges__channel_that_ends_while_it_waits_for_credit_holds_up_no_other, 0,
+			    2);
+	tcase_add_loop_test(tcase, edges__publish_that_ends_while_it_waits_for_credit_holds_up_no_other, 0,
+			    2);
+	suite_add_tcase(suite, tcase);
+	return suite;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(suite_edges());
+	int failed;
+
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? 1 : 0;
+}
