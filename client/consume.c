@@ -217,6 +217,15 @@ int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t 
 	return 0;
 }
 
+void deliveries_lost(struct muxc_channel *channel)
+{
+	if (channel->settles)
+		channel->settles->count = 0;
+	channel->tag_base = channel->tag_last;
+	channel->tx_unsettled = 0;
+	events_stale(channel);
+}
+
 /* Of what a transaction that is lost with muxd would undo; with MUXC_UP_TO it may be more than is counted. */
 static void count_settled(struct muxc_channel *channel, uint64_t tag, bool up_to)
 {

@@ -46,5 +46,7 @@ void consumers_free(struct muxc_channel *channel);
 /* A message goes to its handler, or is dropped: credit for more. */
 void consumer_took(struct muxc_channel *channel, struct consumer *consumer, size_t size_bytes);
 int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t last);
+/* What was delivered so far goes back with its session: it is settled no more, and comes again. */
+void deliveries_lost(struct muxc_channel *channel);
 /* Encodes the waiting settles of a channel. -ENOMEM: they wait on. */
 int settles_emit(struct muxc_channel *channel);

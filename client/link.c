@@ -147,13 +147,6 @@ static void leave_socket(struct muxc *c)
 	c->tick_armed = false;
 }
 
-static void lose_settles(struct muxc_channel *channel)
-{
-	if (channel->settles)
-		channel->settles->count = 0;
-	channel->tag_base = channel->tag_last;
-}
-
 /* The broker has undone what was in it. */
 static void lose_transaction(struct muxc_channel *channel)
 {
@@ -171,19 +164,18 @@ static void lose_transaction(struct muxc_channel *channel)
 
 static void lose_channel(struct muxc_channel *channel)
 {
-	bool was_live = channel->live;
+	bool transacting =
+	    channel->tx && channel->live &&
+	    (channel->tx_used || channel->tx_unsettled > 0 || channel->outcomes.base < channel->replay.sent);
 
 	channel->live = false;
 	channel->restoring = 0;
 	channel->restoring_failed = channel->restoring_again = false;
-	lose_settles(channel);
-	events_stale(channel);
+	deliveries_lost(channel);
 	if (channel->state == CHANNEL_DOOMED) {
 		replay_lost(channel);
 		channel_end(channel, &channel->error);
-	} else if (channel->tx && was_live &&
-		   (channel->tx_used || channel->tx_unsettled > 0 ||
-		    channel->outcomes.base < channel->replay.sent)) {
+	} else if (transacting) {
 		lose_transaction(channel);
 	} else {
 		replay_lost(channel);

@@ -346,6 +346,8 @@ static void channel_refused(struct muxc_channel *channel)
 
 	channel->live = false;
 	channel->restoring_failed = channel->restoring_again = false;
+	/* Of its consumers some may have been there already. */
+	deliveries_lost(channel);
 	if (!error.closes_channel)
 		close_number(c, channel->number);
 	if (again && channel->state == CHANNEL_OPEN) {

@@ -97,6 +97,61 @@ START_TEST(edges__publish_that_ends_while_it_waits_for_credit_holds_up_no_other)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ consumers */
+
+static void on_message(struct muxc_channel *channel, struct muxc_message *message, void *userdata)
+{
+	TELL((struct trace *)userdata, "message %d|", (int)muxc_message_get_tag(message));
+}
+
+static void consume(struct scene *scene, const char *queue)
+{
+	struct muxc_consumer_options options = {
+	    .size = sizeof(options), .queue = queue, .on_message = on_message, .userdata = &scene->trace};
+
+	ck_assert_int_eq(muxc_consume(scene->channel, &options, NULL, 0, NULL), 0);
+}
+
+/* The first consumer gets a message before the second one is refused for now. */
+static bool locked_second(struct fake *fake, const Muxd__V1__ClientFrame *frame, struct span payload)
+{
+	struct trace *trace = fake->context;
+
+	note_frame(trace, frame, payload);
+	if (fake_sessions(fake) == 1 || frame->op_case != OP(CONSUME) || frame->consume->consumer != 2)
+		return false;
+	fake_deliver(fake, 1, 1, 1, "hi");
+	if (trace->refused)
+		return false;
+	trace->refused = 1;
+	fake_error(fake, frame->request, 1, MUXD__V1__SCOPE__CHANNEL, 405);
+	fake_error(fake, 0, 1, MUXD__V1__SCOPE__CHANNEL, 405);
+	return true;
+}
+
+START_TEST(edges__no_two_messages_have_a_tag_though_a_channel_is_brought_back_twice)
+{
+	struct scene scene;
+
+	scene_init(&scene, _i);
+	scene.fake.on_frame = locked_second;
+	fake_start(&scene.fake);
+	scene_connect(&scene, &(struct muxc_options){0});
+	consume(&scene, "a");
+	consume(&scene, "b");
+	forget(&scene);
+	fake_hang_up(&scene.fake);
+	/* The one of before may be handled, or not. */
+	until_told(&scene, "message 2|");
+	forget(&scene);
+	ck_assert_int_eq(muxc_ack(scene.channel, 1, 0), 0);
+	ck_assert_int_eq(muxc_ack(scene.channel, 2, 0), 0);
+	until_text(&scene, "settle");
+	expect_text(&scene, "settle 1-1|");
+	scene_end(&scene);
+}
+END_TEST
+
 static Suite *suite_edges(void)
 {
 	Suite *suite = suite_create("client edges");
@@ -107,6 +162,8 @@ static Suite *suite_edges(void)
 			    2);
 	tcase_add_loop_test(tcase, edges__publish_that_ends_while_it_waits_for_credit_holds_up_no_other, 0,
 			    2);
+	tcase_add_loop_test(tcase, edges__no_two_messages_have_a_tag_though_a_channel_is_brought_back_twice,
+			    0, 2);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
