@@ -344,6 +344,7 @@ static void end_returned(struct muxc_channel *channel)
 		if (*slot_of(replay, number) && (*slot_of(replay, number))->returned)
 			r = outcomes_settle(channel, (struct range){number, number}, MUXC_RETURNED, &none);
 	}
+	channel_wake(channel);
 	if (r < 0)
 		conn_fail(channel->c, r, "no memory to end a publish");
 }
@@ -407,6 +408,7 @@ static int end_one(struct muxc_channel *channel, uint64_t number, const struct k
 {
 	int kind = kept->was_sent ? MUXC_UNKNOWN : MUXC_FAILED;
 
+	channel_wake(channel);
 	return outcomes_settle(channel, (struct range){number, number}, kind, error);
 }
 
@@ -577,7 +579,6 @@ static int expire_channel(struct muxc_channel *channel, uint64_t now)
 		else if (kept && kept->deadline_usec < c->link.expire_usec)
 			c->link.expire_usec = kept->deadline_usec;
 	}
-	channel_wake(channel);
 	return r;
 }
 

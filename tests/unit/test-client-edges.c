@@ -97,6 +97,68 @@ START_TEST(edges__publish_that_ends_while_it_waits_for_credit_holds_up_no_other)
 }
 END_TEST
 
+/* ------------------------------------------------------------------- waiters */
+
+struct waiter {
+	struct muxc_channel *channel;
+	pthread_t thread;
+	int kind;
+	int r;
+};
+
+static void *wait_for_first(void *arg)
+{
+	struct waiter *waiter = arg;
+
+	waiter->r = muxc_wait_outcome(waiter->channel, 1, 3 * FAKE_WAIT_USEC, &waiter->kind, NULL);
+	return NULL;
+}
+
+static void waiter_start(struct waiter *waiter, struct muxc_channel *channel)
+{
+	*waiter = (struct waiter){.channel = channel};
+	ck_assert_int_eq(pthread_create(&waiter->thread, NULL, wait_for_first, waiter), 0);
+	poll(NULL, 0, 20); /* so that it mostly does wait, which nothing tells */
+}
+
+static void send_returned(struct scene *scene, uint64_t number)
+{
+	Muxd__V1__Returned returned = MUXD__V1__RETURNED__INIT;
+	Muxd__V1__ServerFrame frame;
+
+	fake_frame(&scene->fake, &frame, 0, 1);
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_RETURNED;
+	frame.returned = &returned;
+	returned.has_number = returned.has_code = 1;
+	returned.number = number;
+	returned.code = 312;
+	fake_send(&scene->fake, &frame, SPAN_NULL);
+}
+
+/* Its outcome is known with the loss. */
+START_TEST(edges__who_waits_for_a_publish_that_came_back_is_woken_when_muxd_is_lost)
+{
+	struct waiter waiter;
+	struct scene scene;
+	uint64_t before;
+
+	scene_begin(&scene, 0);
+	publish(&scene, "a");
+	until_text(&scene, "publish 1 a|");
+	send_returned(&scene, 1);
+	ck_assert_int_eq(muxc_ping(scene.c, 0, NULL), 0);
+	waiter_start(&waiter, scene.channel);
+	before = clock_usec();
+	scene_lose(&scene);
+	pthread_join(waiter.thread, NULL);
+	ck_assert_uint_lt(clock_usec() - before, FAKE_WAIT_USEC);
+	ck_assert_int_eq(waiter.r, 0);
+	ck_assert_int_eq(waiter.kind, MUXC_RETURNED);
+	scene_revive(&scene);
+	scene_end(&scene);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ consumers */
 
 static void on_message(struct muxc_channel *channel, struct muxc_message *message, void *userdata)
@@ -157,13 +219,14 @@ static Suite *suite_edges(void)
 	Suite *suite = suite_create("client edges");
 	TCase *tcase = tcase_create("edges");
 
-	tcase_set_timeout(tcase, 30);
+	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, edges__channel_that_ends_while_it_waits_for_credit_holds_up_no_other, 0,
 			    2);
 	tcase_add_loop_test(tcase, edges__publish_that_ends_while_it_waits_for_credit_holds_up_no_other, 0,
 			    2);
 	tcase_add_loop_test(tcase, edges__no_two_messages_have_a_tag_though_a_channel_is_brought_back_twice,
 			    0, 2);
+	tcase_add_test(tcase, edges__who_waits_for_a_publish_that_came_back_is_woken_when_muxd_is_lost);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
