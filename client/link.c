@@ -353,8 +353,10 @@ void link_welcomed(struct muxc *c)
 		return;
 	}
 	link->away = false;
-	if (tell(c, MUXC_LINK_BACK, NULL, replay_count_resent(c)) < 0)
+	if (tell(c, MUXC_LINK_BACK, NULL, replay_count_resent(c)) < 0) {
 		conn_fail(c, -ENOMEM, "no memory to tell that muxd is back");
+		return;
+	}
 	link->attempts = 0;
 	restore_begin(c);
 }

@@ -248,7 +248,8 @@ int request_send_detached(struct muxc_channel *channel, uint32_t op, struct span
 
 struct request *request_restoring(struct muxc *c, struct muxc_channel *channel, uint32_t op)
 {
-	struct request *request = request_new(c, channel, op);
+	/* Behind the end nobody would take it away again. */
+	struct request *request = c->state == CONN_ENDED ? NULL : request_new(c, channel, op);
 
 	if (request) {
 		request->abandoned = true;

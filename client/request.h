@@ -63,7 +63,8 @@ void call_free(struct call *call);
 void call_abort(struct call *call);
 /* A request that nobody waits for; after all that was published. */
 int request_send_detached(struct muxc_channel *channel, uint32_t op, struct span body);
-/* The same for restore.c, which fills it in and sends it; channel may be NULL. */
+/* The same for restore.c, which fills it in and sends it; channel may be NULL. NULL: no memory, or the end.
+ */
 struct request *request_restoring(struct muxc *c, struct muxc_channel *channel, uint32_t op);
 /* Sends it now. -ENOMEM; -EMSGSIZE. */
 int request_send(struct muxc *c, struct request *request, uint32_t number);

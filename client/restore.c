@@ -83,7 +83,7 @@ void restore_add(struct muxc_channel *channel)
 {
 	struct link *link = &channel->c->link;
 
-	if (channel->pending)
+	if (channel->pending || channel->state == CHANNEL_ENDED)
 		return;
 	channel->pending = true;
 	channel->refs++;

@@ -359,7 +359,13 @@ static bool on_ping(struct fake *fake)
 
 bool oom_muxd_on_frame(struct fake *fake, const Muxd__V1__ClientFrame *frame, struct span payload)
 {
+	struct oom_muxd *muxd = fake->context;
+
 	switch (frame->op_case) {
+	case OP(HELLO):
+		muxd->held_count = 0;
+		muxd->tag = 0;
+		return false;
 	case OP(PUBLISH):
 		on_publish(fake, frame);
 		return true;

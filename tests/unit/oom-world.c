@@ -56,6 +56,16 @@ static void on_closed(struct muxc *c, const struct muxc_error *error, void *user
 	note(w, &w->closed);
 }
 
+static void on_link(struct muxc *c, const struct muxc_link *link, void *userdata)
+{
+	struct world *w = userdata;
+
+	if (link->state == MUXC_LINK_LOST)
+		note(w, &w->lost);
+	if (link->state == MUXC_LINK_BACK)
+		note(w, &w->back);
+}
+
 static void on_channel_closed(struct muxc_channel *channel, const struct muxc_error *error, void *userdata)
 {
 	struct world *w = userdata;
@@ -243,10 +253,11 @@ int world_connect(struct world *w)
 	    .socket_path = w->fake.path,
 	    .program = "oom",
 	    .upstream = "default",
-	    .flags = MUXC_NO_RECONNECT | (w->loop ? MUXC_LOOP : 0),
+	    .flags = (w->reconnects ? 0 : MUXC_NO_RECONNECT) | (w->loop ? MUXC_LOOP : 0),
 	    .on_upstream = on_upstream,
 	    .on_going_away = on_going_away,
 	    .on_closed = on_closed,
+	    .on_link = on_link,
 	    .userdata = w,
 	};
 	struct muxc *c = NULL;
@@ -295,12 +306,13 @@ uint64_t world_publish(struct world *w, const char *key, const void *body, size_
 	return number;
 }
 
-static void world_init(struct world *w, bool loop)
+static void world_init(struct world *w, bool loop, bool reconnects)
 {
 	pthread_condattr_t attr;
 
 	memset(w, 0, sizeof(*w));
 	w->loop = loop;
+	w->reconnects = reconnects;
 	w->error = (struct muxc_error)MUXC_ERROR_INIT;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -311,6 +323,7 @@ static void world_init(struct world *w, bool loop)
 	w->fake.on_frame = oom_muxd_on_frame;
 	w->fake.context = &w->muxd;
 	w->fake.welcome_bytes = 32 * 1024;
+	w->fake.comes_back = reconnects;
 	fake_start(&w->fake);
 }
 
@@ -396,7 +409,7 @@ unsigned long scenario_run(const struct scenario *scenario, bool loop, enum fail
 
 	for (nth = 1;; nth++) {
 		ck_assert_uint_lt(nth, ROUNDS_MAX);
-		world_init(&w, loop);
+		world_init(&w, loop, scenario->reconnects);
 		w.what = what;
 		failures = run_once(scenario, &w, nth, all_from);
 		total += failures;

@@ -25,6 +25,7 @@ struct world {
 	struct fake fake;
 	struct oom_muxd muxd;
 	bool loop;
+	bool reconnects;
 	struct muxc *c;
 	struct muxc_channel *channel;
 	struct muxc_error error; /* given to calls */
@@ -44,6 +45,8 @@ struct world {
 	int returned;
 	int cancelled;
 	int interrupted;
+	int lost;
+	int back;
 	int told_count;
 	uint8_t told[TOLD_MAX + 1]; /* kind of each outcome that was told */
 };
@@ -52,6 +55,7 @@ struct scenario {
 	const char *name;
 	void (*run)(struct world *w);
 	bool unconnected; /* begins with w->c NULL: connects itself */
+	bool reconnects;  /* else with MUXC_NO_RECONNECT */
 };
 
 /*

@@ -55,6 +55,81 @@ static void losing_muxd(struct world *w)
 		(void)await(w, &w->closed, 1);
 }
 
+/* Lost and back; false: it could not be lost, or has ended. */
+static bool lose(struct world *w)
+{
+	int before = w->back, r;
+
+	r = muxc_queue_purge(w->channel, "hang-up", NULL, WAIT_USEC, &w->error);
+	ck_assert_int_lt(r, 0);
+	(void)could(w, r, -ECONNRESET);
+	return r == -ECONNRESET && await(w, &w->back, before + 1);
+}
+
+static bool consume_two(struct world *w)
+{
+	struct muxc_consumer_options options = {
+	    .size = sizeof(options), .queue = "some", .on_message = on_world_message, .userdata = w};
+
+	if (!can(w, muxc_qos(w->channel, 10, WAIT_USEC, &w->error)) ||
+	    !can(w, muxc_consume(w->channel, &options, NULL, WAIT_USEC, &w->error)))
+		return false;
+	options.queue = "amq.rabbitmq.reply-to";
+	options.on_interrupted = on_world_interrupted;
+	return can(w, muxc_qos(w->channel, 20, WAIT_USEC, &w->error)) &&
+	       can(w, muxc_consume(w->channel, &options, NULL, WAIT_USEC, &w->error));
+}
+
+static void coming_back_with_consumers(struct world *w)
+{
+	if (!consume_two(w) || !lose(w) || !await(w, &w->interrupted, 1))
+		return;
+	(void)can(w, muxc_ping(w->c, WAIT_USEC, &w->error));
+	(void)lose(w);
+}
+
+static void coming_back_with_publishes(struct world *w)
+{
+	int i;
+
+	for (i = 0; i < 12; i++)
+		(void)world_publish(w, i % 3 ? "hold" : "confirm", "body", 4);
+	if (!lose(w))
+		return;
+	(void)world_publish(w, "release", "body", 4);
+	(void)can(w, muxc_wait_all(w->channel, WAIT_USEC, NULL, &w->error));
+}
+
+static void coming_back_with_declarations(struct world *w)
+{
+	struct muxc_exchange exchange = {.size = sizeof(exchange), .name = "e", .type = "topic"};
+	struct muxc_queue queue = {.size = sizeof(queue), .name = "q"};
+	struct muxc_binding binding = {
+	    .size = sizeof(binding), .destination = "q", .source = "e", .routing_key = "k"};
+
+	if (!can(w, muxc_exchange_declare(w->channel, &exchange, WAIT_USEC, &w->error)) ||
+	    !can(w, muxc_queue_declare(w->channel, &queue, NULL, WAIT_USEC, &w->error)) ||
+	    !can(w, muxc_queue_bind(w->channel, &binding, WAIT_USEC, &w->error)))
+		return;
+	if (lose(w))
+		(void)can(w, muxc_ping(w->c, WAIT_USEC, &w->error));
+}
+
+static void coming_back_in_transactions(struct world *w)
+{
+	if (!can(w, muxc_tx_select(w->channel, WAIT_USEC, &w->error)) || !lose(w))
+		return;
+	(void)can(w, muxc_tx_commit(w->channel, WAIT_USEC, &w->error));
+}
+
+static void leaving(struct world *w)
+{
+	(void)world_publish(w, "confirm", "body", 4);
+	if (!can(w, muxc_queue_purge(w->channel, "away", NULL, WAIT_USEC, &w->error)))
+		return;
+	(void)await(w, &w->back, 1);
+}
+
 static void freeing(struct world *w)
 {
 	(void)world_publish(w, "hold", "body", 4);
@@ -585,36 +660,41 @@ static void lists(struct world *w)
 /* ------------------------------------------------------------------ running */
 
 static const struct scenario scenarios[] = {
-    {"connecting", connecting, true},
-    {"pinging", pinging, false},
-    {"going away", going_away, false},
-    {"losing muxd", losing_muxd, false},
-    {"freeing", freeing, false},
-    {"opening channels", channels_opening, false},
-    {"a channel freed before its outcomes", channel_freed_before_outcomes, false},
-    {"a channel that muxd ends", channel_ended_by_muxd, false},
-    {"a refused declare", channel_refused, false},
-    {"publishing", publishing, false},
-    {"publishing large messages", publishing_large, false},
-    {"publishing without waiting", publishing_without_waiting, false},
-    {"publishing with properties", publishing_with_properties, false},
-    {"outcomes by handler", outcomes_by_handler, false},
-    {"outcomes by waiting", outcomes_by_waiting, false},
-    {"consuming", consuming, false},
-    {"consuming much", consuming_much, false},
-    {"cancelling", cancelling, false},
-    {"events of a consumer", consumer_events, false},
-    {"a refused consumer", consumer_refused, false},
-    {"late answers", abandoned, false},
-    {"getting", getting, false},
-    {"qos", limiting, false},
-    {"transactions", transacting, false},
-    {"queues", declaring, false},
-    {"exchanges and bindings", binding, false},
-    {"tables", tables, false},
-    {"messages", messages, false},
-    {"status", status, false},
-    {"lists", lists, false},
+    {"connecting", connecting, true, false},
+    {"pinging", pinging, false, false},
+    {"going away", going_away, false, false},
+    {"losing muxd", losing_muxd, false, false},
+    {"freeing", freeing, false, false},
+    {"opening channels", channels_opening, false, false},
+    {"a channel freed before its outcomes", channel_freed_before_outcomes, false, false},
+    {"a channel that muxd ends", channel_ended_by_muxd, false, false},
+    {"a refused declare", channel_refused, false, false},
+    {"publishing", publishing, false, false},
+    {"publishing large messages", publishing_large, false, false},
+    {"publishing without waiting", publishing_without_waiting, false, false},
+    {"publishing with properties", publishing_with_properties, false, false},
+    {"outcomes by handler", outcomes_by_handler, false, false},
+    {"outcomes by waiting", outcomes_by_waiting, false, false},
+    {"consuming", consuming, false, false},
+    {"consuming much", consuming_much, false, false},
+    {"cancelling", cancelling, false, false},
+    {"events of a consumer", consumer_events, false, false},
+    {"a refused consumer", consumer_refused, false, false},
+    {"late answers", abandoned, false, false},
+    {"getting", getting, false, false},
+    {"qos", limiting, false, false},
+    {"transactions", transacting, false, false},
+    {"queues", declaring, false, false},
+    {"exchanges and bindings", binding, false, false},
+    {"tables", tables, false, false},
+    {"messages", messages, false, false},
+    {"status", status, false, false},
+    {"lists", lists, false, false},
+    {"coming back with consumers", coming_back_with_consumers, false, true},
+    {"coming back with publishes", coming_back_with_publishes, false, true},
+    {"coming back with declarations", coming_back_with_declarations, false, true},
+    {"coming back in transactions", coming_back_in_transactions, false, true},
+    {"leaving", leaving, false, true},
 };
 
 #define SCENARIOS ((int)(sizeof(scenarios) / sizeof(scenarios[0])))
