@@ -158,6 +158,7 @@ static void lose_transaction(struct muxc_channel *channel)
 	error.code = 320;
 	error.closes_channel = 1;
 	error.channel = channel->number;
+	replay_end_unsent(channel, &error);
 	outcomes_settle_rest(channel, channel->tx_committing ? MUXC_UNKNOWN : MUXC_FAILED, &error);
 	channel_end(channel, &error);
 }
@@ -178,6 +179,7 @@ static void lose_channel(struct muxc_channel *channel)
 	} else if (transacting) {
 		lose_transaction(channel);
 	} else {
+		channel->tx_committing = false;
 		replay_lost(channel);
 	}
 }

@@ -159,6 +159,68 @@ START_TEST(edges__who_waits_for_a_publish_that_came_back_is_woken_when_muxd_is_l
 }
 END_TEST
 
+/* --------------------------------------------------------------- transactions */
+
+START_TEST(edges__publish_of_a_lost_transaction_is_counted_once)
+{
+	struct muxc_totals totals = {.size = sizeof(totals)};
+	struct scene scene;
+
+	scene_init(&scene, _i);
+	scene.fake.on_frame = stingy;
+	scene.fake.welcome_messages = scene.fake.welcome_bytes = 0;
+	fake_start(&scene.fake);
+	scene_connect(&scene, &(struct muxc_options){0});
+	ck_assert_int_eq(muxc_tx_select(scene.channel, 0, NULL), 0);
+	scene_lose(&scene);
+	publish(&scene, "a");
+	publish_large(scene.channel, 0);
+	scene_revive(&scene);
+	until_wanted(&scene);
+	until_text(&scene, "publish 1 a|");
+	fake_hang_up(&scene.fake);
+	until_told(&scene, "channel closed 320|");
+	ck_assert_int_eq(muxc_channel_get_totals(scene.channel, &totals), 0);
+	ck_assert_uint_eq(totals.published, 2);
+	ck_assert_uint_eq(totals.failed, 2);
+	ck_assert_int_eq(scene.trace.outcomes, 2);
+	scene_end(&scene);
+}
+END_TEST
+
+static bool lose_commit(struct fake *fake, const Muxd__V1__ClientFrame *frame, struct span payload)
+{
+	note_frame(fake->context, frame, payload);
+	if (frame->op_case != OP(TX_COMMIT))
+		return false;
+	fake_hang_up(fake);
+	return true;
+}
+
+/* That nobody knows of an earlier commit says nothing of a later transaction. */
+START_TEST(edges__transaction_that_was_not_committed_is_failed_whatever_came_before)
+{
+	struct scene scene;
+	int kind = 0;
+
+	scene_init(&scene, _i);
+	scene.fake.on_frame = lose_commit;
+	fake_start(&scene.fake);
+	scene_connect(&scene, &(struct muxc_options){0});
+	ck_assert_int_eq(muxc_tx_select(scene.channel, 0, NULL), 0);
+	ck_assert_int_eq(muxc_tx_commit(scene.channel, 0, NULL), -ECONNRESET);
+	until_link(&scene, MUXC_LINK_BACK, 1);
+	ck_assert_int_eq(muxc_ping(scene.c, 0, NULL), 0);
+	publish(&scene, "a");
+	until_text(&scene, "publish 1 a|");
+	fake_hang_up(&scene.fake);
+	until_told(&scene, "channel closed 320|");
+	ck_assert_int_eq(muxc_wait_outcome(scene.channel, 1, 1000, &kind, NULL), 0);
+	ck_assert_int_eq(kind, MUXC_FAILED);
+	scene_end(&scene);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ consumers */
 
 static void on_message(struct muxc_channel *channel, struct muxc_message *message, void *userdata)
@@ -227,6 +289,9 @@ static Suite *suite_edges(void)
 	tcase_add_loop_test(tcase, edges__no_two_messages_have_a_tag_though_a_channel_is_brought_back_twice,
 			    0, 2);
 	tcase_add_test(tcase, edges__who_waits_for_a_publish_that_came_back_is_woken_when_muxd_is_lost);
+	tcase_add_loop_test(tcase, edges__publish_of_a_lost_transaction_is_counted_once, 0, 2);
+	tcase_add_loop_test(tcase, edges__transaction_that_was_not_committed_is_failed_whatever_came_before,
+			    0, 2);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
