@@ -82,6 +82,7 @@ static void conn_free_memory(struct muxc *c)
 static void conn_destroy(struct muxc *c)
 {
 	fork_unregister(c);
+	link_close_left(c, true);
 	if (c->fd >= 0)
 		(void)close(c->fd);
 	if (c->wake_fd >= 0)
@@ -116,7 +117,7 @@ static int conn_new(struct muxc **ret)
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	c->fd = -1;
+	c->fd = c->fd_told = c->fd_left = -1;
 	c->wake_fd = -1;
 	c->refs = 1;
 	c->owner = getpid();
@@ -346,6 +347,7 @@ static void conn_free_in_child(struct muxc *c)
 {
 	uint32_t i;
 
+	link_close_left(c, true);
 	if (c->fd >= 0)
 		(void)close(c->fd);
 	if (c->wake_fd >= 0)
@@ -418,6 +420,7 @@ struct muxc *muxc_free(struct muxc *c)
 	conn_linger(c);
 	conn_fail(c, -ESHUTDOWN, "the connection was freed");
 	threads_stop(c);
+	link_close_left(c, true);
 	if (c->fd >= 0)
 		(void)close(c->fd);
 	c->fd = -1;

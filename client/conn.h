@@ -64,6 +64,8 @@ struct muxc {
 	bool asleep;	 /* in a child: its thread is not started yet */
 	unsigned int refs;
 	int fd;
+	int fd_told; /* loop mode: what muxc_get_fd() gave last; -1: none */
+	int fd_left; /* a lost one that the program's loop may still know; shut down */
 	int wake_fd; /* eventfd to the I/O thread; -1 in loop mode */
 	bool loop;
 	bool freed; /* by the program */

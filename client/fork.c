@@ -68,7 +68,8 @@ static void in_child(void)
 			(void)close(c->fd);
 		if (c->wake_fd >= 0)
 			(void)close(c->wake_fd);
-		c->fd = -1;
+		link_close_left(c, true);
+		c->fd = c->fd_told = -1;
 		c->wake_fd = -1;
 		c->owner = getpid();
 		c->forked = true;

@@ -195,6 +195,7 @@ int muxc_get_fd(struct muxc *c)
 	if (r < 0)
 		return r;
 	r = c->state == CONN_AWAY ? -ENOTCONN : c->fd;
+	c->fd_told = r < 0 ? -1 : r;
 	conn_leave(c);
 	return r;
 }
@@ -245,6 +246,7 @@ int muxc_process(struct muxc *c)
 		conn_leave(c);
 		return -EBUSY;
 	}
+	link_close_left(c, false);
 	out_flush(c);
 	(void)pthread_mutex_unlock(&c->lock);
 	(void)io_read(c);

@@ -134,12 +134,35 @@ static void schedule(struct muxc *c)
 	    link->backoff_usec * 2 < BACKOFF_MAX_USEC ? link->backoff_usec * 2 : BACKOFF_MAX_USEC;
 }
 
+void link_close_left(struct muxc *c, bool always)
+{
+	if (c->fd_left < 0 || (c->fd_left == c->fd_told && !always))
+		return;
+	(void)close(c->fd_left);
+	c->fd_left = -1;
+}
+
+/*
+ * A socket that the program's loop watches is not closed under it: its number
+ * might come back as another's, which the loop would take for the same.
+ */
+static void close_socket(struct muxc *c)
+{
+	if (c->fd != c->fd_told) {
+		(void)close(c->fd);
+	} else {
+		link_close_left(c, true);
+		(void)shutdown(c->fd, SHUT_RDWR);
+		c->fd_left = c->fd;
+	}
+	c->fd = -1;
+}
+
 /* The socket and all that is about it. */
 static void leave_socket(struct muxc *c)
 {
 	if (c->fd >= 0)
-		(void)close(c->fd);
-	c->fd = -1;
+		close_socket(c);
 	buf_consume(&c->in, buf_len(&c->in));
 	buf_consume(&c->out, buf_len(&c->out));
 	c->out_broken = false;

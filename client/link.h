@@ -40,6 +40,8 @@ struct link {
 	struct muxc_error error;
 };
 
+/* Closes a lost socket if the program has asked for the one that is now, or whether or not. */
+void link_close_left(struct muxc *c, bool always);
 /* In a forked child: it is away, and to be tried at once. */
 void link_forget(struct muxc *c);
 

@@ -307,7 +307,9 @@ int muxc_get_credit(struct muxc *c, uint64_t *ret_messages, uint64_t *ret_bytes)
  * The socket, to be polled; stays the library's. It is another one after each
  * reconnect, so it must be asked for again after each muxc_process(); while
  * muxd is away there is none: -ENOTCONN, and muxc_get_timeout() tells when to
- * call muxc_process(). The adapters (muxclient-libevent.h and its like) do so.
+ * call muxc_process(). One that was lost is closed by the first muxc_process()
+ * behind the call of this that has given another one, or none: so its number
+ * is not used again before the loop can have forgotten it. The adapters (muxclient-libevent.h and its like) do so.
  */
 int muxc_get_fd(struct muxc *c);
 

@@ -276,6 +276,59 @@ START_TEST(edges__no_two_messages_have_a_tag_though_a_channel_is_brought_back_tw
 }
 END_TEST
 
+/* ------------------------------------------------------------------ loop mode */
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+START_TEST(edges__lost_socket_is_closed_when_the_loop_can_have_forgotten_it)
+{
+	int descriptors = open_descriptors(), fd;
+	struct scene scene;
+
+	scene_begin(&scene, 1);
+	ready(&scene);
+	fd = muxc_get_fd(scene.c);
+	ck_assert(is_open(fd));
+	scene_lose(&scene);
+	(void)muxc_process(scene.c);
+	ck_assert(is_open(fd));
+	ck_assert_int_eq(muxc_get_fd(scene.c), -ENOTCONN);
+	ck_assert(is_open(fd));
+	(void)muxc_process(scene.c);
+	ck_assert(!is_open(fd));
+	scene_revive(&scene);
+	until_link(&scene, MUXC_LINK_BACK, 1);
+	scene_end(&scene);
+	ck_assert_int_eq(open_descriptors(), descriptors);
+}
+END_TEST
+
+/* A call that waits loses muxd and finds the next one, twice, and the loop has not turned. */
+START_TEST(edges__new_socket_never_has_the_number_of_the_one_that_the_loop_knows)
+{
+	int descriptors = open_descriptors(), fd, i;
+	struct scene scene;
+
+	scene_begin(&scene, 1);
+	ready(&scene);
+	fd = muxc_get_fd(scene.c);
+	for (i = 0; i < 2; i++) {
+		fake_hang_up(&scene.fake);
+		ck_assert_int_eq(muxc_ping(scene.c, 0, NULL), 0);
+	}
+	ck_assert_int_ge(muxc_get_fd(scene.c), 0);
+	ck_assert_int_ne(muxc_get_fd(scene.c), fd);
+	ck_assert(is_open(fd));
+	(void)muxc_process(scene.c);
+	ck_assert(!is_open(fd));
+	scene_end(&scene);
+	ck_assert_int_eq(open_descriptors(), descriptors);
+}
+END_TEST
+
 static Suite *suite_edges(void)
 {
 	Suite *suite = suite_create("client edges");
@@ -292,6 +345,8 @@ static Suite *suite_edges(void)
 	tcase_add_loop_test(tcase, edges__publish_of_a_lost_transaction_is_counted_once, 0, 2);
 	tcase_add_loop_test(tcase, edges__transaction_that_was_not_committed_is_failed_whatever_came_before,
 			    0, 2);
+	tcase_add_test(tcase, edges__lost_socket_is_closed_when_the_loop_can_have_forgotten_it);
+	tcase_add_test(tcase, edges__new_socket_never_has_the_number_of_the_one_that_the_loop_knows);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
