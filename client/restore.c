@@ -148,9 +148,13 @@ static bool pump_channel(struct muxc_channel *channel)
 	struct muxc *c = channel->c;
 	struct request *request;
 
-	while (channel->restoring > 0 && channel->unsent > 0 && (request = next_request(c, channel, true))) {
+	while (channel->restoring > 0 && channel->unsent > 0) {
+		/* Asked before the list is searched: with many channels most come here for nothing. */
 		if (!has_room(c))
 			return false;
+		request = next_request(c, channel, true);
+		if (!request)
+			break;
 		if (!send_request(c, request))
 			return true;
 	}
