@@ -64,6 +64,7 @@ struct account {
 	int faults;
 	int backlog;
 	unsigned int seed;
+	bool kills;	      /* muxd is killed and started again */
 	muxc_execute execute; /* of the last link */
 };
 

@@ -5,7 +5,8 @@
 #   [SEED=N] BROKER=rabbitmq tests/integration/threads.sh [SECONDS [SANITIZER...]]
 #
 # default 5, thread address; the long run: 600. `plain` stands for what is in the
-# build folder. CC: the compiler.
+# build folder. CC: the compiler. KILLS: meanwhile muxd is killed and started
+# again, after so many seconds each time.
 . "$(dirname "$0")/lib.sh"
 seconds=${1:-5} seed=${SEED:-1}
 shift $(($# > 0))
@@ -45,13 +46,31 @@ find_run() {
   return 1
 }
 
+run_threads() { # COMMAND...
+  local end=$((SECONDS + seconds)) program
+  [ -n "${KILLS-}" ] || {
+    timeout $((seconds + 240)) "$@" "$seconds" "$seed"
+    return
+  }
+  timeout $((seconds + 240)) "$@" "$seconds" "$seed" kills &
+  program=$!
+  while [ "$SECONDS" -lt "$end" ]; do
+    sleep "$KILLS" # for so long muxd is there
+    kill -KILL "$MUXD_PID"
+    wait "$MUXD_PID"
+    start_muxd_and_wait <"$scratch/conf"
+  done
+  wait "$program"
+}
+
 start_broker
-start_muxd_and_wait < <(muxd_conf | sed 's/"debug"/"info"/')
+muxd_conf | sed 's/"debug"/"info"/' >"$scratch/conf"
+start_muxd_and_wait <"$scratch/conf"
 leased=$(status_of upstreams.0.lanes.leased)
 memory=$(status_of memory.used)
 for sanitizer; do
   [ "$sanitizer" != plain ] || {
-    checks timeout $((seconds + 240)) "$builddir/tests/integration/threads" "$seconds" "$seed"
+    checks run_threads "$builddir/tests/integration/threads"
     continue
   }
   find_run "$sanitizer" >"$scratch/try.log" 2>&1 || {
@@ -61,11 +80,12 @@ for sanitizer; do
   check "the library is built with the $sanitizer sanitizer" build "$sanitizer"
   [ -x "$scratch/$sanitizer/threads" ] || continue
   # shellcheck disable=SC2086
-  checks timeout $((seconds + 240)) $run "$scratch/$sanitizer/threads" "$seconds" "$seed"
+  checks run_threads $run "$scratch/$sanitizer/threads"
   grep -q '^FAILED' "$scratch/checks.out" && cp "$scratch/checks.out" "$scratch/$sanitizer.log"
   check "all sessions are gone" wait_for 20 status_is sessions 1
   check "the lanes are back" wait_for 20 status_is upstreams.0.lanes.leased "$leased"
   check "the memory is back" wait_for 20 status_is memory.used "$memory"
 done
-check "the connection to the broker is the first one" status_is upstreams.0.epoch 1
+[ -n "${KILLS-}" ] ||
+  check "the connection to the broker is the first one" status_is upstreams.0.epoch 1
 check_muxd_stops

@@ -52,6 +52,8 @@ void fault(const char *what, long long value, const char *text)
 int expect(int r, const char *what, const struct muxc_error *error)
 {
 	ADD(account.operations, 1);
+	if (r == -ECONNRESET && account.kills)
+		return r;
 	if (r < 0 && r != -ESHUTDOWN && r != -ENOENT && r != -EAGAIN)
 		fault(what, r, error ? error->text : "");
 	return r;
@@ -261,6 +263,8 @@ struct link *link_get(int index)
 	struct muxc_error error = MUXC_ERROR_INIT;
 	struct link *link;
 
+	if (account.kills)
+		options.flags = MUXC_CONNECT_LATER;
 	pthread_mutex_lock(&links_lock);
 	if (!links[index]) {
 		link = calloc(1, sizeof(*link));
