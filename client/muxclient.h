@@ -16,7 +16,8 @@
  *	-EINVAL      an argument is wrong: NULL, too long, unknown flag
  *	-ENOMEM      no memory; nothing was done
  *	-ECHILD      the connection was made before fork(), in the parent
- *	-ECONNRESET  the connection to muxd has ended; connect again
+ *	-ECONNRESET  the connection to muxd has ended, connect again; or, with code
+ *	             320, the call was under way when muxd was lost, see below
  *	-ESHUTDOWN   this side has closed the connection or the channel
  *	-ETIMEDOUT   the deadline has passed; the effects are undone by muxd
  *	-EPROTO      muxd sent what it must not; the connection has ended
@@ -59,14 +60,17 @@
  * All descriptors are close-on-exec. SIGPIPE is never raised.
  *
  * When muxd stops, dies or is replaced, the connection goes on: it connects
- * again, with increasing delays (10 ms to 1 s, with jitter), and brings back,
- * in this order, its channels and their qos, what was declared and bound on
- * them, consumers, and publishes that had no outcome, which are sent again in
- * order and before newer ones, marked as PROTOCOL.md says (x-muxd-resent).
- * Meanwhile:
+ * again, with increasing delays (10 ms to 1 s, with jitter), and brings back
+ * what was declared and bound and not deleted, in the order it was; then its
+ * channels, each with its qos, its consumers, and its publishes that had no
+ * outcome, which are sent again in order and before newer ones, marked as
+ * PROTOCOL.md says (x-muxd-resent). What was declared comes back though its
+ * channel was closed, and though the broker has deleted it (auto_delete): what
+ * is not wanted any more is to be deleted. Meanwhile:
  *
  *  - publishes are taken and kept as long as replay_bytes lets them, and end by
- *    their deadline (MUXC_FAILED if they never were sent, else MUXC_UNKNOWN);
+ *    their deadline, or after 5 minutes if they have none (MUXC_FAILED if they
+ *    never were sent, else MUXC_UNKNOWN);
  *  - calls that can be made again without harm wait, up to their timeout, and
  *    are; a purge, a deletion, a get and what ends a transaction give
  *    -ECONNRESET (retryable) when they were under way: they were done or not;
@@ -281,13 +285,16 @@ int muxc_wait_ready(struct muxc *c, uint64_t timeout_usec, struct muxc_error *re
 /* Copies why the connection has ended; returns 0 while it has not, else the negative errno. */
 int muxc_get_error(struct muxc *c, struct muxc_error *ret_error);
 
-/* State of the upstream, or -EAGAIN before muxd's greeting: enum muxc_upstream_state. */
+/*
+ * State of the upstream as muxd last told, or -EAGAIN before its greeting: enum
+ * muxc_upstream_state. While muxd is away it is that of before.
+ */
 int muxc_get_upstream_state(struct muxc *c);
 
 /* "up", "connecting", "backoff", "blocked", "failed", or "unknown". */
 const char *muxc_upstream_state_name(int state);
 
-/* The session's id as `muxctl sessions` shows it; 0 before muxd's greeting. */
+/* The session's id as `muxctl sessions` shows it; 0 before muxd's greeting, and while muxd is away. */
 uint64_t muxc_get_session(struct muxc *c);
 
 /* Largest body in bytes that muxd takes; 0 before muxd's greeting. */
@@ -295,7 +302,8 @@ uint64_t muxc_get_message_max(struct muxc *c);
 
 /*
  * How much may be published at this moment without waiting: messages, and
- * bytes of headers and bodies together.
+ * bytes of headers and bodies together. While muxd is away publishes are bounded
+ * by replay_bytes instead.
  */
 int muxc_get_credit(struct muxc *c, uint64_t *ret_messages, uint64_t *ret_bytes);
 
@@ -309,7 +317,8 @@ int muxc_get_credit(struct muxc *c, uint64_t *ret_messages, uint64_t *ret_bytes)
  * muxd is away there is none: -ENOTCONN, and muxc_get_timeout() tells when to
  * call muxc_process(). One that was lost is closed by the first muxc_process()
  * behind the call of this that has given another one, or none: so its number
- * is not used again before the loop can have forgotten it. The adapters (muxclient-libevent.h and its like) do so.
+ * is not used again before the loop can have forgotten it. The adapters
+ * (muxclient-libevent.h and its like) do so.
  */
 int muxc_get_fd(struct muxc *c);
 
@@ -527,9 +536,9 @@ int muxc_channel_get_totals(struct muxc_channel *channel, struct muxc_totals *re
  * Call it first on the channel. A second call does nothing. -EREMOTEIO, code
  * 406: the channel has consumers or unacknowledged messages, and is closed now.
  *
- * A transaction that is open when the broker's connection is lost, or that
- * cannot be sent as a whole, ends with its channel (-ECONNRESET, code 320, for
- * the connection; retryable), and nothing of it was done. Nor is anything, if
+ * A transaction that is open when the broker's connection or muxd is lost, or
+ * that cannot be sent as a whole, ends with its channel (-ECONNRESET, code 320,
+ * for the connection; retryable), and nothing of it was done. Nor is anything, if
  * the channel, or the connection to muxd, is closed before the commit. On a
  * transactional channel muxc_consume() with MUXC_NO_ACK gives -EOPNOTSUPP.
  */
@@ -541,7 +550,7 @@ int muxc_tx_select(struct muxc_channel *channel, uint64_t timeout_usec,
  * the next transaction. When it returns, the publishes have their outcome.
  *
  * -EREMOTEIO, code 406: there was no muxc_tx_select(). -ECONNRESET, code 320:
- * the broker's connection was lost. -ETIMEDOUT: no answer in time. After any of
+ * the broker's connection or muxd was lost. -ETIMEDOUT: no answer in time. After any of
  * these the channel is closed, and the outcomes of its publishes tell more:
  * MUXC_FAILED, nothing was done; MUXC_UNKNOWN, all of it was or nothing.
  */
