@@ -493,8 +493,10 @@ void link_turn(struct muxc *c)
 		turn_away(c, now);
 	else if (c->state == CONN_GREETING)
 		turn_greeting(c, now);
-	else if (c->state == CONN_READY && link->moving && (now >= link->move_usec || may_move(c)))
+	else if (c->state != CONN_READY)
+		return;
+	else if (link->moving && (now >= link->move_usec || may_move(c)))
 		move(c);
-	else if (c->state == CONN_READY && link->restore_usec && now >= link->restore_usec)
+	else if (!link->moving && link->restore_usec && now >= link->restore_usec)
 		restore_again(c);
 }

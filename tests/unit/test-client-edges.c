@@ -276,6 +276,75 @@ START_TEST(edges__no_two_messages_have_a_tag_though_a_channel_is_brought_back_tw
 }
 END_TEST
 
+/* --------------------------------------------------------------------- moving */
+
+static void go_away(struct scene *scene, uint32_t deadline_ms)
+{
+	Muxd__V1__GoAway away = MUXD__V1__GO_AWAY__INIT;
+	Muxd__V1__ServerFrame frame;
+
+	fake_frame(&scene->fake, &frame, 0, 0);
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY;
+	frame.go_away = &away;
+	away.has_deadline_ms = 1;
+	away.deadline_ms = deadline_ms;
+	fake_send(&scene->fake, &frame, SPAN_NULL);
+}
+
+static bool locked_in_second(struct fake *fake, const Muxd__V1__ClientFrame *frame, struct span payload)
+{
+	struct trace *trace = fake->context;
+
+	note_frame(trace, frame, payload);
+	if (fake_sessions(fake) != 2 || frame->op_case != OP(CONSUME))
+		return false;
+	fake_error(fake, frame->request, 1, MUXD__V1__SCOPE__CHANNEL, 405);
+	return true;
+}
+
+static uint64_t publish_on(struct muxc_channel *channel, const char *body)
+{
+	struct muxc_publication publication = {
+	    .size = sizeof(publication), .routing_key = "q", .body = body, .body_len = strlen(body)};
+	uint64_t number = 0;
+
+	ck_assert_int_eq(muxc_publish_full(channel, &publication, 0, &number, NULL), 0);
+	return number;
+}
+
+/* That something is to be tried again does not call off that muxd is left. */
+START_TEST(edges__nothing_new_begins_while_muxd_is_left)
+{
+	struct muxc_channel *other;
+	struct scene scene;
+	int i;
+
+	scene_init(&scene, _i);
+	scene.fake.on_frame = locked_in_second;
+	fake_start(&scene.fake);
+	scene_connect(&scene, &(struct muxc_options){0});
+	other = scene_channel(&scene);
+	consume(&scene, "a");
+	publish_on(other, "begun");
+	until_text(&scene, "publish 2 begun|");
+	fake_hang_up(&scene.fake);
+	until_text(&scene, "publish 2 begun resent|");
+	go_away(&scene, 900);
+	until_link(&scene, MUXC_LINK_MOVING, 1);
+	forget(&scene);
+	for (i = 0; i < 20; i++) { /* over the time of the next attempt */
+		poll(NULL, 0, 10);
+		step(&scene);
+		publish_on(other, "late");
+	}
+	ck_assert_str_eq(scene.trace.text, "");
+	until_text(&scene, "publish 2 late|");
+	ck_assert_uint_eq(fake_sessions(&scene.fake), 3);
+	muxc_channel_free(other);
+	scene_end(&scene);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ loop mode */
 
 static bool is_open(int fd)
@@ -347,6 +416,7 @@ static Suite *suite_edges(void)
 			    0, 2);
 	tcase_add_test(tcase, edges__lost_socket_is_closed_when_the_loop_can_have_forgotten_it);
 	tcase_add_test(tcase, edges__new_socket_never_has_the_number_of_the_one_that_the_loop_knows);
+	tcase_add_loop_test(tcase, edges__nothing_new_begins_while_muxd_is_left, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
