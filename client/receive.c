@@ -416,9 +416,12 @@ static void on_error(struct muxc *c, const struct received *frame, const Muxd__V
 		link_refused(c, &error);
 	} else if (channel) {
 		error.closes_channel = 1;
+		/* One that was freed may end with what it ends. */
+		channel->refs++;
 		channel->end_seen = true;
 		channel_doom(channel, &error);
 		channel_check_end(channel);
+		channel_unref(channel);
 	}
 }
 

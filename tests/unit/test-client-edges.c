@@ -97,6 +97,33 @@ START_TEST(edges__publish_that_ends_while_it_waits_for_credit_holds_up_no_other)
 }
 END_TEST
 
+/* Its close is still to be sent, and nobody else holds it. */
+START_TEST(edges__freed_channel_that_waits_for_credit_may_be_ended_by_muxd)
+{
+	struct scene scene;
+
+	scene_init(&scene, _i);
+	scene.fake.on_frame = stingy;
+	scene.fake.welcome_messages = scene.fake.welcome_bytes = 0;
+	fake_start(&scene.fake);
+	scene_connect(&scene, &(struct muxc_options){0});
+	ready(&scene);
+	scene_lose(&scene);
+	publish(&scene, "a");
+	publish_large(scene.channel, 0);
+	scene.channel = muxc_channel_free(scene.channel);
+	scene_revive(&scene);
+	until_wanted(&scene);
+	until_text(&scene, "publish 1 a|");
+	fake_outcome(&scene.fake, 1, MUXD__V1__OUTCOME_KIND__UNKNOWN, 1, 1);
+	fake_error(&scene.fake, 0, 1, MUXD__V1__SCOPE__CHANNEL, 404);
+	ck_assert_int_eq(muxc_ping(scene.c, 0, NULL), 0);
+	scene.channel = scene_channel(&scene);
+	ck_assert_int_eq(publish_in_time(scene.channel, 2000000), 0);
+	scene_end(&scene);
+}
+END_TEST
+
 /* ------------------------------------------------------------------- waiters */
 
 struct waiter {
@@ -417,6 +444,7 @@ static Suite *suite_edges(void)
 	tcase_add_test(tcase, edges__lost_socket_is_closed_when_the_loop_can_have_forgotten_it);
 	tcase_add_test(tcase, edges__new_socket_never_has_the_number_of_the_one_that_the_loop_knows);
 	tcase_add_loop_test(tcase, edges__nothing_new_begins_while_muxd_is_left, 0, 2);
+	tcase_add_loop_test(tcase, edges__freed_channel_that_waits_for_credit_may_be_ended_by_muxd, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
