@@ -402,6 +402,11 @@ int muxc_cancel(struct muxc_channel *channel, uint32_t consumer, uint64_t timeou
 	/* From here on none of its messages is handled; those that came go back. */
 	events_requeue(channel, consumer);
 	consumer_remove(channel, consumer);
+	/* muxd is away, and will never hear of it. */
+	if (!channel->live) {
+		call_abort(&call);
+		return 0;
+	}
 	wire_put_number(&call.op, CANCEL_CONSUMER, consumer);
 	r = call_end(&call);
 	call_free(&call);

@@ -303,6 +303,25 @@ START_TEST(edges__no_two_messages_have_a_tag_though_a_channel_is_brought_back_tw
 }
 END_TEST
 
+START_TEST(edges__consumer_is_cancelled_at_once_while_muxd_is_away)
+{
+	struct scene scene;
+
+	scene_begin(&scene, _i);
+	consume(&scene, "a");
+	consume(&scene, "b");
+	scene_lose(&scene);
+	ck_assert_int_eq(muxc_cancel(scene.channel, 1, 100000, NULL), 0);
+	ck_assert_int_eq(muxc_cancel(scene.channel, 1, 100000, NULL), -ENOENT);
+	forget(&scene);
+	scene_revive(&scene);
+	until_text(&scene, "consume");
+	ck_assert_int_eq(muxc_ping(scene.c, 0, NULL), 0);
+	expect_text(&scene, "hello|open 1|consume 1 b as 2 muxd.ctag-1|op 64|");
+	scene_end(&scene);
+}
+END_TEST
+
 /* --------------------------------------------------------------------- moving */
 
 static void go_away(struct scene *scene, uint32_t deadline_ms)
@@ -445,6 +464,7 @@ static Suite *suite_edges(void)
 	tcase_add_test(tcase, edges__new_socket_never_has_the_number_of_the_one_that_the_loop_knows);
 	tcase_add_loop_test(tcase, edges__nothing_new_begins_while_muxd_is_left, 0, 2);
 	tcase_add_loop_test(tcase, edges__freed_channel_that_waits_for_credit_may_be_ended_by_muxd, 0, 2);
+	tcase_add_loop_test(tcase, edges__consumer_is_cancelled_at_once_while_muxd_is_away, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
