@@ -377,7 +377,7 @@ static void operate(struct chan *chan)
 		provoke(chan);
 		break;
 	case 192:
-		if (chance(8) == 0)
+		if (chance(2))
 			link_retire(chan->link);
 		break;
 	case 193 ... 196:

@@ -300,7 +300,7 @@ END_TEST
 
 START_TEST(reconnect__gives_up_after_its_timeout)
 {
-	struct muxc_options options = {.reconnect_timeout_usec = 50000};
+	struct muxc_options options = {.reconnect_timeout_usec = 1000000};
 	struct scene scene;
 	int kind = 0;
 
