@@ -9,12 +9,19 @@
 
 #include <stdlib.h>
 
+/*
+ * Longer nobody waits for another: a channel that RabbitMQ has got stuck, of
+ * which there are some (KILLERS.md), never answers.
+ */
+#define PATIENCE_USEC USEC_PER_SEC
+
 /* A queue with which something is under way. */
 struct clash {
 	struct map_node map_node; /* in clashes->by_name */
 	struct list node;	  /* in clashes->changed, while there is a change */
 	struct upstream *upstream;
 	struct request *change; /* goes alone, or is the next that will; NULL: none */
+	struct mono since;	/* it is, or was sent */
 	struct list uses;	/* struct request, sent; the change is none of them */
 	bool is_awaited;	/* another channel waits for the change */
 	uint8_t name_len;
@@ -28,15 +35,47 @@ struct use {
 	bool is_safe;	   /* it is a classic one, before and after */
 };
 
-void clashes_init(struct clashes *clashes)
+static bool is_over(const struct upstream *upstream, struct mono since)
 {
-	*clashes = (struct clashes){.by_name = MAP_INIT};
-	list_init(&clashes->changed);
+	return mono_since_usec(upstream->mux->now, since) >= PATIENCE_USEC;
 }
 
-void clashes_deinit(struct clashes *clashes)
+static void wake_at(struct upstream *upstream, struct mono when)
 {
-	map_deinit(&clashes->by_name);
+	if (timerq_set(&upstream->mux->timers, &upstream->clashes.timer, when) < 0)
+		log_error("no memory for a timer of upstream \"%s\"", upstream->options.name);
+}
+
+/* Somebody may have lost patience. */
+static void clash_timer_fired(struct timer *timer, struct mono now)
+{
+	struct upstream *upstream = container_of(timer, struct upstream, clashes.timer);
+
+	upstream->queue_freed = true;
+	if (!list_empty(&upstream->clashes.changed))
+		wake_at(upstream, mono_add_usec(now, PATIENCE_USEC));
+}
+
+static void begin_patience(struct clash *clash)
+{
+	struct upstream *upstream = clash->upstream;
+
+	clash->since = upstream->mux->now;
+	if (!timer_is_set(&upstream->clashes.timer))
+		wake_at(upstream, mono_add_usec(clash->since, PATIENCE_USEC));
+}
+
+void clashes_init(struct upstream *upstream)
+{
+	upstream->clashes = (struct clashes){.by_name = MAP_INIT};
+	list_init(&upstream->clashes.changed);
+	timer_init(&upstream->clashes.timer, clash_timer_fired);
+}
+
+void clashes_deinit(struct upstream *upstream)
+{
+	timerq_clear(&upstream->mux->timers, &upstream->clashes.timer);
+	map_deinit(&upstream->clashes.by_name);
 }
 
 static struct clash *clash_find(const struct upstream *upstream, struct span name)
@@ -89,6 +128,7 @@ static void set_change(struct clash *clash, struct request *request)
 		return;
 	}
 	request->clash = clash;
+	begin_patience(clash);
 	list_append(&clash->upstream->clashes.changed, &clash->node);
 }
 
@@ -109,7 +149,8 @@ static struct request *next_change(const struct clash *clash)
 /* Whether somebody of this channel must wait for the change, which is not his. */
 static bool await_change(struct clash *clash, const struct channel *channel)
 {
-	bool must_wait = clash->change && clash->change->op.channel != channel;
+	bool must_wait =
+	    clash->change && clash->change->op.channel != channel && !is_over(clash->upstream, clash->since);
 
 	clash->is_awaited |= must_wait;
 	return must_wait;
@@ -226,7 +267,7 @@ static bool others_use_it(const struct clash *clash, const struct lane *lane)
 	const struct request *request;
 
 	list_foreach (request, &clash->uses, clash_node) {
-		if (request->clash_lane != lane)
+		if (request->clash_lane != lane && !is_over(clash->upstream, request->clash_since))
 			return true;
 	}
 	return false;
@@ -240,12 +281,18 @@ static bool change_must_wait(struct lane *lane, struct request *request, struct 
 		return false; /* no memory: it is dared */
 	/* A channel's own needs not wait, but for those who have waited for the last one. */
 	if (clash->change && clash->change != request)
-		return await_change(clash, request->op.channel) || clash->is_awaited;
-	set_change(clash, request);
-	if (others_use_it(clash, lane))
-		return true;
-	if (!awaits_confirms(clash, lane))
+		return !is_over(clash->upstream, clash->since) &&
+		       (await_change(clash, request->op.channel) || clash->is_awaited);
+	if (!clash->change)
+		set_change(clash, request);
+	if (!is_over(clash->upstream, clash->since)) {
+		if (others_use_it(clash, lane))
+			return true;
+		if (!awaits_confirms(clash, lane))
+			return false;
+	} else if (!scout_reaches(clash)) { /* the scout gives up by itself */
 		return false;
+	}
 	lane->upstream->clashes.await_confirms = true;
 	return true;
 }
@@ -270,6 +317,9 @@ void clash_sent(struct lane *lane, struct request *request)
 	struct use use;
 
 	request->clash_lane = lane;
+	request->clash_since = lane->upstream->mux->now;
+	if (request->clash)
+		begin_patience(request->clash);
 	if (request->clash || !use_of(lane->upstream, request, &use) || use.is_safe)
 		return;
 	clash = clash_get(lane->upstream, use.queue);

@@ -18,8 +18,8 @@
 
 #include "daemon/mux/state.h"
 
-void clashes_init(struct clashes *clashes);
-void clashes_deinit(struct clashes *clashes);
+void clashes_init(struct upstream *upstream);
+void clashes_deinit(struct upstream *upstream);
 
 /* Asked last before the request is sent: from now on it is its turn, or it stands in line. */
 bool clash_must_wait(struct lane *lane, struct request *request);

@@ -164,6 +164,7 @@ struct clashes {
 	struct map by_name;  /* struct clash, owned */
 	struct list changed; /* those of them that somebody makes or deletes, or is about to */
 	bool await_confirms; /* somebody waits for publishes to be confirmed */
+	struct timer timer;  /* somebody may have waited for long enough */
 };
 
 struct topology {
@@ -391,6 +392,7 @@ struct request {
 	struct clash *clash;	   /* what it may not meet: see clash.h; NULL: nothing */
 	struct list clash_node;	   /* in clash->uses, or none */
 	struct lane *clash_lane;   /* where it was sent */
+	struct mono clash_since;   /* when that was */
 	bool clash_changes;	   /* of one in clash->uses: it makes or deletes the queue */
 	uint32_t record;	   /* in its session's recorder */
 	uint64_t before;	   /* sent before the publish with this tag on its lane */

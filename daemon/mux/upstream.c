@@ -526,7 +526,7 @@ int upstream_new(struct mux *mux, const struct upstream_options *options, const 
 	list_init(&upstream->orphans);
 	upstream->queues = MAP_INIT;
 	topology_init(&upstream->topology);
-	clashes_init(&upstream->clashes);
+	clashes_init(upstream);
 	recovery_init(upstream);
 	scout_init(&upstream->scout, upstream);
 	blame_init(upstream);
@@ -566,7 +566,7 @@ void upstream_free(struct upstream *upstream)
 	}
 	queues_connection_lost(upstream);
 	topology_deinit(&upstream->topology);
-	clashes_deinit(&upstream->clashes);
+	clashes_deinit(upstream);
 	map_deinit(&upstream->queues);
 	kinds_deinit(upstream);
 	timerq_clear(&upstream->mux->timers, &upstream->timer);

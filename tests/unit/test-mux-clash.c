@@ -334,6 +334,22 @@ START_TEST(clash__deletion_waits_for_what_a_channel_published_before_it_failed)
 }
 END_TEST
 
+START_TEST(clash__who_is_never_answered_is_not_waited_for_for_long)
+{
+	begin_with("quorum");
+	world_get(first, 2, 1, false, 0);
+	drop(second, 3);
+	publish(one_more(), "", "q");
+	ck_assert_str_eq(world_sent(), "1 basic.get; ");
+	world_pass(USEC_PER_SEC);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	/* Nor is this one answered. */
+	world_pass(USEC_PER_SEC);
+	ck_assert_str_eq(world_sent(), "3 basic.publish; ");
+	world_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux-clash");
@@ -355,6 +371,7 @@ int main(void)
 	tcase_add_test(tcase, clash__deletion_waits_for_a_consumer_that_is_begun_anew);
 	tcase_add_test(tcase, clash__no_consumer_is_begun_anew_while_its_queue_is_deleted);
 	tcase_add_test(tcase, clash__deletion_waits_for_what_a_channel_published_before_it_failed);
+	tcase_add_test(tcase, clash__who_is_never_answered_is_not_waited_for_for_long);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
