@@ -13,6 +13,8 @@
  *
  * What comes to the queue by an exchange is known as far as sessions have made
  * the bindings.
+ *
+ * Nobody is waited for longer than a second: some channels never answer.
  */
 #pragma once
 
