@@ -105,9 +105,9 @@ static void convict(struct channel *channel, struct op *op, const struct fault *
 	channel->upstream->blame.found = true;
 	culprit_remember(channel->upstream, op, &fault);
 	if (op->kind == OP_PUBLISH)
-		publish_discard(container_of(op, struct publish, op), &fault);
+		publish_discard(op_publish(op), &fault);
 	else
-		channel_refuse_unsent(container_of(op, struct request, op), SCOPE_CHANNEL, &fault);
+		channel_refuse_unsent(op_request(op), SCOPE_CHANNEL, &fault);
 	if (session) {
 		channel_fail(channel, &fault);
 		culprit_punish(session, &fault);
@@ -219,7 +219,7 @@ static void publish_tried(struct suspicion *suspicion, enum scout_verdict verdic
 			return;
 		}
 		if (verdict == SCOUT_PASSED)
-			tell_outcome(&suspicion->trial, container_of(op, struct publish, op));
+			tell_outcome(&suspicion->trial, op_publish(op));
 	}
 	if (verdict != SCOUT_PASSED || !suspect_try_for_good(suspicion))
 		suspicion->in_line = true;

@@ -40,6 +40,9 @@ bool channel_lease(struct channel *channel);
 /* It would not miss its lane: hands it back. What was delivered and is not settled goes back to its queue. */
 void channel_give_up_lane(struct channel *channel);
 
+/* Of ending.c: frees all consumers, without a word. */
+void channel_free_consumers(struct channel *channel);
+
 /* Ends an open channel by an error, answers all it had, and closes its lane. */
 void channel_fail(struct channel *channel, const struct fault *fault);
 

@@ -59,7 +59,7 @@ static void forget(const struct consumer *consumer)
 		struct op *op;
 
 		list_foreach (op, lists[i], node) {
-			struct request *request = container_of(op, struct request, op);
+			struct request *request = op_request(op);
 
 			if (op->kind == OP_REQUEST && request->consumer == consumer)
 				request->consumer = NULL;

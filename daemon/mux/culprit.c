@@ -54,17 +54,16 @@ static uint64_t names_of(struct op *op)
 	const struct request *request;
 
 	if (op->kind == OP_PUBLISH) {
-		publish = container_of(op, struct publish, op);
+		publish = op_publish(op);
 		return hash_more(HASH_BEGIN, span_make(publish->data, publish->method_len));
 	}
-	request = container_of(op, struct request, op);
+	request = op_request(op);
 	return request_fingerprint(span_make(request->frame, request->frame_len));
 }
 
 static uint64_t fingerprint(struct op *op)
 {
-	return op->kind == OP_PUBLISH ? publish_fingerprint(container_of(op, struct publish, op))
-				      : names_of(op);
+	return op->kind == OP_PUBLISH ? publish_fingerprint(op_publish(op)) : names_of(op);
 }
 
 static void remember(struct blame *blame, const struct culprit *culprit)

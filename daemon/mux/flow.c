@@ -128,11 +128,10 @@ static bool must_wait(struct lane *lane, struct op *op)
 	if (hold_lane(lane, op))
 		return true;
 	if (op->kind == OP_PUBLISH)
-		return publish_must_wait(lane) ||
-		       clash_holds_publish(lane->channel, container_of(op, struct publish, op));
+		return publish_must_wait(lane) || clash_holds_publish(lane->channel, op_publish(op));
 	if (op->kind == OP_SETTLE)
 		return false;
-	request = container_of(op, struct request, op);
+	request = op_request(op);
 	if (request->unsure && probe_must_wait(request))
 		return true;
 	if (request->method == AMQC_TX_SELECT && !lane->tx.on)
@@ -307,9 +306,9 @@ static void ask(struct lane *lane)
 static bool send_op(struct lane *lane, struct op *op)
 {
 	if (op->kind == OP_REQUEST)
-		return send_request(lane, container_of(op, struct request, op));
+		return send_request(lane, op_request(op));
 	if (op->kind == OP_PUBLISH)
-		begin_publish(lane, container_of(op, struct publish, op));
+		begin_publish(lane, op_publish(op));
 	else
 		tx_settle_queued(lane->channel, op);
 	return true;

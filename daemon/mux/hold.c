@@ -20,11 +20,11 @@ bool hold_op(const struct upstream *upstream, struct op *op)
 
 	if (op->kind == OP_PUBLISH) {
 		/* The default exchange leads to the queue that the key names. */
-		publish = container_of(op, struct publish, op);
+		publish = op_publish(op);
 		return publish->exchange_len == 0 &&
 		       is_absent(upstream, span_make(publish->data + publish->key_at, publish->key_len));
 	}
-	if (op->kind != OP_REQUEST || !request_decode(container_of(op, struct request, op), &method))
+	if (op->kind != OP_REQUEST || !request_decode(op_request(op), &method))
 		return false;
 	queue = queues_of_method(&method);
 	return queue && is_absent(upstream, *queue);

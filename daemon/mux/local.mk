@@ -13,6 +13,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/culprit.c daemon/mux/culprit.h \
 	daemon/mux/delivery.c daemon/mux/delivery.h \
 	daemon/mux/dispatch.c daemon/mux/dispatch.h \
+	daemon/mux/ending.c \
 	daemon/mux/flow.c daemon/mux/flow.h \
 	daemon/mux/handshake.c daemon/mux/handshake.h \
 	daemon/mux/hold.c daemon/mux/hold.h \

@@ -15,13 +15,14 @@
  *	culprit   what is known of such, and of who sent it
  *	suspect   what the scout tries of a channel
  *	recovery  what is brought back on a new connection, and in which order
- *	channel   opening, failing, leaving; waiting for a lane
+ *	channel   opening, leaving, waiting for a lane; ending: by an error
  *	consumer  deliveries on their way to a session
  *	subscribe the broker's side of a consumer
  *	delivery  which of them are settled, and telling the broker
  *	queues    who owns which exclusive queue; names for unnamed ones
  *	topology  what was declared, by whom
  *	kinds     what kind of queue a name stands for
+ *	clash     who of its users may not go at the same time
  *	request   a method that is answered once
  *	flow      which lane writes next, and how much
  *	hold      what must wait though it could be sent
@@ -706,6 +707,16 @@ struct owned_queue {
 	uint8_t name_len;
 	char name[255];
 };
+
+static inline struct request *op_request(struct op *op)
+{
+	return container_of(op, struct request, op);
+}
+
+static inline struct publish *op_publish(struct op *op)
+{
+	return container_of(op, struct publish, op);
+}
 
 /* What a publish takes of the window: its bytes on the wire, but for a few of each body frame, and its cost.
  */

@@ -20,7 +20,7 @@ static struct span queue_of(struct op *op, struct amqc_method *room)
 {
 	const struct span *queue;
 
-	if (op->kind != OP_REQUEST || !request_decode(container_of(op, struct request, op), room))
+	if (op->kind != OP_REQUEST || !request_decode(op_request(op), room))
 		return SPAN_NULL;
 	queue = queues_of_method(room);
 	return queue ? *queue : SPAN_NULL;
@@ -184,8 +184,8 @@ bool suspect_try_consumer(struct suspicion *suspicion)
 bool suspect_was_sent(struct op *op)
 {
 	if (op->kind == OP_PUBLISH)
-		return container_of(op, struct publish, op)->begun_before;
-	return op->kind == OP_REQUEST && container_of(op, struct request, op)->sent_before;
+		return op_publish(op)->begun_before;
+	return op->kind == OP_REQUEST && op_request(op)->sent_before;
 }
 
 uint32_t suspect_operations(const struct channel *channel, struct op **ret_first)
@@ -251,9 +251,9 @@ bool suspect_try_operations(struct suspicion *suspicion)
 		    buf_len(frames) > TRIAL_BYTES)
 			continue;
 		if (op->kind == OP_PUBLISH)
-			append_publish(frames, container_of(op, struct publish, op));
+			append_publish(frames, op_publish(op));
 		else
-			append_request(&suspicion->trial, container_of(op, struct request, op));
+			append_request(&suspicion->trial, op_request(op));
 		op->on_trial = true;
 		count++;
 	}
@@ -286,7 +286,7 @@ static struct publish *next_for_good(const struct channel *channel)
 {
 	const struct upstream *upstream = channel->upstream;
 	struct op *op = list_first(&channel->queue, struct op, node);
-	struct publish *publish = op && op->kind == OP_PUBLISH ? container_of(op, struct publish, op) : NULL;
+	struct publish *publish = op && op->kind == OP_PUBLISH ? op_publish(op) : NULL;
 	struct fault fault;
 
 	if (!publish || !publish->sent_before || publish->expiration_usec != UINT64_MAX ||
@@ -301,7 +301,7 @@ struct publish *suspect_publish(const struct suspicion *suspicion)
 	struct op *op = NULL;
 
 	return suspicion->stage == SUSPECT_FOR_GOOD && suspect_operations(suspicion->channel, &op) > 0
-		   ? container_of(op, struct publish, op)
+		   ? op_publish(op)
 		   : NULL;
 }
 

@@ -172,7 +172,7 @@ bool tx_needs_lane(struct channel *channel)
 	struct op *op = list_first(&channel->queue, struct op, node);
 
 	return channel->tx.begun || (channel->tx.asked && op && op->kind == OP_REQUEST &&
-				     container_of(op, struct request, op)->method == AMQC_TX_SELECT);
+				     op_request(op)->method == AMQC_TX_SELECT);
 }
 
 /* What came before tx.select is not finished at the broker. */
@@ -310,7 +310,7 @@ void tx_leave(struct channel *channel)
 		if (op->kind == OP_SETTLE)
 			tx_settle_drop(channel, op);
 		else if (op->kind == OP_PUBLISH)
-			publish_discard(container_of(op, struct publish, op), &fault);
+			publish_discard(op_publish(op), &fault);
 	}
 	uncommitted_end(channel, OUTCOME_NOT_SENT, &fault);
 	outcome_flush(channel);
