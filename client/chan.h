@@ -39,13 +39,13 @@ struct muxc_channel {
 	bool has_qos_global;
 	uint32_t qos_prefetch;
 	uint32_t qos_global;
-	uint64_t tag_base;     /* tags up to here are of an earlier session */
-	uint64_t tag_last;     /* the highest that was given out */
-	bool tx;	       /* transactional */
-	bool tx_used;	       /* published or settled in the open transaction */
-	bool tx_committing;    /* and its commit was under way when muxd was lost */
-	uint64_t tx_settled;   /* single ones, in the open transaction */
-	uint64_t tx_unsettled; /* of it, and what the program has in hand; at least so many */
+	uint64_t tag_base;   /* tags up to here are of an earlier session */
+	uint64_t tag_last;   /* the highest that was given out */
+	bool tx;	     /* transactional */
+	bool tx_used;	     /* published or settled in the open transaction */
+	bool tx_committing;  /* and its commit was under way when muxd was lost */
+	uint64_t tx_settled; /* single ones, in the open transaction */
+	uint64_t unsettled; /* messages that were delivered or got, and are to be settled; at least so many */
 	struct replay replay;
 	bool user_freed;
 	bool destroyed; /* on_destroy was called, or is to be by nobody else */
@@ -90,6 +90,8 @@ struct muxc_channel *channel_find(struct muxc *c, uint32_t number, uint32_t gene
 void channel_end(struct muxc_channel *channel, const struct muxc_error *error);
 /* An answer has said that the channel is closed. */
 void channel_doom(struct muxc_channel *channel, const struct muxc_error *error);
+/* A transaction is open: it must go on in this session, or is lost. */
+bool channel_transacting(const struct muxc_channel *channel);
 /* Locks and checks that the channel can be used; as conn_enter(). */
 int channel_enter(struct muxc_channel *channel, struct muxc_error *ret_error);
 /* The same for one that may have ended. */

@@ -115,7 +115,7 @@ void consumer_took(struct muxc_channel *channel, struct consumer *consumer, size
 
 	consumer->taken_messages++;
 	consumer->taken_bytes += size_bytes;
-	if (channel->state != CHANNEL_OPEN || !channel->live)
+	if (channel->state != CHANNEL_OPEN || !channel->live || consumer->leaving)
 		return;
 	messages = consumer->taken_messages + consumer->window_messages;
 	bytes = consumer->taken_bytes + consumer->window_bytes;
@@ -191,6 +191,10 @@ int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t 
 	/* It has gone back with the session it came in. */
 	if (last <= channel->tag_base)
 		return 0;
+	if (first == 0 && channel->unsettled > channel->tag_last - last)
+		channel->unsettled = channel->tag_last - last;
+	else if (first > 0 && channel->unsettled > 0)
+		channel->unsettled--;
 	if (!settles) {
 		settles = calloc(1, sizeof(*settles));
 		if (!settles)
@@ -222,19 +226,8 @@ void deliveries_lost(struct muxc_channel *channel)
 	if (channel->settles)
 		channel->settles->count = 0;
 	channel->tag_base = channel->tag_last;
-	channel->tx_unsettled = 0;
+	channel->unsettled = 0;
 	events_stale(channel);
-}
-
-/* Of what a transaction that is lost with muxd would undo; with MUXC_UP_TO it may be more than is counted. */
-static void count_settled(struct muxc_channel *channel, uint64_t tag, bool up_to)
-{
-	channel->tx_used = true;
-	if (up_to && tag == channel->tag_last)
-		channel->tx_unsettled = 0;
-	else if (!up_to && channel->tx_unsettled > 0)
-		channel->tx_unsettled--;
-	channel->tx_settled++;
 }
 
 static int settle(struct muxc_channel *channel, uint64_t tag, int kind, bool up_to)
@@ -247,7 +240,8 @@ static int settle(struct muxc_channel *channel, uint64_t tag, int kind, bool up_
 		return r;
 	c = channel->c;
 	if (tag > channel->tag_base) {
-		count_settled(channel, tag, up_to);
+		channel->tx_used = true;
+		channel->tx_settled++;
 		r = settle_add(channel, kind, up_to ? 0 : tag, tag);
 		/* In a burst the next handler follows at once, and so does the next one to settle. */
 		if (r == 0)
@@ -390,20 +384,24 @@ int muxc_cancel(struct muxc_channel *channel, uint32_t consumer, uint64_t timeou
 		struct muxc_error *ret_error)
 {
 	struct call call = {.channel = channel, .timeout_usec = timeout_usec, .error = ret_error};
+	const struct consumer *found;
+	bool done;
 	int r;
 
 	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_CANCEL);
 	if (r < 0)
 		return r;
-	if (!consumer_find(channel, consumer)) {
+	found = consumer_find(channel, consumer);
+	if (!found) {
 		call_abort(&call);
 		return error_set(ret_error, -ENOENT, "the channel has no consumer %u", consumer);
 	}
+	/* muxd is away or left, and will never hear of it, or has been told. */
+	done = !channel->live || found->leaving;
 	/* From here on none of its messages is handled; those that came go back. */
 	events_requeue(channel, consumer);
 	consumer_remove(channel, consumer);
-	/* muxd is away, and will never hear of it. */
-	if (!channel->live) {
+	if (done) {
 		call_abort(&call);
 		return 0;
 	}

@@ -21,6 +21,7 @@ struct consumer {
 	uint32_t prefetch;	      /* of the last qos before */
 	bool started;		      /* muxd has answered */
 	bool gone;		      /* muxd has cancelled it; its handler is still to be told */
+	bool leaving;		      /* cancelled because muxd is left; it comes back with the next one */
 	bool direct_reply;
 	muxc_message_handler on_message;
 	muxc_cancelled_handler on_cancelled;

@@ -122,7 +122,7 @@ static void adopt_channel(struct muxc_channel *channel)
 		channel->settles->count = 0;
 	channel->tag_base = channel->tag_last;
 	channel->tx_used = channel->tx_committing = false;
-	channel->tx_unsettled = channel->tx_settled = 0;
+	channel->unsettled = channel->tx_settled = 0;
 	channel->live = false;
 	channel->restoring = 0;
 	channel->restoring_failed = channel->restoring_again = false;

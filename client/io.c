@@ -257,6 +257,8 @@ int muxc_process(struct muxc *c)
 		return r; /* a handler has forked, and this is the child: nothing may be touched */
 	if (!c->freed)
 		out_flush(c);
+	if (c->link.moving)
+		link_turn(c); /* handlers may have been what was waited for */
 	if (r == 0 && c->state == CONN_ENDED)
 		r = c->error.error;
 	conn_leave(c);

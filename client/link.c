@@ -8,8 +8,12 @@
  * is new is kept.
  *
  * When muxd asks to leave, `link.up` becomes false too, but the session goes
- * on: what is under way is awaited, for a short while. Then it is left as if it
- * had been lost.
+ * on, for a short while: consumers are cancelled, what they were delivered is
+ * handled and settled, and the rest that is under way is awaited, a transaction
+ * that is open for longer. Then it is left as if it had been lost; the program
+ * is told LOST only when no other muxd is there soon. The consumers come back
+ * in the new session when the old one is over, so what comes again comes after
+ * what was handled.
  */
 #include "config.h"
 
@@ -26,6 +30,7 @@
 #include "client/replay.h"
 #include "client/request.h"
 #include "client/restore.h"
+#include "client/wire.h"
 
 #include "proto/buf.h"
 #include "proto/muxd.pb-c.h"
@@ -43,6 +48,9 @@
 #define BACKOFF_MIN_USEC 10000u
 #define BACKOFF_MAX_USEC USEC_PER_SEC
 #define MOVE_MAX_USEC USEC_PER_SEC
+#define COMMIT_MAX_USEC (10u * USEC_PER_SEC)
+#define SUCCESSOR_USEC (USEC_PER_SEC / 2) /* so long it may take to be there */
+#define CANCEL_CONSUMER 1u		  /* field of muxd.v1.Cancel */
 
 /* --------------------------------------------------------------- connecting */
 
@@ -186,11 +194,15 @@ static void lose_transaction(struct muxc_channel *channel)
 	channel_end(channel, &error);
 }
 
+bool channel_transacting(const struct muxc_channel *channel)
+{
+	return channel->tx && channel->live &&
+	       (channel->tx_used || channel->unsettled > 0 || channel->outcomes.base < channel->replay.sent);
+}
+
 static void lose_channel(struct muxc_channel *channel)
 {
-	bool transacting =
-	    channel->tx && channel->live &&
-	    (channel->tx_used || channel->tx_unsettled > 0 || channel->outcomes.base < channel->replay.sent);
+	bool transacting = channel_transacting(channel);
 
 	channel->live = false;
 	channel->restoring = 0;
@@ -260,6 +272,7 @@ void link_forget(struct muxc *c)
 	link->backoff_usec = BACKOFF_MIN_USEC;
 	link->retry_usec = 0;
 	link->give_up_usec = link->timeout_usec ? deadline_after(link->timeout_usec) : UINT64_MAX;
+	link->tell_usec = 0;
 	link->expire_usec = UINT64_MAX;
 	link->random = (link->random ^ (uint32_t)c->owner << 16) | 1u;
 	credit_reset(c);
@@ -269,7 +282,7 @@ void link_lost(struct muxc *c, const struct muxc_error *error)
 {
 	struct link *link = &c->link;
 	struct muxc_error why = link->failed ? link->error : *error;
-	bool greeted = c->state == CONN_READY, moved = link->moving;
+	bool greeted = c->state == CONN_READY;
 
 	if (c->state == CONN_ENDED)
 		return;
@@ -288,7 +301,7 @@ void link_lost(struct muxc *c, const struct muxc_error *error)
 		link->give_up_usec = link->timeout_usec ? deadline_after(link->timeout_usec) : UINT64_MAX;
 	}
 	link->error = why;
-	if (!link->away && !moved && tell(c, MUXC_LINK_LOST, &why, 0) < 0) {
+	if (!link->away && !link->tell_usec && tell(c, MUXC_LINK_LOST, &why, 0) < 0) {
 		conn_fail(c, -ENOMEM, "no memory to tell that muxd was lost");
 		return;
 	}
@@ -383,47 +396,71 @@ void link_welcomed(struct muxc *c)
 		return;
 	}
 	link->attempts = 0;
+	link->tell_usec = 0;
 	restore_begin(c);
 }
 
 /* -------------------------------------------------------------------- moving */
 
+bool link_serves(const struct muxc *c, const struct muxc_channel *channel)
+{
+	return c->link.up || (c->link.moving && channel && channel_transacting(channel));
+}
+
+static uint64_t at_most(uint64_t usec, uint64_t max)
+{
+	return deadline_after(usec < max ? usec : max);
+}
+
 void link_move(struct muxc *c, uint64_t within_usec)
 {
 	struct link *link = &c->link;
-	uint32_t i;
 
 	if (!link->reconnects || link->moving || c->state != CONN_READY)
 		return;
 	link->moving = true;
 	link->up = false;
-	link->move_usec = deadline_after(within_usec < MOVE_MAX_USEC ? within_usec : MOVE_MAX_USEC);
+	link->move_usec = at_most(within_usec, MOVE_MAX_USEC);
+	link->commit_usec = at_most(within_usec, COMMIT_MAX_USEC);
+	link->leaves_usec = 0; /* at once: it is still to be looked at */
 	if (tell(c, MUXC_LINK_MOVING, NULL, 0) < 0) {
 		conn_fail(c, -ENOMEM, "no memory to tell that muxd is left");
 		return;
 	}
-	/* What no handler has seen goes back, and comes again. */
-	for (i = 0; i < c->channels_count; i++) {
-		if (c->channels[i].channel)
-			events_stale(c->channels[i].channel);
-	}
 	credit_wake(c);
 }
 
-/* Everything that was begun is over. */
-static bool may_move(const struct muxc *c)
+/* Nothing is delivered any more when it is answered. */
+static void leave_consumer(struct muxc_channel *channel, struct consumer *consumer)
 {
-	const struct muxc_channel *channel;
-	uint32_t i;
+	struct muxc *c = channel->c;
+	struct request *request = request_restoring(c, NULL, MUXD__V1__CLIENT_FRAME__OP_CANCEL);
 
-	if (c->requests_sent > 0 || buf_len(&c->out) > 0 || c->dirty)
-		return false;
-	for (i = 0; i < c->channels_count; i++) {
-		channel = c->channels[i].channel;
-		if (channel && (channel->running || channel->replay.first <= channel->replay.sent))
-			return false;
+	consumer->leaving = true;
+	if (request)
+		wire_put_number(&request->body, CANCEL_CONSUMER, consumer->id);
+	if (!request || request_send(c, request, channel->number) < 0)
+		conn_fail(c, -ENOMEM, "no memory to leave muxd");
+}
+
+static void leave_consumers(struct muxc *c, struct muxc_channel *channel)
+{
+	struct consumer *consumer;
+
+	for (consumer = channel->consumers;
+	     consumer && c->requests_sent < c->requests_max && channel->live && channel->restoring == 0;
+	     consumer = consumer->next) {
+		/* Nothing is settled of direct reply-to, but a reply may still come. */
+		if (consumer->started && !consumer->gone && !consumer->leaving && !consumer->direct_reply)
+			leave_consumer(channel, consumer);
 	}
-	return true;
+}
+
+/* Something that was begun on it goes on. */
+static bool is_busy(const struct muxc_channel *channel)
+{
+	return channel->running || channel->events.first || channel->replay.first <= channel->replay.sent ||
+	       (channel->state == CHANNEL_OPEN && (channel->unsettled > 0 || channel_transacting(channel)));
 }
 
 static void move(struct muxc *c)
@@ -431,7 +468,33 @@ static void move(struct muxc *c)
 	struct muxc_error error = MUXC_ERROR_INIT;
 
 	error_set(&error, -ECONNRESET, "muxd was left, as it had asked for");
+	c->link.tell_usec = deadline_after(SUCCESSOR_USEC);
 	link_lost(c, &error);
+}
+
+/* Leaves, if everything that was begun is over, or has had its time. */
+static void turn_moving(struct muxc *c, uint64_t now)
+{
+	struct link *link = &c->link;
+	struct muxc_channel *channel;
+	bool busy = false, transacting = false;
+	uint32_t i;
+
+	for (i = 0; i < c->channels_count && c->state == CONN_READY; i++) {
+		channel = c->channels[i].channel;
+		if (!channel)
+			continue;
+		channel->refs++;
+		leave_consumers(c, channel);
+		busy |= is_busy(channel);
+		transacting |= channel->tx_used && channel_transacting(channel);
+		channel_unref(channel);
+	}
+	out_flush(c);
+	busy |= c->requests_sent > 0 || buf_len(&c->out) > 0 || c->dirty;
+	link->leaves_usec = transacting ? link->commit_usec : link->move_usec;
+	if (c->state == CONN_READY && (!busy || now >= link->leaves_usec))
+		move(c);
 }
 
 /* --------------------------------------------------------------------- turns */
@@ -448,11 +511,13 @@ uint64_t link_timeout(const struct muxc *c)
 	else if (c->state == CONN_GREETING)
 		until = c->connect_deadline_usec;
 	else if (link->moving)
-		until = link->move_usec;
+		until = link->leaves_usec;
 	else if (link->restore_usec)
 		until = link->restore_usec;
 	if (c->unsent_count > 0 && link->expire_usec < until)
 		until = link->expire_usec;
+	if (link->tell_usec && link->tell_usec < until)
+		until = link->tell_usec;
 	return until;
 }
 
@@ -489,14 +554,19 @@ void link_turn(struct muxc *c)
 		replay_expire(c);
 		restore_pump(c); /* what waited behind it for credit */
 	}
+	if (link->tell_usec && now >= link->tell_usec) {
+		link->tell_usec = 0;
+		if (tell(c, MUXC_LINK_LOST, &link->error, 0) < 0)
+			conn_fail(c, -ENOMEM, "no memory to tell that muxd was lost");
+	}
 	if (c->state == CONN_AWAY)
 		turn_away(c, now);
 	else if (c->state == CONN_GREETING)
 		turn_greeting(c, now);
 	else if (c->state != CONN_READY)
 		return;
-	else if (link->moving && (now >= link->move_usec || may_move(c)))
-		move(c);
-	else if (!link->moving && link->restore_usec && now >= link->restore_usec)
+	else if (link->moving)
+		turn_moving(c, now);
+	else if (link->restore_usec && now >= link->restore_usec)
 		restore_again(c);
 }

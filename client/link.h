@@ -26,7 +26,10 @@ struct link {
 	uint64_t timeout_usec; /* how long muxd may be away */
 	uint64_t retry_usec;   /* when to connect */
 	uint64_t give_up_usec;
-	uint64_t move_usec;	/* when to leave at the latest */
+	uint64_t move_usec;	/* when to leave at the latest, */
+	uint64_t commit_usec;	/* and with a transaction open */
+	uint64_t leaves_usec;	/* of these two, the one that counts */
+	uint64_t tell_usec;	/* when to tell that a muxd that was left has no successor; 0: not */
 	uint64_t restore_usec;	/* when to go on with what was refused for now; 0: nothing was */
 	uint64_t patience_usec; /* until when some refusals are for now */
 	uint64_t expire_usec;	/* when the first publish that waits here ends */
@@ -53,6 +56,8 @@ void link_lost(struct muxc *c, const struct muxc_error *error);
 void link_refused(struct muxc *c, const struct muxc_error *error);
 /* muxd has greeted. */
 void link_welcomed(struct muxc *c);
+/* Whether this session takes what is new of the channel, NULL: of none. */
+bool link_serves(const struct muxc *c, const struct muxc_channel *channel);
 /* muxd asks to leave. */
 void link_move(struct muxc *c, uint64_t within_usec);
 /* When link_turn() has something to do; UINT64_MAX: never. */

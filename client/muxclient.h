@@ -82,8 +82,15 @@
  *    deleted them with muxd's connection or session.
  *
  * on_link tells when it is lost and when it is back. When muxd asks to leave
- * (it is stopped or upgraded) the connection finishes what it has begun, for a
- * short while, and moves to muxd's successor by itself. With MUXC_NO_RECONNECT,
+ * (it is stopped or upgraded) the connection finishes what it has begun, and
+ * moves to muxd's successor by itself: consumers get nothing new, handlers are
+ * called for what they were delivered, and that it is settled and that publishes
+ * have their outcome is waited for, for up to a second; that a transaction is
+ * committed or rolled back for up to 10 seconds, or what muxd gives if that is
+ * less. What is begun meanwhile is done in the new session, but for what
+ * belongs to an open transaction. So nothing comes twice, if nothing takes
+ * longer; and on each channel what comes again comes after what was handled. If
+ * there is no successor within half a second it is lost. With MUXC_NO_RECONNECT,
  * or after reconnect_timeout_usec, the loss is the end: calls that wait give
  * -ECONNRESET (retryable), publishes end as MUXC_UNKNOWN, each channel's
  * on_closed is called and at last the connection's.
@@ -195,8 +202,9 @@ typedef void (*muxc_going_away_handler)(struct muxc *c, uint64_t within_usec, co
 					void *userdata);
 
 enum muxc_link_state {
-	MUXC_LINK_LOST = 1, /* muxd is gone; it is being looked for */
-	MUXC_LINK_MOVING,   /* muxd asked to leave; what was begun is finished, then it is left */
+	MUXC_LINK_LOST = 1, /* muxd is gone, or left and without a successor; it is being looked for */
+	MUXC_LINK_MOVING,   /* muxd asked to leave; what was begun is finished, then it is left. Next comes
+			       BACK, or LOST */
 	MUXC_LINK_BACK	    /* a new session; what there was is being brought back */
 };
 
@@ -536,8 +544,8 @@ int muxc_channel_get_totals(struct muxc_channel *channel, struct muxc_totals *re
  * Call it first on the channel. A second call does nothing. -EREMOTEIO, code
  * 406: the channel has consumers or unacknowledged messages, and is closed now.
  *
- * A transaction that is open when the broker's connection or muxd is lost, or
- * that cannot be sent as a whole, ends with its channel (-ECONNRESET, code 320,
+ * A transaction that is open when the broker's connection or muxd is lost (or
+ * left, see above), or that cannot be sent as a whole, ends with its channel (-ECONNRESET, code 320,
  * for the connection; retryable), and nothing of it was done. Nor is anything, if
  * the channel, or the connection to muxd, is closed before the commit. On a
  * transactional channel muxc_consume() with MUXC_NO_ACK gives -EOPNOTSUPP.

@@ -357,9 +357,9 @@ void transaction_answered(struct muxc_channel *channel, uint32_t op)
 {
 	/* What was settled in it is in hand again. */
 	if (op == MUXD__V1__CLIENT_FRAME__OP_TX_ROLLBACK)
-		channel->tx_unsettled += channel->tx_settled;
+		channel->unsettled += channel->tx_settled;
 	if (op == MUXD__V1__CLIENT_FRAME__OP_RECOVER) {
-		channel->tx_unsettled = 0;
+		channel->unsettled = 0;
 		return;
 	}
 	channel->tx = true;

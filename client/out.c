@@ -112,7 +112,8 @@ void out_policy(struct muxc *c, bool more)
 	}
 	if (c->loop)
 		return;
-	if (!more && c->direct_budget > 0) {
+	/* While muxd is left the I/O thread looks what is still under way. */
+	if (!more && c->direct_budget > 0 && !c->link.moving) {
 		c->direct_budget--;
 		out_flush(c);
 		return;

@@ -17,6 +17,7 @@
 #include "client/conn.h"
 #include "client/error.h"
 #include "client/io.h"
+#include "client/link.h"
 #include "client/msg.h"
 #include "client/out.h"
 #include "client/replay.h"
@@ -133,7 +134,7 @@ static void line_leave(struct muxc *c, struct credit_waiter *waiter)
 /* Whether the channel's publishes go to the socket, and not to what is kept for it. */
 static bool goes_out(const struct muxc_channel *channel)
 {
-	return channel->c->link.up && channel->live && channel->restoring == 0;
+	return link_serves(channel->c, channel) && channel->live && channel->restoring == 0;
 }
 
 /*

@@ -142,7 +142,7 @@ static void number_message(struct muxc *c, const struct received *frame, struct 
 		return;
 	}
 	message->tag += channel->tag_base;
-	channel->tx_unsettled++;
+	channel->unsettled++;
 	if (message->tag > channel->tag_last)
 		channel->tag_last = message->tag;
 }
@@ -198,9 +198,7 @@ static void on_delivery(struct muxc *c, const struct received *frame)
 	message = receive_message(c, frame, MESSAGE_DELIVERY);
 	if (!message)
 		return;
-	if (c->link.moving && message->tag)
-		message_drop(c, message); /* it goes back when muxd is left */
-	else if (consumer_find(channel, message->consumer))
+	if (consumer_find(channel, message->consumer))
 		event_push(channel, &message->event);
 	else
 		give_back(channel, message);

@@ -20,6 +20,7 @@
 #include "client/consume.h"
 #include "client/declared.h"
 #include "client/error.h"
+#include "client/link.h"
 #include "client/msg.h"
 #include "client/out.h"
 #include "client/restore.h"
@@ -206,7 +207,7 @@ int request_send(struct muxc *c, struct request *request, uint32_t number)
 
 static bool may_send(const struct muxc *c, const struct muxc_channel *channel)
 {
-	if (!c->link.up || c->requests_sent >= c->requests_max)
+	if (!link_serves(c, channel) || c->requests_sent >= c->requests_max)
 		return false;
 	return !channel || (channel->live && channel->restoring == 0 && !channel->pending);
 }

@@ -239,6 +239,7 @@ static void add_consumer(struct muxc_channel *channel, struct consumer *consumer
 
 	if (!request)
 		return;
+	consumer->leaving = false;
 	consumer->taken_messages = consumer->taken_bytes = 0;
 	consumer->granted_messages = consumer->window_messages;
 	consumer->granted_bytes = consumer->window_bytes;

@@ -80,11 +80,17 @@ void note_frame(struct trace *trace, const Muxd__V1__ClientFrame *frame, struct 
 		     (const char *)frame->consume->queue.data, frame->consume->consumer,
 		     (int)frame->consume->consumer_tag.len, (const char *)frame->consume->consumer_tag.data);
 		break;
+	case OP(CANCEL):
+		NOTE(trace, "cancel %u %u|", frame->channel, frame->cancel->consumer);
+		break;
 	case OP(TX_SELECT):
 		NOTE(trace, "select %u|", frame->channel);
 		break;
 	case OP(TX_COMMIT):
 		NOTE(trace, "commit %u|", frame->channel);
+		break;
+	case OP(TX_ROLLBACK):
+		NOTE(trace, "rollback %u|", frame->channel);
 		break;
 	case OP(GET_CREDIT):
 	case OP(WANT):
@@ -313,4 +319,17 @@ void expect_told(struct scene *scene, const char *text)
 	pthread_mutex_lock(&scene->trace.lock);
 	ck_assert_str_eq(scene->trace.told, text);
 	pthread_mutex_unlock(&scene->trace.lock);
+}
+
+void go_away(struct scene *scene, uint32_t deadline_ms)
+{
+	Muxd__V1__GoAway away = MUXD__V1__GO_AWAY__INIT;
+	Muxd__V1__ServerFrame frame;
+
+	fake_frame(&scene->fake, &frame, 0, 0);
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY;
+	frame.go_away = &away;
+	away.has_deadline_ms = 1;
+	away.deadline_ms = deadline_ms;
+	fake_send(&scene->fake, &frame, SPAN_NULL);
 }

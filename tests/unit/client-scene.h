@@ -57,6 +57,9 @@ void scene_revive(struct scene *scene);
 /* It is gone and another is there at once; until that has greeted. */
 void scene_replace(struct scene *scene);
 
+/* muxd asks to leave. */
+void go_away(struct scene *scene, uint32_t deadline_ms);
+
 /* Lets the library work a little. */
 void step(struct scene *scene);
 /* Until the fake was told this. */

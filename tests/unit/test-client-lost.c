@@ -1,4 +1,4 @@
-/* Requests and transactions when muxd is lost, and moving when it asks to leave. */
+/* Requests and transactions when muxd is lost. */
 #include "tests/unit/client-scene.h"
 
 #include <errno.h>
@@ -231,156 +231,6 @@ START_TEST(lost__empty_transaction_goes_on)
 }
 END_TEST
 
-/* -------------------------------------------------------------------- moving */
-
-static void go_away(struct scene *scene, uint32_t deadline_ms)
-{
-	Muxd__V1__ServerFrame frame = MUXD__V1__SERVER_FRAME__INIT;
-	Muxd__V1__GoAway away = MUXD__V1__GO_AWAY__INIT;
-
-	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY;
-	frame.go_away = &away;
-	away.has_deadline_ms = 1;
-	away.deadline_ms = deadline_ms;
-	fake_send(&scene->fake, &frame, SPAN_NULL);
-}
-
-START_TEST(move__what_was_begun_is_finished_and_the_rest_goes_to_the_next)
-{
-	struct scene scene;
-
-	scene_begin(&scene, _i);
-	publish(&scene, "a");
-	until_text(&scene, "publish 1 a|");
-	forget(&scene);
-	go_away(&scene, 60000);
-	until_link(&scene, MUXC_LINK_MOVING, 1);
-	publish(&scene, "b");
-	ck_assert_uint_eq(fake_sessions(&scene.fake), 1);
-	fake_outcome(&scene.fake, 1, MUXD__V1__OUTCOME_KIND__CONFIRMED, 1, 1);
-	until_link(&scene, MUXC_LINK_BACK, 1);
-	until_text(&scene, "publish 1 b|");
-	expect_text(&scene, "hello|open 1|publish 1 b|");
-	expect_told(&scene, "moving|1-1 confirmed|back|");
-	ck_assert_uint_eq(scene.trace.resent, 0);
-	scene_end(&scene);
-}
-END_TEST
-
-START_TEST(move__what_does_not_end_is_not_waited_for)
-{
-	struct scene scene;
-	uint64_t before;
-
-	scene_begin(&scene, _i);
-	publish(&scene, "a");
-	until_text(&scene, "publish 1 a|");
-	forget(&scene);
-	before = clock_usec();
-	go_away(&scene, 50);
-	until_text(&scene, "publish 1 a resent|");
-	ck_assert_uint_ge(clock_usec() - before, 50000);
-	expect_text(&scene, "hello|open 1|publish 1 a resent|");
-	scene_end(&scene);
-}
-END_TEST
-
-struct gate {
-	struct scene *scene;
-	int inside;
-	int open;
-};
-
-static void wait_at_gate(struct muxc_channel *channel, struct muxc_message *message, void *userdata)
-{
-	struct gate *gate = userdata;
-
-	flag_add(&gate->inside, 1);
-	while (!flag_get(&gate->open))
-		poll(NULL, 0, 1);
-	ck_assert_int_eq(muxc_ack(channel, muxc_message_get_tag(message), 0), 0);
-}
-
-START_TEST(move__handler_that_runs_may_settle_before_muxd_is_left)
-{
-	struct muxc_consumer_options options = {
-	    .size = sizeof(options), .queue = "q", .on_message = wait_at_gate};
-	struct gate gate = {0};
-	struct scene scene;
-
-	scene_begin(&scene, 0);
-	gate.scene = &scene;
-	options.userdata = &gate;
-	ck_assert_int_eq(muxc_consume(scene.channel, &options, NULL, 0, NULL), 0);
-	fake_deliver(&scene.fake, 1, 1, 1, "one");
-	fake_deliver(&scene.fake, 1, 1, 2, "two");
-	drive_until(scene.c, 0, &gate.inside, 1);
-	forget(&scene);
-	go_away(&scene, 60000);
-	until_link(&scene, MUXC_LINK_MOVING, 1);
-	ck_assert_int_eq(muxc_get_error(scene.c, NULL), 0);
-	flag_add(&gate.open, 1);
-	until_text(&scene, "consume 1 q");
-	expect_text(&scene, "settle 1-1|hello|open 1|consume 1 q as 1 muxd.ctag-1|");
-	ck_assert_int_eq(flag_get(&gate.inside), 1);
-	scene_end(&scene);
-}
-END_TEST
-
-START_TEST(move__muxd_that_goes_before_it_is_left_is_lost)
-{
-	struct scene scene;
-
-	scene_begin(&scene, _i);
-	publish(&scene, "a");
-	until_text(&scene, "publish 1 a|");
-	go_away(&scene, 60000);
-	until_link(&scene, MUXC_LINK_MOVING, 1);
-	fake_hang_up(&scene.fake);
-	until_link(&scene, MUXC_LINK_BACK, 1);
-	ck_assert_ptr_nonnull(strstr(scene.trace.told, "moving|"));
-	ck_assert_uint_eq(scene.trace.resent, 1);
-	scene_end(&scene);
-}
-END_TEST
-
-/* Everything may be done in on_link. */
-static void publish_in_handler(struct muxc *c, const struct muxc_link *link, void *userdata)
-{
-	struct scene *scene = userdata;
-	struct muxc_channel *channel;
-
-	if (link->state == MUXC_LINK_LOST) {
-		ck_assert_int_eq(muxc_publish(scene->channel, "", "q", NULL, 0, NULL), 0);
-		return;
-	}
-	ck_assert_int_eq(muxc_ping(c, 5000000, NULL), 0);
-	ck_assert_int_eq(muxc_channel_open(c, NULL, &channel), 0);
-	ck_assert_int_eq(muxc_qos(channel, 3, 5000000, NULL), 0);
-	muxc_channel_free(channel);
-	flag_add(&scene->trace.link[MUXC_LINK_BACK], 1);
-}
-
-START_TEST(move__handlers_of_the_link_may_do_everything)
-{
-	struct muxc_options options = {.size = sizeof(options), .on_link = publish_in_handler};
-	struct scene scene;
-
-	scene_init(&scene, _i);
-	fake_start(&scene.fake);
-	options.userdata = &scene;
-	scene.c = fake_connect_with(&scene.fake, _i, &options);
-	scene.channel = scene_channel(&scene);
-	ready(&scene);
-	forget(&scene);
-	fake_hang_up(&scene.fake);
-	until_link(&scene, MUXC_LINK_BACK, 1);
-	ck_assert_ptr_nonnull(strstr(scene.trace.text, "publish 1 |"));
-	ck_assert_ptr_nonnull(strstr(scene.trace.text, "qos 3|"));
-	scene_end(&scene);
-}
-END_TEST
-
 static Suite *suite_lost(void)
 {
 	Suite *suite = suite_create("client lost");
@@ -396,11 +246,6 @@ static Suite *suite_lost(void)
 	tcase_add_loop_test(tcase, lost__open_transaction_ends_its_channel, 0, 2);
 	tcase_add_loop_test(tcase, lost__transaction_that_was_being_committed_is_unknown, 0, 2);
 	tcase_add_loop_test(tcase, lost__empty_transaction_goes_on, 0, 2);
-	tcase_add_loop_test(tcase, move__what_was_begun_is_finished_and_the_rest_goes_to_the_next, 0, 2);
-	tcase_add_loop_test(tcase, move__what_does_not_end_is_not_waited_for, 0, 2);
-	tcase_add_test(tcase, move__handler_that_runs_may_settle_before_muxd_is_left);
-	tcase_add_loop_test(tcase, move__muxd_that_goes_before_it_is_left_is_lost, 0, 2);
-	tcase_add_loop_test(tcase, move__handlers_of_the_link_may_do_everything, 0, 2);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
