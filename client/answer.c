@@ -59,6 +59,8 @@ static void on_request_error(struct muxc *c, struct request *request, const Muxd
 	request->result = request->error.error;
 	if (request->restores)
 		return;
+	if (request->error.code == 404)
+		declared_gone(c, request);
 	if (channel && request->error.closes_channel)
 		channel_doom(channel, &request->error);
 }

@@ -164,6 +164,8 @@ static void slot_clear(struct muxc_channel *channel)
 
 void channel_end(struct muxc_channel *channel, const struct muxc_error *error)
 {
+	const struct consumer *consumer;
+
 	if (channel->state == CHANNEL_ENDED)
 		return;
 	if (channel->state == CHANNEL_OPEN || channel->state == CHANNEL_CLOSING)
@@ -180,6 +182,9 @@ void channel_end(struct muxc_channel *channel, const struct muxc_error *error)
 	notice_push_end(channel, EVENT_CHANNEL_CLOSED, &channel->error);
 	channel_wake(channel);
 	credit_wake(channel->c);
+	for (consumer = channel->consumers; consumer && channel->c->state != CONN_ENDED;
+	     consumer = consumer->next)
+		declared_unused(channel->c, &consumer->op);
 	slot_clear(channel);
 }
 

@@ -79,6 +79,8 @@ void consumer_remove(struct muxc_channel *channel, uint32_t id)
 		if (consumer->id != id)
 			continue;
 		*at = consumer->next;
+		if (consumer->started)
+			declared_unused(channel->c, &consumer->op);
 		consumer_free(consumer);
 		return;
 	}

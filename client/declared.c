@@ -2,9 +2,11 @@
  * What was declared and bound through this connection, to be declared again by
  * restore.c: one entry for each queue, exchange and binding, in the order in
  * which they were first declared. An entry goes when what it stands for is
- * deleted or unbound through this connection; that somebody else has deleted
- * it, or the broker with its last consumer (auto_delete), is not known here, so
- * that may come back.
+ * deleted or unbound through this connection, when a request finds that it is
+ * not there, and, for an auto-delete queue, with the last consumer that this
+ * connection had on it. That somebody else has deleted it, or the broker with
+ * its last binding, is not known here, so that may come back. What is
+ * remembered is bounded: at the bound nothing new is declared.
  *
  * A queue or an exchange is found by its name, a binding by its encoded
  * operation, which is the same for unbinding.
@@ -14,6 +16,7 @@
 #include "client/declared.h"
 #include "client/chan.h"
 #include "client/conn.h"
+#include "client/consume.h"
 #include "client/error.h"
 #include "client/request.h"
 #include "client/wire.h"
@@ -28,9 +31,10 @@
 #define BUCKETS_MIN 16u
 
 /* Field numbers, by message of muxd.proto. */
-#define DECLARE_NAME 1u
+#define DECLARE_NAME 1u /* and the queue of Consume, Get and QueuePurge */
 #define DECLARE_PASSIVE_QUEUE 2u
 #define DECLARE_PASSIVE_EXCHANGE 3u
+#define QUEUE_AUTO_DELETE 5u
 #define QUEUE_RESUME 7u
 #define BIND_DESTINATION 1u
 #define BIND_SOURCE 2u
@@ -90,6 +94,11 @@ static int table_grow(struct declarations *table)
 	return 0;
 }
 
+static size_t cost_of(const struct declared *declared)
+{
+	return sizeof(*declared) + key_of(declared).len + buf_len(&declared->body);
+}
+
 static void declared_free(struct declared *declared)
 {
 	buf_deinit(&declared->body);
@@ -116,6 +125,7 @@ void declared_remove(struct muxc *c, struct declared *declared)
 	else
 		table->last = declared->previous;
 	table->count--;
+	table->bytes -= cost_of(declared);
 	declared_free(declared);
 }
 
@@ -164,10 +174,12 @@ static int remember(struct muxc *c, const struct request *request, const char *n
 		declared->body = *body;
 		insert(table, declared);
 	} else {
+		table->bytes -= cost_of(declared);
 		buf_deinit(&declared->body);
 		declared->body = *body;
 	}
 	*body = BUF_INIT;
+	table->bytes += cost_of(declared);
 	declared->serial = request->channel->serial;
 	return 0;
 }
@@ -201,6 +213,15 @@ static char *name_in(const struct buf *body)
 }
 
 /* ------------------------------------------------------------------- answers */
+
+/* Only looks whether it is there. */
+static bool is_passive(const struct request *request)
+{
+	return (request->op == MUXD__V1__CLIENT_FRAME__OP_QUEUE_DECLARE &&
+		field_of(&request->body, DECLARE_PASSIVE_QUEUE).value) ||
+	       (request->op == MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_DECLARE &&
+		field_of(&request->body, DECLARE_PASSIVE_EXCHANGE).value);
+}
 
 static void forget_bindings(struct muxc *c, uint32_t op, uint32_t number, struct span name)
 {
@@ -262,6 +283,27 @@ static int remember_exchange(struct muxc *c, struct request *request)
 	return r;
 }
 
+void declared_gone(struct muxc *c, const struct request *request)
+{
+	struct span name = field_of(&request->body, DECLARE_NAME).bytes;
+
+	switch (request->op) {
+	case MUXD__V1__CLIENT_FRAME__OP_QUEUE_DECLARE:
+	case MUXD__V1__CLIENT_FRAME__OP_QUEUE_DELETE:
+	case MUXD__V1__CLIENT_FRAME__OP_QUEUE_PURGE:
+	case MUXD__V1__CLIENT_FRAME__OP_CONSUME:
+	case MUXD__V1__CLIENT_FRAME__OP_GET:
+		forget_queue(c, name);
+		return;
+	case MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_DECLARE:
+	case MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_DELETE:
+		forget_exchange(c, name);
+		return;
+	default:
+		return; /* of a binding: which of its two ends is not known */
+	}
+}
+
 static void forget_binding(struct muxc *c, uint32_t op, const struct request *request)
 {
 	struct declared *declared = find(&c->declared, op, buf_span(&request->body));
@@ -278,7 +320,7 @@ static int queue_declared(struct muxc *c, struct request *request)
 		return -ENOMEM;
 	free(request->channel->last_queue);
 	request->channel->last_queue = name;
-	if (!c->link.reconnects || field_of(&request->body, DECLARE_PASSIVE_QUEUE).value)
+	if (!c->link.reconnects || is_passive(request))
 		return 0;
 	return remember_queue(c, request);
 }
@@ -291,7 +333,7 @@ int declared_answered(struct muxc *c, struct request *request)
 		return 0;
 	switch (request->op) {
 	case MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_DECLARE:
-		if (field_of(&request->body, DECLARE_PASSIVE_EXCHANGE).value)
+		if (is_passive(request))
 			return 0;
 		return remember_exchange(c, request);
 	case MUXD__V1__CLIENT_FRAME__OP_QUEUE_BIND:
@@ -304,20 +346,55 @@ int declared_answered(struct muxc *c, struct request *request)
 		forget_binding(c, MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_BIND, request);
 		return 0;
 	case MUXD__V1__CLIENT_FRAME__OP_QUEUE_DELETE:
-		forget_queue(c, field_of(&request->body, DECLARE_NAME).bytes);
-		return 0;
 	case MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_DELETE:
-		forget_exchange(c, field_of(&request->body, DECLARE_NAME).bytes);
+		declared_gone(c, request);
 		return 0;
 	default:
 		return 0;
 	}
 }
 
-void declared_lost(struct muxc *c, const struct request *request)
+bool declared_has_room(const struct muxc *c, const struct request *request)
 {
-	if (request->op == MUXD__V1__CLIENT_FRAME__OP_QUEUE_DELETE)
-		forget_queue(c, field_of(&request->body, DECLARE_NAME).bytes);
-	else if (request->op == MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_DELETE)
-		forget_exchange(c, field_of(&request->body, DECLARE_NAME).bytes);
+	if (c->declared.bytes < DECLARED_MAX_BYTES)
+		return true;
+	switch (request->op) {
+	case MUXD__V1__CLIENT_FRAME__OP_QUEUE_DECLARE:
+	case MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_DECLARE:
+		return is_passive(request);
+	case MUXD__V1__CLIENT_FRAME__OP_QUEUE_BIND:
+	case MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_BIND:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static bool is_consumed(const struct muxc *c, struct span queue)
+{
+	const struct muxc_channel *channel;
+	const struct consumer *consumer;
+	uint32_t i;
+
+	for (i = 0; i < c->channels_count; i++) {
+		channel = c->channels[i].channel;
+		for (consumer = channel && channel->state != CHANNEL_ENDED ? channel->consumers : NULL;
+		     consumer; consumer = consumer->next) {
+			if (names(queue, &consumer->op, DECLARE_NAME))
+				return true;
+		}
+	}
+	return false;
+}
+
+void declared_unused(struct muxc *c, const struct buf *consume)
+{
+	struct span queue = field_of(consume, DECLARE_NAME).bytes;
+	const struct declared *declared = find(&c->declared, MUXD__V1__CLIENT_FRAME__OP_QUEUE_DECLARE, queue);
+
+	/* While it is declared again, the request refers to it. */
+	if (!declared || (c->link.declaring && !declared->waiting) ||
+	    !field_of(&declared->body, QUEUE_AUTO_DELETE).value || is_consumed(c, queue))
+		return;
+	forget_queue(c, queue);
 }

@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#define DECLARED_MAX_BYTES (16u * 1024u * 1024u)
+
 struct request;
 
 /* What was declared and bound, in order, to be declared again; see declared.c. */
@@ -17,6 +19,7 @@ struct declarations {
 	struct declared **buckets; /* by key */
 	size_t capacity;
 	size_t count;
+	size_t bytes; /* at most DECLARED_MAX_BYTES, and what was under way then */
 };
 
 struct declared {
@@ -34,7 +37,14 @@ struct declared {
 
 /* What the answer to a request means for what is to be declared again. -ENOMEM. */
 int declared_answered(struct muxc *c, struct request *request);
-/* A deletion was under way when the session was lost: what it deletes is not brought back. */
-void declared_lost(struct muxc *c, const struct request *request);
+/* Whether it may be sent: what it declares could be remembered. */
+bool declared_has_room(const struct muxc *c, const struct request *request);
+/*
+ * The request has deleted what it names, may have when muxd was lost, or was
+ * refused because that does not exist: it is not brought back.
+ */
+void declared_gone(struct muxc *c, const struct request *request);
+/* A consumer has ended, started by this operation. */
+void declared_unused(struct muxc *c, const struct buf *consume);
 void declared_remove(struct muxc *c, struct declared *declared);
 void declared_deinit(struct muxc *c);

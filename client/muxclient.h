@@ -65,8 +65,11 @@
  * channels, each with its qos, its consumers, and its publishes that had no
  * outcome, which are sent again in order and before newer ones, marked as
  * PROTOCOL.md says (x-muxd-resent). What was declared comes back though its
- * channel was closed, and though the broker has deleted it (auto_delete): what
- * is not wanted any more is to be deleted. Meanwhile:
+ * channel was closed, but not what a call has found to be gone (-ENOENT), nor an
+ * auto-delete queue whose last consumer of this connection has ended: declare
+ * that again before it is consumed again. What is not wanted any more is to be
+ * deleted: 16 MiB of it are remembered, some 80,000 queues or bindings, and
+ * then what declares and binds gives -ENOBUFS. Meanwhile:
  *
  *  - publishes are taken and kept as long as replay_bytes lets them, and end by
  *    their deadline, or after 5 minutes if they have none (MUXC_FAILED if they

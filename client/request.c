@@ -36,7 +36,9 @@
 
 #define CHANNEL_ERROR 504u /* AMQP's reply code; muxd's for requests of a channel that its client closed */
 #define MARGIN_MAX_USEC 100000u /* muxd's deadline before the caller's */
-#define HEAD_MAX 32u		/* bytes in a header besides the operation */
+/* Bytes in a header besides the operation, and what that has more when it is done again: a name, a token. */
+#define HEAD_MAX (32u + SHORT_TEXT_MAX + RESUME_MAX + 32u)
+#define BODY_MAX (IPC_HEADER_MAX - HEAD_MAX)
 
 void request_free(struct muxc *c, struct request *request)
 {
@@ -80,7 +82,8 @@ static void request_unlink(struct muxc *c, struct request *request)
 		if (*at != request)
 			continue;
 		*at = request->next;
-		c->requests_count--;
+		if (c->requests_count-- >= c->requests_max)
+			(void)pthread_cond_broadcast(&c->cond);
 		set_sent(c, request, true);
 		c->requests_sent--;
 		if (request->channel)
@@ -91,7 +94,6 @@ static void request_unlink(struct muxc *c, struct request *request)
 
 void request_done(struct muxc *c, struct request *request)
 {
-	bool was_full = c->requests_count >= c->requests_max;
 	struct muxc_channel *channel = request->channel;
 
 	request_unlink(c, request);
@@ -107,8 +109,6 @@ void request_done(struct muxc *c, struct request *request)
 	} else {
 		(void)pthread_cond_broadcast(&c->cond);
 	}
-	if (was_full)
-		(void)pthread_cond_broadcast(&c->cond);
 	if (channel) {
 		channel_check_end(channel);
 		channel_unref(channel);
@@ -216,13 +216,12 @@ int request_submit(struct muxc *c, struct request *request)
 {
 	struct muxc_channel *channel = request->channel;
 
-	if (may_send(c, channel))
-		return request_send(c, request, channel ? channel->number : 0);
 	if (buf_failed(&request->body))
 		return -ENOMEM;
-	/* Whatever numbers will be before it. */
-	if (buf_len(&request->body) > IPC_HEADER_MAX - HEAD_MAX)
+	if (buf_len(&request->body) > BODY_MAX)
 		return -EMSGSIZE;
+	if (may_send(c, channel))
+		return request_send(c, request, channel ? channel->number : 0);
 	if (channel) {
 		request->after = channel->outcomes.published;
 		if (c->link.up && channel->live && channel->restoring == 0)
@@ -302,7 +301,9 @@ static void request_lost(struct muxc *c, struct request *request)
 	}
 	if (channel && request->op == MUXD__V1__CLIENT_FRAME__OP_TX_COMMIT)
 		channel->tx_committing = true;
-	declared_lost(c, request);
+	if (request->op == MUXD__V1__CLIENT_FRAME__OP_QUEUE_DELETE ||
+	    request->op == MUXD__V1__CLIENT_FRAME__OP_EXCHANGE_DELETE)
+		declared_gone(c, request);
 	error_set(&request->error, -ECONNRESET, "muxd was lost before it had answered: this was done or not");
 	request->error.code = 320;
 	request->error.channel = channel ? channel->number : 0;
@@ -391,10 +392,15 @@ static int call_send(struct call *call)
 
 	request->body = call->op;
 	call->op = BUF_INIT;
+	if (!declared_has_room(call->c, request))
+		return error_set(call->error, -ENOBUFS,
+				 "what is declared takes more than the %u bytes that are remembered: delete "
+				 "what is not needed any more",
+				 DECLARED_MAX_BYTES);
 	r = request_submit(call->c, request);
 	if (r == -EMSGSIZE)
-		return error_set(call->error, r, "the arguments take more than the %u bytes of a frame",
-				 IPC_HEADER_MAX);
+		return error_set(call->error, r, "the arguments take more than the %u bytes of a request",
+				 BODY_MAX);
 	if (r < 0)
 		return error_set(call->error, r, "no memory");
 	return 0;

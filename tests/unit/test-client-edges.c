@@ -322,6 +322,48 @@ START_TEST(edges__consumer_is_cancelled_at_once_while_muxd_is_away)
 }
 END_TEST
 
+/* Two threads want the only place there is for a request, for as long. */
+struct caller {
+	pthread_t thread;
+	struct scene *scene;
+	struct muxc_error error;
+	uint64_t timeout_usec;
+	int result;
+};
+
+static void *call_qos(void *arg)
+{
+	struct caller *caller = arg;
+
+	caller->error = (struct muxc_error)MUXC_ERROR_INIT;
+	caller->result = muxc_qos(caller->scene->channel, 1, caller->timeout_usec, &caller->error);
+	return NULL;
+}
+
+START_TEST(edges__who_waits_for_room_gets_that_of_a_request_that_is_given_up)
+{
+	struct caller first = {.timeout_usec = 300000}, second = {.timeout_usec = 3000000};
+	struct scene scene;
+
+	scene_init(&scene, 0);
+	scene.fake.requests_max = 1;
+	fake_start(&scene.fake);
+	scene_connect(&scene, &(struct muxc_options){0});
+	ready(&scene);
+	scene_lose(&scene);
+	first.scene = second.scene = &scene;
+	ck_assert_int_eq(pthread_create(&first.thread, NULL, call_qos, &first), 0);
+	poll(NULL, 0, 50); /* so that it most likely is the first */
+	ck_assert_int_eq(pthread_create(&second.thread, NULL, call_qos, &second), 0);
+	pthread_join(first.thread, NULL);
+	pthread_join(second.thread, NULL);
+	ck_assert_int_eq(second.result, -ETIMEDOUT);
+	ck_assert_str_eq(second.error.text, "no answer came in time");
+	scene_revive(&scene);
+	scene_end(&scene);
+}
+END_TEST
+
 /* --------------------------------------------------------------------- moving */
 
 static bool locked_in_second(struct fake *fake, const Muxd__V1__ClientFrame *frame, struct span payload)
@@ -452,6 +494,7 @@ static Suite *suite_edges(void)
 	tcase_add_loop_test(tcase, edges__nothing_new_begins_while_muxd_is_left, 0, 2);
 	tcase_add_loop_test(tcase, edges__freed_channel_that_waits_for_credit_may_be_ended_by_muxd, 0, 2);
 	tcase_add_loop_test(tcase, edges__consumer_is_cancelled_at_once_while_muxd_is_away, 0, 2);
+	tcase_add_test(tcase, edges__who_waits_for_room_gets_that_of_a_request_that_is_given_up);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
