@@ -291,8 +291,8 @@ void session_request(struct session *session, const struct mux_request *request)
 	if (!channel)
 		return;
 	if (!vet_method(&method, &fault) || !queues_prepare(channel, &method, &naming, &fault) ||
-	    !authorized(session, &method, &fault) || !kinds_vet(channel, &method, &fault) ||
-	    !quirks_vet(channel, &method, &fault)) {
+	    !authorized(session, &method, &fault) || !queues_may_use(channel, &method, &fault) ||
+	    !kinds_vet(channel, &method, &fault) || !quirks_vet(channel, &method, &fault)) {
 		refuse_with_channel(channel, request, &fault);
 		return;
 	}
@@ -416,8 +416,8 @@ void session_publish(struct session *session, const struct mux_publish *publish)
 		return;
 	}
 	repeats = publish_repeats(channel, publish);
-	if (!vet_properties(publish->properties, &fault) || !quirks_vet_publish(channel, publish, &fault) ||
-	    (!repeats && !publish_authorized(channel, publish, &fault))) {
+	if ((!repeats && !publish_authorized(channel, publish, &fault)) ||
+	    !vet_properties(publish->properties, &fault) || !quirks_vet_publish(channel, publish, &fault)) {
 		refuse_publish(channel, publish, &fault);
 		return;
 	}

@@ -109,23 +109,53 @@ static struct owned_queue *find_owned(const struct upstream *upstream, struct sp
 /*
  * RabbitMQ takes carriage returns and line feeds out of the names in these
  * methods (rabbit_channel, strip_cr_lf). Done here, so that both mean the same
- * queue by a name.
+ * thing by a name, and access rules see the name that counts.
  */
-static void strip_line_ends(struct amqc_method *method, struct span *queue, char *name)
+static void strip_line_ends(struct span *of, char name[QUEUES_NAME_MAX])
 {
 	size_t len = 0;
 
-	if (method->id == AMQC_QUEUE_PURGE || method->id == AMQC_BASIC_CONSUME ||
-	    method->id == AMQC_BASIC_GET)
+	if (of->len == 0 || of->len > QUEUES_NAME_MAX ||
+	    (!memchr(of->data, '\r', of->len) && !memchr(of->data, '\n', of->len)))
 		return;
-	if (queue->len == 0 || queue->len > sizeof(((struct owned_queue *)NULL)->name) ||
-	    (!memchr(queue->data, '\r', queue->len) && !memchr(queue->data, '\n', queue->len)))
-		return;
-	for (size_t i = 0; i < queue->len; i++) {
-		if (queue->data[i] != '\r' && queue->data[i] != '\n')
-			name[len++] = (char)queue->data[i];
+	for (size_t i = 0; i < of->len; i++) {
+		if (of->data[i] != '\r' && of->data[i] != '\n')
+			name[len++] = (char)of->data[i];
 	}
-	*queue = span_make(name, len);
+	*of = span_make(name, len);
+}
+
+static void strip_exchanges(struct amqc_method *method, struct queue_naming *naming)
+{
+	switch (method->id) {
+	case AMQC_EXCHANGE_DECLARE:
+		strip_line_ends(&method->exchange_declare.exchange, naming->exchange);
+		break;
+	case AMQC_EXCHANGE_DELETE:
+		strip_line_ends(&method->exchange_delete.exchange, naming->exchange);
+		break;
+	case AMQC_EXCHANGE_BIND:
+		strip_line_ends(&method->exchange_bind.source, naming->exchange);
+		strip_line_ends(&method->exchange_bind.destination, naming->name);
+		break;
+	case AMQC_EXCHANGE_UNBIND:
+		strip_line_ends(&method->exchange_unbind.source, naming->exchange);
+		strip_line_ends(&method->exchange_unbind.destination, naming->name);
+		break;
+	case AMQC_QUEUE_BIND:
+		strip_line_ends(&method->queue_bind.exchange, naming->exchange);
+		break;
+	case AMQC_QUEUE_UNBIND:
+		strip_line_ends(&method->queue_unbind.exchange, naming->exchange);
+		break;
+	default:
+		break;
+	}
+}
+
+static bool keeps_line_ends(enum amqc_method_id method)
+{
+	return method == AMQC_QUEUE_PURGE || method == AMQC_BASIC_CONSUME || method == AMQC_BASIC_GET;
 }
 
 /* A reserved name may be declared by whose exclusive queue it is, and by who shows its token. */
@@ -210,20 +240,28 @@ bool queues_prepare(struct channel *channel, struct amqc_method *method, struct 
 {
 	struct span *queue = queues_of_method(method);
 
+	strip_exchanges(method, naming);
 	if (!queue)
 		return true;
-	strip_line_ends(method, queue, naming->name);
-	if (method->id == AMQC_QUEUE_DECLARE) {
-		if (!prepare_declare(channel, &method->queue_declare, naming, ret_fault))
-			return false;
-	} else if (queue->len == 0) {
-		if (channel->last_queue_len == 0) {
-			*ret_fault = fault_make(AMQC_NOT_FOUND, "NOT_FOUND - no previously declared queue");
-			return false;
-		}
-		*queue = span_make(channel->last_queue, channel->last_queue_len);
+	if (!keeps_line_ends(method->id))
+		strip_line_ends(queue, naming->name);
+	if (method->id == AMQC_QUEUE_DECLARE)
+		return prepare_declare(channel, &method->queue_declare, naming, ret_fault);
+	if (queue->len > 0)
+		return true;
+	if (channel->last_queue_len == 0) {
+		*ret_fault = fault_make(AMQC_NOT_FOUND, "NOT_FOUND - no previously declared queue");
+		return false;
 	}
-	if (is_claim(find_owned(channel->upstream, *queue)) && !declares_exclusively(method))
+	*queue = span_make(channel->last_queue, channel->last_queue_len);
+	return true;
+}
+
+bool queues_may_use(const struct channel *channel, struct amqc_method *method, struct fault *ret_fault)
+{
+	const struct span *queue = queues_of_method(method);
+
+	if (!queue || (is_claim(find_owned(channel->upstream, *queue)) && !declares_exclusively(method)))
 		return true;
 	return may_use(channel->upstream, *queue, channel->session, ret_fault);
 }

@@ -27,16 +27,21 @@
 struct queue_naming {
 	struct span resume; /* shown by the client; then that of the name if it is one of ours; else empty */
 	char name[QUEUES_NAME_MAX];
+	char exchange[QUEUES_NAME_MAX];
 	char token[QUEUES_RESUME_LEN];
 };
 
 /*
- * Fills in empty queue names of a session's method, and refuses what is
- * somebody else's (405), not there to be meant (404), or reserved (403). The
+ * Gives a session's method the names that the broker will see: empty queue
+ * names are filled in, line ends taken out where RabbitMQ does it, of exchanges
+ * as well. Refuses what is not there to be meant (404), or reserved (403). The
  * spans put in point into the channel or into *naming.
  */
 bool queues_prepare(struct channel *channel, struct amqc_method *method, struct queue_naming *naming,
 		    struct fault *ret_fault);
+
+/* Refuses what is somebody else's (405). To be asked once it is clear that the session may know. */
+bool queues_may_use(const struct channel *channel, struct amqc_method *method, struct fault *ret_fault);
 
 /* Whether the request must wait until the broker has answered another session's declare. */
 bool queues_are_undecided(const struct request *request);
