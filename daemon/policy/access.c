@@ -29,7 +29,8 @@ static const char *const kind_names[] = {"queue", "exchange"};
 
 /*
  * What each operation needs, as rabbit_channel.erl of RabbitMQ 3.10 has it. A
- * passive declare needs nothing there. With a dead-letter or alternate
+ * passive declare needs nothing there (newer ones ask that one of the three
+ * matches). With a dead-letter or alternate
  * exchange a declare also needs read on what is declared and write on that
  * exchange; RabbitMQ asks for it only when the thing is new, which is not
  * known here, so it is always asked for.
@@ -74,6 +75,7 @@ struct access {
 	size_t rule_count;
 	uint32_t own_uid;
 	struct pattern_scratch scratch;
+	uint64_t costly; /* names that a pattern took too long for */
 };
 
 /* ------------------------------------------------------------------ lifetime */
@@ -241,6 +243,7 @@ static const struct rule *find_rule(const struct access *access, const struct ac
 struct check {
 	struct access *access;
 	const struct rule *rule;
+	uint32_t uid;
 	struct fault *fault;
 };
 
@@ -257,22 +260,22 @@ static bool refuse(const struct check *check, enum permission permission, enum k
 	return false;
 }
 
-/* The name as RabbitMQ sees it; out has room for NAME_BYTES_MAX. */
-static struct span without_line_ends(struct span name, uint8_t *out)
+/* Once, and then ever more rarely: whoever may choose names could fill the log. */
+static void note_costly(const struct check *check, enum permission permission, struct span name)
 {
-	size_t len = 0;
+	uint64_t count = ++check->access->costly;
+	char shown[SHOWN_MAX];
 
-	for (size_t i = 0; i < name.len; i++)
-		if (name.data[i] != '\r' && name.data[i] != '\n')
-			out[len++] = name.data[i];
-	return span_make(out, len);
+	if ((count & (count - 1)) == 0)
+		log_warning(
+		    "access \"%s\": the pattern of %s takes too long for the name '%s' (uid %u), which is "
+		    "refused for that; %llu times so far in all",
+		    check->rule->name, permission_names[permission], log_clean(shown, sizeof(shown), name),
+		    (unsigned int)check->uid, (unsigned long long)count);
 }
 
 static bool allowed(const struct check *check, enum permission permission, enum kind kind, struct span name)
 {
-	const pcre2_code *pattern = check->rule->patterns[permission];
-	uint8_t stripped[NAME_BYTES_MAX];
-	struct span seen;
 	int r;
 
 	if (permission == NOTHING)
@@ -282,22 +285,27 @@ static bool allowed(const struct check *check, enum permission permission, enum 
 	/* RabbitMQ knows the default exchange by this name when it comes to permissions. */
 	if (kind == EXCHANGE && name.len == 0)
 		name = SPAN_LITERAL("amq.default");
-	r = pattern_match(pattern, name, &check->access->scratch);
-	if (r > 0) {
-		seen = without_line_ends(name, stripped);
-		if (seen.len < name.len)
-			r = pattern_match(pattern, seen, &check->access->scratch);
-	}
+	r = pattern_match(check->rule->patterns[permission], name, &check->access->scratch);
 	if (r > 0)
 		return true;
-	return refuse(check, permission, kind, name, r < 0 ? ": its pattern is too costly" : "");
+	if (r < 0)
+		note_costly(check, permission, name);
+	return refuse(check, permission, kind, name,
+		      r < 0 ? ": its pattern takes too long for this name" : "");
 }
 
-/* Its name is an address of the broker's and no queue; RabbitMQ asks for no permission. */
+/*
+ * Its name is an address of the broker's and no queue, for which RabbitMQ asks
+ * for no permission: every declare of such a name is passive there.
+ */
 static bool is_direct_reply_to(const struct access_request *request)
 {
-	return request->operation == ACCESS_CONSUME &&
-	       span_equal(request->name, SPAN_LITERAL("amq.rabbitmq.reply-to"));
+	struct span address = SPAN_LITERAL("amq.rabbitmq.reply-to");
+
+	if (request->operation == ACCESS_CONSUME)
+		return span_equal(request->name, address);
+	return request->operation == ACCESS_QUEUE_DECLARE &&
+	       span_equal(span_first(request->name, address.len), address);
 }
 
 static bool check_names(const struct check *check, const struct access_request *request)
@@ -324,7 +332,7 @@ static bool is_trusted(const struct access *access, const struct access_creds *c
 bool access_check(struct access *access, const struct access_creds *creds, const char *upstream,
 		  const struct access_request *request, struct fault *ret_fault)
 {
-	struct check check = {.access = access, .fault = ret_fault};
+	struct check check = {.access = access, .uid = creds->uid, .fault = ret_fault};
 
 	if (access->rule_count == 0)
 		return true;

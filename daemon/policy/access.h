@@ -9,8 +9,8 @@
  *	control                 by the rule; root and muxd's own uid always
  *
  * Names are bytes with a length: a NUL does not end them, and they need not be
- * UTF-8. RabbitMQ drops CR and LF from most names before it looks at them, so
- * a name that has one must match both with and without it.
+ * UTF-8. They are those that the broker will see: mux has filled in the empty
+ * queue name, and has taken out CR and LF where RabbitMQ does.
  *
  * Which patterns an operation needs is RabbitMQ's table, see access.c.
  *

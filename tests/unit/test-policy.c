@@ -109,6 +109,12 @@ static const struct {
     {WEB_UID, "one", ACCESS_CONSUME, "web.q", NULL, NULL, false},
     {WEB_UID, "one", ACCESS_CONSUME, "amq.rabbitmq.reply-to", NULL, NULL, true},
     {WEB_UID, "one", ACCESS_GET, "amq.rabbitmq.reply-to", NULL, NULL, false},
+    {WEB_UID, "one", ACCESS_CONSUME, "amq.rabbitmq.reply-to.x", NULL, NULL, false},
+    {WEB_UID, "one", ACCESS_QUEUE_DECLARE, "amq.rabbitmq.reply-to", NULL, NULL, true},
+    {WEB_UID, "one", ACCESS_QUEUE_DECLARE, "amq.rabbitmq.reply-to.x", NULL, "dlx", true},
+    {WEB_UID, "one", ACCESS_QUEUE_DECLARE, "amq.rabbitmq.reply-t", NULL, NULL, false},
+    {WEB_UID, "one", ACCESS_QUEUE_DELETE, "amq.rabbitmq.reply-to", NULL, NULL, false},
+    {WEB_UID, "one", ACCESS_EXCHANGE_DECLARE, "amq.rabbitmq.reply-to", NULL, NULL, false},
     {WEB_UID, "one", ACCESS_EXCHANGE_DECLARE, "web.e", NULL, NULL, true},
     {WEB_UID, "one", ACCESS_EXCHANGE_DECLARE, "e", NULL, NULL, false},
     {WEB_UID, "one", ACCESS_EXCHANGE_DELETE, "web.e", NULL, NULL, true},
@@ -290,17 +296,12 @@ static const struct {
     {"secret", BYTES("web\0secret"), true},
     {"^web\\x00s", BYTES("web\0secret"), true},
     {"^[^\\x00]*$", BYTES("web\0secret"), false},
-    /* "$" is the end, a last newline is part of the name; the broker drops it */
+    /* "$" is the end, a last newline is part of the name */
     {"^web$", BYTES("web\n"), false},
-    {"^web\\n$", BYTES("web\n"), false},
+    {"^web\\n$", BYTES("web\n"), true},
     {"^web", BYTES("web\n"), true},
-    {"^web\\n?$", BYTES("web\n"), true},
     {"^web.*$", BYTES("web\nx"), false},
-    /* what the broker would make of it counts as well */
-    {"^(?!secret)", BYTES("sec\nret"), false},
-    {"^(?!secret)", BYTES("\rsecret"), false},
-    {"^(?!secret)", BYTES("sec\nrest"), true},
-    {"^sec\\sret$", BYTES("sec\nret"), false},
+    {"^(?s)web.*$", BYTES("web\nx"), true},
     /* bytes that are no UTF-8 are bytes */
     {"^\\xff\\xfe$", BYTES("\xff\xfe"), true},
     {"^..$", BYTES("\xff\xfe"), true},
@@ -365,7 +366,7 @@ START_TEST(access__costly_pattern_refuses_instead_of_holding_the_daemon)
 	name[200] = '!';
 	request.name = span_make(name, sizeof(name));
 	ck_assert(!access_check(access, &creds, "one", &request, &fault));
-	ck_assert_ptr_nonnull(strstr(fault.text, "too costly"));
+	ck_assert_ptr_nonnull(strstr(fault.text, "takes too long"));
 	/* And the next name is judged as ever. */
 	request.name = span_make(name, 200);
 	ck_assert(access_check(access, &creds, "one", &request, &fault));
