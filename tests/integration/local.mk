@@ -41,6 +41,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/idle.sh tests/integration/idle.py \
 	tests/integration/blame.sh tests/integration/blame.py \
 	tests/integration/clash.sh tests/integration/clash.py \
+	tests/integration/access.sh tests/integration/access.py \
 	tests/integration/permissions.sh tests/integration/permissions.py \
 	tests/integration/kill.sh tests/integration/kill.py \
 	tests/integration/tx.sh tests/integration/tx.py \
