@@ -309,7 +309,14 @@ static void on_frame(void *context, const struct amqc_frame *frame)
 {
 	struct scout *scout = context;
 	struct amqc_method method;
+	struct fault fault;
 
+	if (frame->channel > scout->last_number) {
+		fault = fault_make_retryable(
+		    AMQC_CHANNEL_ERROR, "broker used channel %u, which was never opened", frame->channel);
+		conn_end(&scout->conn, CONN_END_LOST, &fault);
+		return;
+	}
 	if (frame->type != AMQC_FRAME_METHOD || amqc_method_decode(frame->payload, &method) != AMQC_OK)
 		return;
 	switch (method.id) {

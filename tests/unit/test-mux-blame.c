@@ -503,6 +503,33 @@ START_TEST(probe__an_exchange_type_that_is_not_amqps_is_asked_for_once)
 }
 END_TEST
 
+/* Found by fuzzing: it was answered on a channel above channel_max. */
+START_TEST(scout__a_channel_that_was_never_opened_ends_its_connection_and_the_question_is_asked_again)
+{
+	struct amqc_method close = {.id = AMQC_CHANNEL_CLOSE};
+	struct buf bytes = BUF_INIT;
+	struct rig_session *session;
+
+	begin();
+	session = ready(1);
+	kept_from_scout = AMQC_EXCHANGE_DECLARE;
+	declare_exchange(session, 1, "e", "x-unheard-of");
+	ck_assert_ptr_nonnull(scout);
+	ck_assert_int_eq(amqc_method_append(&bytes, 60000, &close), AMQC_OK);
+	(void)upstream_scout_feed(rig.upstream, buf_span(&bytes));
+	kept_from_scout = 0;
+	rig_turn(&rig);
+	ck_assert_uint_eq(rig.scout_hang_ups, 1);
+	close_asked();
+	settle();
+	ck_assert_uint_eq(rig.scout_dials, 2);
+	ck_assert_uint_eq(refused(session), AMQC_COMMAND_INVALID);
+	ck_assert_uint_eq(epoch(), 1);
+	buf_deinit(&bytes);
+	end();
+}
+END_TEST
+
 START_TEST(probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made)
 {
 	struct rig_session *session;
@@ -899,6 +926,7 @@ int main(void)
 	    blame__a_transaction_is_not_guilty_when_somebody_else_is,
 	    quarantine__a_process_that_offends_three_times_is_sent_away_for_a_minute,
 	    probe__an_exchange_type_that_is_not_amqps_is_asked_for_once,
+	    scout__a_channel_that_was_never_opened_ends_its_connection_and_the_question_is_asked_again,
 	    probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made,
 	};
 	Suite *suite = suite_create("mux/blame");
