@@ -340,8 +340,7 @@ void conn_fail(struct muxc *c, int err, const char *format, ...)
 /*
  * In a forked child nothing of the parent's may be touched but memory, and that
  * only if no thread of the parent was changing it at the fork: then the lock,
- * copied with the memory, is free. Calls that waited in threads of the program
- * hold their references for ever.
+ * copied with the memory, is free.
  */
 static void conn_free_in_child(struct muxc *c)
 {
@@ -360,12 +359,14 @@ static void conn_free_in_child(struct muxc *c)
 	threads_forget(c);
 	c->state = CONN_ENDED;
 	c->error.error = -ECHILD;
-	requests_fail(c, NULL, &c->error);
+	while (c->requests)
+		request_drop(c, c->requests);
 	for (i = 0; i < c->channels_count; i++) {
 		if (c->channels[i].channel)
 			channel_end(c->channels[i].channel, &c->error);
 	}
 	(void)dispatch_run(c, DISPATCH_BUDGET);
+	out_flush(c); /* sends nothing, but empties its lists */
 	conn_leave(c);
 }
 

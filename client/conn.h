@@ -154,6 +154,7 @@ struct muxc {
 	/* Who runs handlers; see threads.c. */
 	muxc_execute execute; /* NULL: dispatch threads */
 	void *executor;
+	struct runs *runs;		/* what the executor is given; one ref */
 	struct dispatcher *first;	/* made at once, for a thread to come; owned */
 	struct dispatcher *dispatchers; /* owned */
 	struct dispatcher *ended;	/* the last one: joined by the next that ends, or by muxc_free() */

@@ -16,6 +16,7 @@
 #include "client/conn.h"
 #include "client/consume.h"
 #include "client/error.h"
+#include "client/fork.h"
 #include "client/io.h"
 #include "client/msg.h"
 #include "client/outcome.h"
@@ -177,12 +178,12 @@ void running_forget(struct muxc *c)
 {
 	struct muxc_channel *channel;
 
-	/* What is left is of the thread that forked in a handler: that goes on with its message. */
+	/* What is left is of the thread that forked in a handler: that goes on with its message, and ends
+	 * with turn_abandon(). */
 	while ((channel = c->running)) {
 		c->running = channel->next_running;
 		channel->running = false;
 		channel->handled = NULL;
-		channel_unref(channel);
 	}
 }
 
@@ -258,26 +259,47 @@ void notice_push_end(struct muxc_channel *channel, enum event_type type, const s
 
 /* ----------------------------------------------------------------- handlers */
 
-/* The process in which this thread's handler has begun: of a connection with MUXC_REATTACH a child is owner
- * too. */
-static _Thread_local pid_t handler_pid;
-
-static void handler_begin(struct muxc *c)
+/* The process is remembered: of a connection with MUXC_REATTACH a child is owner, too. */
+static pid_t handler_begin(struct muxc *c)
 {
-	handler_pid = c->owner;
+	pid_t pid = c->owner;
+
 	if (c->loop)
 		c->in_handler = true;
 	(void)pthread_mutex_unlock(&c->lock);
+	return pid;
 }
 
-/* False in a child that the handler has forked: nothing may be touched. */
-static bool handler_end(struct muxc *c)
+/*
+ * Takes the lock again: 1. In a child that a handler has forked since: -ECHILD,
+ * with the lock; or, when a thread of the parent had it at that moment, -EBUSY
+ * without, and nothing may be touched.
+ */
+static int lock_again(struct muxc *c, pid_t pid)
 {
-	if (conn_is_foreign(c) || getpid() != handler_pid)
-		return false;
+	if (getpid() == pid) {
+		(void)pthread_mutex_lock(&c->lock);
+		return 1;
+	}
+	if (conn_is_foreign(c)) {
+		if (pthread_mutex_trylock(&c->lock) != 0)
+			return -EBUSY;
+		threads_forget(c);
+		return -ECHILD;
+	}
 	(void)pthread_mutex_lock(&c->lock);
-	c->in_handler = false;
-	return true;
+	if (c->forked)
+		fork_adopt(c);
+	return -ECHILD;
+}
+
+static int handler_end(struct muxc *c, pid_t pid)
+{
+	int r = lock_again(c, pid);
+
+	if (r > 0)
+		c->in_handler = false;
+	return r;
 }
 
 static int dispatch_message(struct muxc_channel *channel, struct muxc_message *message)
@@ -286,6 +308,7 @@ static int dispatch_message(struct muxc_channel *channel, struct muxc_message *m
 	bool stale = channel->closed_here || (message->tag && channel->state != CHANNEL_OPEN);
 	muxc_message_handler handler;
 	void *userdata;
+	pid_t pid;
 
 	if (consumer)
 		consumer_took(channel, consumer, message->size_bytes);
@@ -293,16 +316,18 @@ static int dispatch_message(struct muxc_channel *channel, struct muxc_message *m
 		return 0;
 	handler = consumer->on_message;
 	userdata = consumer->userdata;
-	handler_begin(channel->c);
+	pid = handler_begin(channel->c);
 	handler(channel, message, userdata);
-	return handler_end(channel->c) ? 1 : -ECHILD;
+	return handler_end(channel->c, pid);
 }
 
 static int dispatch_returned(struct muxc_channel *channel, struct muxc_message *message)
 {
-	handler_begin(channel->c);
+	pid_t pid;
+
+	pid = handler_begin(channel->c);
 	channel->options.on_return(channel, message, message->error, channel->options.userdata);
-	return handler_end(channel->c) ? 1 : -ECHILD;
+	return handler_end(channel->c, pid);
 }
 
 static int dispatch_cancelled(struct muxc_channel *channel, const struct notice *notice)
@@ -310,6 +335,7 @@ static int dispatch_cancelled(struct muxc_channel *channel, const struct notice 
 	struct consumer *consumer = consumer_find(channel, notice->consumer);
 	muxc_cancelled_handler handler;
 	void *userdata;
+	pid_t pid;
 
 	if (!consumer)
 		return 0;
@@ -318,9 +344,9 @@ static int dispatch_cancelled(struct muxc_channel *channel, const struct notice 
 	consumer_remove(channel, notice->consumer);
 	if (!handler || channel->closed_here)
 		return 0;
-	handler_begin(channel->c);
+	pid = handler_begin(channel->c);
 	handler(channel, notice->consumer, notice->text ? notice->text : "", userdata);
-	return handler_end(channel->c) ? 1 : -ECHILD;
+	return handler_end(channel->c, pid);
 }
 
 static int dispatch_interrupted(struct muxc_channel *channel, const struct notice *notice)
@@ -328,24 +354,26 @@ static int dispatch_interrupted(struct muxc_channel *channel, const struct notic
 	const struct consumer *consumer = consumer_find(channel, notice->consumer);
 	muxc_interrupted_handler handler;
 	void *userdata;
+	pid_t pid;
 
 	if (!consumer || !consumer->on_interrupted || channel->closed_here)
 		return 0;
 	/* Once the lock is given up, another thread may cancel the consumer. */
 	handler = consumer->on_interrupted;
 	userdata = consumer->userdata;
-	handler_begin(channel->c);
+	pid = handler_begin(channel->c);
 	handler(channel, notice->consumer, notice->text ? notice->text : "", userdata);
-	return handler_end(channel->c) ? 1 : -ECHILD;
+	return handler_end(channel->c, pid);
 }
 
 static int dispatch_outcome(struct muxc_channel *channel, const struct notice *notice)
 {
 	struct muxc_outcome outcome = {notice->first, notice->last, notice->kind, &notice->error};
+	pid_t pid;
 
-	handler_begin(channel->c);
+	pid = handler_begin(channel->c);
 	channel->options.on_outcome(channel, &outcome, channel->options.userdata);
-	return handler_end(channel->c) ? 1 : -ECHILD;
+	return handler_end(channel->c, pid);
 }
 
 /* First the outcomes that came with it, then the end. */
@@ -354,22 +382,25 @@ static int dispatch_channel_closed(struct muxc_channel *channel, const struct no
 	const struct outcomes *outcomes = &channel->outcomes;
 	struct notice rest = {.kind = outcomes->rest_kind, .error = outcomes->rest_error};
 	struct range range = {0, 0};
-	int called = 0;
+	int called = 0, r;
+	pid_t pid;
 
 	while (channel->options.on_outcome && outcomes_next_rest(outcomes, range.last, &range)) {
 		rest.first = range.first;
 		rest.last = range.last;
-		if (dispatch_outcome(channel, &rest) < 0)
-			return -ECHILD;
+		r = dispatch_outcome(channel, &rest);
+		if (r < 0)
+			return r;
 		called++;
 		if (channel->c->freed || channel->user_freed)
 			return called;
 	}
 	if (!channel->options.on_closed || channel->closed_here)
 		return called;
-	handler_begin(channel->c);
+	pid = handler_begin(channel->c);
 	channel->options.on_closed(channel, &notice->error, channel->options.userdata);
-	return handler_end(channel->c) ? called + 1 : -ECHILD;
+	r = handler_end(channel->c, pid);
+	return r < 0 ? r : called + 1;
 }
 
 /* The connection's own. */
@@ -377,8 +408,9 @@ static int dispatch_own(struct muxc *c, const struct notice *notice)
 {
 	struct muxc_upstream upstream;
 	struct muxc_link link;
+	pid_t pid;
 
-	handler_begin(c);
+	pid = handler_begin(c);
 	switch (notice->event.type) {
 	case EVENT_UPSTREAM:
 		upstream = (struct muxc_upstream){notice->name ? notice->name : "", notice->kind,
@@ -397,10 +429,10 @@ static int dispatch_own(struct muxc *c, const struct notice *notice)
 		c->on_closed(c, &notice->error, c->userdata);
 		break;
 	}
-	return handler_end(c) ? 1 : -ECHILD;
+	return handler_end(c, pid);
 }
 
-/* How many handlers were called, 0 when there was none to call, -ECHILD in a forked child. */
+/* How many handlers were called, 0 when there was none to call; in a forked child as lock_again(). */
 static int dispatch_event(struct muxc_channel *channel, struct event *event)
 {
 	const struct notice *notice = (const struct notice *)event;
@@ -437,22 +469,25 @@ bool in_dispatch(const struct muxc *c)
 	return false;
 }
 
-static void tell_destroyed(struct muxc_channel *channel)
+static int tell_destroyed(struct muxc_channel *channel)
 {
 	muxc_destroy_handler handler = channel->options.on_destroy;
+	struct muxc *c = channel->c;
+	pid_t pid = c->owner;
 
 	channel->destroyed = true;
 	if (!handler)
-		return;
-	(void)pthread_mutex_unlock(&channel->c->lock);
+		return 1;
+	(void)pthread_mutex_unlock(&c->lock);
 	handler(channel->options.userdata);
-	(void)pthread_mutex_lock(&channel->c->lock);
+	return lock_again(c, pid);
 }
 
-void channel_tell_destroyed(struct muxc_channel *channel)
+int channel_tell_destroyed(struct muxc_channel *channel)
 {
-	if (channel->user_freed && !channel->destroyed && !channel->running)
-		tell_destroyed(channel);
+	bool now = channel->user_freed && !channel->destroyed && !channel->running;
+
+	return now ? tell_destroyed(channel) : 1;
 }
 
 static void turn_begin(struct muxc_channel *channel)
@@ -466,16 +501,22 @@ static void turn_begin(struct muxc_channel *channel)
 	c->running = channel;
 }
 
-/* Uses up the reference from the ready list. */
-static void turn_end(struct muxc_channel *channel)
+static void turn_unlink(struct muxc_channel *channel)
 {
 	struct muxc_channel **at;
-	struct muxc *c = channel->c;
 
-	for (at = &c->running; *at != channel; at = &(*at)->next_running)
+	for (at = &channel->c->running; *at != channel; at = &(*at)->next_running)
 		;
 	*at = channel->next_running;
 	channel->running = false;
+}
+
+/* Uses up the reference from the ready list. */
+static void turn_end(struct muxc_channel *channel)
+{
+	struct muxc *c = channel->c;
+
+	turn_unlink(channel);
 	if (c->link.moving)
 		io_wake(c);
 	if (channel->user_freed || c->freed)
@@ -488,6 +529,24 @@ static void turn_end(struct muxc_channel *channel)
 	channel_unref(channel);
 }
 
+/* The same in a forked child; r as lock_again() gave it. */
+static int turn_abandon(struct muxc_channel *channel, struct event *event, int r)
+{
+	struct muxc *c = channel->c;
+
+	if (r != -ECHILD)
+		return r;
+	/* If not, running_forget() was here. */
+	if (channel->running && pthread_equal(channel->runner, pthread_self())) {
+		channel->handled = NULL;
+		turn_unlink(channel);
+	}
+	if (event)
+		event_free(c, event);
+	channel_unref(channel);
+	return r;
+}
+
 /* A handler may have freed its channel, or the connection. */
 static bool turn_goes_on(const struct muxc_channel *channel)
 {
@@ -498,20 +557,23 @@ static bool turn_goes_on(const struct muxc_channel *channel)
 static int dispatch_channel(struct muxc_channel *channel)
 {
 	struct muxc *c = channel->c;
-	int budget = TURN_BUDGET, called = 0, r;
+	int budget = TURN_BUDGET, called = 0, r = 1;
+	struct event *event;
 
 	turn_begin(channel);
 	while (budget-- > 0 && turn_goes_on(channel)) {
-		channel->handled = event_pop(channel);
-		r = dispatch_event(channel, channel->handled);
+		channel->handled = event = event_pop(channel);
+		r = dispatch_event(channel, event);
 		if (r < 0)
-			return r;
+			return turn_abandon(channel, event, r);
 		called += r;
-		event_free(c, channel->handled);
+		event_free(c, event);
 		channel->handled = NULL;
 	}
 	if (channel->user_freed && !channel->destroyed)
-		tell_destroyed(channel);
+		r = tell_destroyed(channel);
+	if (r < 0)
+		return turn_abandon(channel, NULL, r);
 	turn_end(channel);
 	return called;
 }

@@ -52,15 +52,19 @@ void events_requeue(struct muxc_channel *channel, uint32_t consumer);
 /* Takes those out that need to be settled: they come again in another session. */
 void events_stale(struct muxc_channel *channel);
 void event_free(struct muxc *c, struct event *event);
-/* Runs handlers of ready channels, at most budget; gives up the lock meanwhile. Returns how many were called.
+/*
+ * Runs handlers of ready channels, at most budget; gives up the lock meanwhile.
+ * Returns how many were called. In a child that a handler has forked: -ECHILD,
+ * and the caller drops its reference and leaves; or -EBUSY, the lock is not
+ * held, and nothing may be touched.
  */
 int dispatch_run(struct muxc *c, int budget);
-/* The turn of the channel that is ready the longest, if there is one. */
+/* The same for the turn of the channel that is ready the longest, if there is one. */
 int dispatch_turn(struct muxc *c);
 /* This thread calls a handler of the connection's now. */
 bool in_dispatch(const struct muxc *c);
-/* Calls on_destroy if its time has come; gives up the lock meanwhile. */
-void channel_tell_destroyed(struct muxc_channel *channel);
+/* Calls on_destroy if its time has come; gives up the lock meanwhile. In a forked child as dispatch_run(). */
+int channel_tell_destroyed(struct muxc_channel *channel);
 /* Queues a copy of notice, unless no handler wants it. Takes over its name and text. -ENOMEM. */
 int notice_push(struct muxc_channel *channel, const struct notice *notice);
 /* The notice of the channel's or the connection's end, once: needs no memory. */

@@ -253,8 +253,12 @@ int muxc_process(struct muxc *c)
 	(void)pthread_mutex_lock(&c->lock);
 	link_turn(c);
 	r = dispatch_run(c, DISPATCH_BUDGET);
-	if (r == -ECHILD)
-		return r; /* a handler has forked, and this is the child: nothing may be touched */
+	if (r < 0) {
+		/* A handler has forked, and this is the child. */
+		if (r == -ECHILD)
+			conn_leave(c);
+		return -ECHILD;
+	}
 	if (!c->freed)
 		out_flush(c);
 	if (c->link.moving)

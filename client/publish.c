@@ -195,7 +195,9 @@ static int wait_in_line(const struct outgoing *out, struct credit_waiter *waiter
 					 "muxd has not granted credit for this publish in time");
 		if (c->credit_first == waiter && ask_for_credit(out->channel, cost) < 0)
 			return error_set(ret_error, -ENOMEM, "no memory");
+		out->channel->waiters++;
 		late = conn_wait(c, &waiter->cond, deadline) < 0;
+		out->channel->waiters--;
 	}
 }
 

@@ -29,14 +29,17 @@
 #include "client/error.h"
 #include "client/io.h"
 #include "client/out.h"
+#include "client/request.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define YOUNG_USEC 100u /* for so long a turn is believed to end at once */
 #define LOOK_USEC 500u
@@ -52,6 +55,35 @@ struct dispatcher {
 	bool idle;
 	bool detached; /* nobody joins it: it frees itself */
 };
+
+/*
+ * What the executor is given with each run(). A child inherits what the
+ * parent's executor still had; there the connection may be gone.
+ */
+struct runs {
+	atomic_uint refs; /* the connection's, and one for each run() that is to come */
+	pid_t owner;
+	struct muxc *c;
+};
+
+static struct runs *runs_new(struct muxc *c)
+{
+	struct runs *runs;
+
+	runs = malloc(sizeof(*runs));
+	if (!runs)
+		return NULL;
+	atomic_init(&runs->refs, 1);
+	runs->owner = c->owner;
+	runs->c = c;
+	return runs;
+}
+
+static void runs_unref(struct runs *runs)
+{
+	if (runs && atomic_fetch_sub_explicit(&runs->refs, 1, memory_order_acq_rel) == 1)
+		free(runs);
+}
 
 /* With signals blocked, so that the program's handlers run in the program's threads. */
 static int create(pthread_t *ret, void *(*thread_main)(void *arg), void *arg)
@@ -108,9 +140,11 @@ int threads_begin(struct muxc *c)
 	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->wake_fd < 0)
 		return -errno;
-	if (!c->execute && !c->first)
+	if (c->execute)
+		c->runs = runs_new(c);
+	else if (!c->first)
 		c->first = dispatcher_new(c);
-	if (!c->execute && !c->first)
+	if (!c->runs && !c->first)
 		return -ENOMEM;
 	r = create(&c->io_thread, io_thread_main, c);
 	if (r < 0)
@@ -202,12 +236,16 @@ static void *dispatcher_main(void *arg)
 {
 	struct dispatcher *self = arg;
 	struct muxc *c = self->c;
+	int r;
 
 	(void)pthread_mutex_lock(&c->lock);
 	c->coming--;
 	while (!c->stopping) {
+		r = dispatch_run(c, DISPATCH_BUDGET);
 		/* A child forked by a handler: this thread is all there is of the library, and ends. */
-		if (dispatch_run(c, DISPATCH_BUDGET) < 0)
+		if (r == -ECHILD)
+			threads_leave(c);
+		if (r < 0)
 			return NULL;
 		if (!c->ready_first && !c->out_blocked)
 			out_flush(c);
@@ -334,13 +372,20 @@ static void hand_over(struct muxc *c);
 /* What the executor runs: one turn. */
 static void run(void *arg)
 {
-	struct muxc *c = arg;
+	struct runs *runs = arg;
+	bool foreign = getpid() != runs->owner;
+	struct muxc *c = runs->c;
+	int r;
 
-	if (conn_is_foreign(c))
+	runs_unref(runs);
+	if (foreign)
 		return;
 	(void)pthread_mutex_lock(&c->lock);
 	c->coming--;
-	if (!c->stopping && dispatch_turn(c) < 0)
+	r = c->stopping ? 0 : dispatch_turn(c);
+	if (r == -ECHILD)
+		threads_leave(c);
+	if (r < 0)
 		return;
 	if (!c->ready_first && !c->out_blocked)
 		out_flush(c);
@@ -356,11 +401,13 @@ static void hand_over(struct muxc *c)
 	while (!c->stopping && c->coming < c->ready_count) {
 		c->coming++;
 		ref(c);
+		atomic_fetch_add_explicit(&c->runs->refs, 1, memory_order_relaxed);
 		(void)pthread_mutex_unlock(&c->lock);
-		r = c->execute(run, c, c->executor);
+		r = c->execute(run, c->runs, c->executor);
 		(void)pthread_mutex_lock(&c->lock);
 		if (r == 0)
 			continue;
+		runs_unref(c->runs);
 		c->coming--;
 		c->refs--;
 		c->thread_refs--;
@@ -443,6 +490,8 @@ void threads_deinit(struct muxc *c)
 	if (c->first)
 		dispatcher_free(c->first);
 	c->first = NULL;
+	runs_unref(c->runs);
+	c->runs = NULL;
 }
 
 /* -------------------------------------------------------------------- forks */
@@ -451,9 +500,12 @@ void threads_forget(struct muxc *c)
 {
 	struct muxc_channel **at = &c->running, *channel;
 	struct dispatcher *dispatcher;
-	unsigned int own = c->has_threads && in_dispatch(c) ? 1 : 0;
+	struct request *request;
+	unsigned int own = in_dispatch(c) ? 1 : 0;
 	uint32_t i;
 
+	if (!c->has_threads)
+		return;
 	while ((channel = *at)) {
 		if (pthread_equal(channel->runner, pthread_self())) {
 			at = &channel->next_running;
@@ -474,6 +526,8 @@ void threads_forget(struct muxc *c)
 	c->ended = NULL;
 	free(c->first);
 	c->first = NULL;
+	runs_unref(c->runs);
+	c->runs = NULL;
 	c->dispatchers_count = 0;
 	/* Whoever forked in a handler looks at the connection once more behind it. */
 	c->refs -= c->thread_refs - own;
@@ -486,7 +540,14 @@ void threads_forget(struct muxc *c)
 	c->credit_first = NULL;
 	c->credit_last = NULL;
 	for (i = 0; i < c->channels_count; i++) {
-		if (c->channels[i].channel)
-			c->channels[i].channel->waiters = 0;
+		channel = c->channels[i].channel;
+		if (!channel)
+			continue;
+		/* Who waits there has called channel_lock(), and here conn_lock(). */
+		channel->refs -= channel->waiters;
+		c->refs -= channel->waiters;
+		channel->waiters = 0;
 	}
+	for (request = c->requests; request; request = request->next)
+		c->refs -= !request->channel && !request->abandoned && !request->restores;
 }

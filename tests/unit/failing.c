@@ -27,6 +27,7 @@ static atomic_ulong armed_nth;
 static atomic_ulong seen;
 static atomic_ulong failed;
 static atomic_long live;
+static atomic_long live_here; /* of threads that take part */
 
 void failing_arm(enum failing_what what, unsigned long nth, bool all_from)
 {
@@ -54,6 +55,18 @@ long failing_live(void)
 	return atomic_load(&live);
 }
 
+long failing_live_here(void)
+{
+	return atomic_load(&live_here);
+}
+
+static void count_blocks(long by)
+{
+	atomic_fetch_add(&live, by);
+	if (takes_part)
+		atomic_fetch_add(&live_here, by);
+}
+
 static bool fails(enum failing_what what)
 {
 	unsigned long n, nth;
@@ -71,7 +84,7 @@ static bool fails(enum failing_what what)
 static void *counted(void *data)
 {
 	if (data)
-		atomic_fetch_add(&live, 1);
+		count_blocks(1);
 	return data;
 }
 
@@ -108,7 +121,7 @@ void *failing_realloc(void *data, size_t size)
 void failing_free(void *data)
 {
 	if (data)
-		atomic_fetch_sub(&live, 1);
+		count_blocks(-1);
 	free(data);
 }
 

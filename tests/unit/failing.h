@@ -25,3 +25,5 @@ unsigned long failing_disarm(void);
 unsigned long failing_count(void);
 /* Blocks that were allocated and not freed, by any thread. */
 long failing_live(void);
+/* The same by threads that take part, so not what the fake muxd has. */
+long failing_live_here(void);

@@ -182,8 +182,11 @@ tests_unit_libfailing_a_SOURCES = $(client_libmuxclient_la_SOURCES) $(proto_libp
 	tests/unit/failing.c tests/unit/failing.h tests/unit/failing-redirect.h
 nodist_tests_unit_libfailing_a_SOURCES = proto/muxd.pb-c.c
 tests_unit_libfailing_a_CPPFLAGS = $(UNIT_CPPFLAGS) -include $(top_srcdir)/tests/unit/failing-redirect.h
-check_PROGRAMS += tests/unit/test-client-oom
-TESTS += tests/unit/test-client-oom
+check_PROGRAMS += tests/unit/test-client-oom tests/unit/test-client-child
+TESTS += tests/unit/test-client-oom tests/unit/test-client-child
+tests_unit_test_client_child_SOURCES = tests/unit/test-client-child.c $(CLIENT_FAKE)
+tests_unit_test_client_child_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_child_LDADD = tests/unit/libfailing.a $(PROTOBUF_C_LIBS) $(CHECK_LIBS) -lpthread
 tests_unit_test_client_oom_SOURCES = tests/unit/test-client-oom.c tests/unit/oom-world.c tests/unit/oom-world.h \
 	tests/unit/oom-muxd.c tests/unit/oom-muxd.h $(CLIENT_FAKE)
 tests_unit_test_client_oom_CPPFLAGS = $(UNIT_CPPFLAGS)
