@@ -305,6 +305,7 @@ struct muxc_channel *muxc_channel_free(struct muxc_channel *channel)
 	channel->user_freed = true;
 	if (!channel->running)
 		events_drop(channel);
+	channel_wake(channel);
 	if (channel_tell_destroyed(channel) == -EBUSY)
 		return NULL;
 	channel_unref(channel);

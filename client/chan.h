@@ -58,6 +58,8 @@ struct muxc_channel {
 	bool dirty;		 /* in the connection's list of channels with settles */
 	struct muxc_channel *next_dirty;
 	struct event_queue events;
+	uint64_t barriers; /* that were put into it */
+	uint64_t barriers_passed;
 	struct notice *end; /* made with the channel, so that its end can always be told; NULL: it is */
 	bool ready;	    /* in the ready list */
 	struct muxc_channel *next_ready;

@@ -128,6 +128,8 @@ void events_drop(struct muxc_channel *channel)
 
 	while ((event = event_pop(channel)))
 		event_free(channel->c, event);
+	/* One may have been a barrier. */
+	channel_wake(channel);
 }
 
 /* Takes out the messages of a consumer, or with 0 those that need to be settled; and settles them, or not. */
@@ -448,6 +450,10 @@ static int dispatch_event(struct muxc_channel *channel, struct event *event)
 		return dispatch_cancelled(channel, notice);
 	case EVENT_INTERRUPTED:
 		return dispatch_interrupted(channel, notice);
+	case EVENT_BARRIER:
+		channel->barriers_passed = notice->first;
+		channel_wake(channel);
+		return 0;
 	case EVENT_CHANNEL_CLOSED:
 		return dispatch_channel_closed(channel, notice);
 	default:
@@ -596,4 +602,73 @@ int dispatch_run(struct muxc *c, int budget)
 		called += r;
 	}
 	return called;
+}
+
+/* ------------------------------------------------------------------ waiting */
+
+/* Nobody but this thread would call what it waits for. */
+static bool waits_for_itself(const struct muxc_channel *channel)
+{
+	const struct muxc *c = channel->c;
+
+	if (channel->running && pthread_equal(channel->runner, pthread_self()))
+		return true;
+	return in_dispatch(c) && (c->loop || (!c->execute && c->dispatchers_max == 1));
+}
+
+static int barrier_push(struct muxc_channel *channel)
+{
+	struct notice *notice;
+
+	notice = calloc(1, sizeof(*notice));
+	if (!notice)
+		return -ENOMEM;
+	notice->event.type = EVENT_BARRIER;
+	notice->first = ++channel->barriers;
+	event_push(channel, &notice->event);
+	return 0;
+}
+
+static int handlers_wait(struct muxc_channel *channel, uint64_t deadline, struct muxc_error *ret_error)
+{
+	struct muxc *c = channel->c;
+	uint64_t barrier;
+	int r;
+
+	if (waits_for_itself(channel))
+		return error_set(ret_error, -EDEADLK, "called by the handler that it would wait for");
+	if (!channel->running && !channel->events.first)
+		return 0;
+	r = barrier_push(channel);
+	if (r < 0)
+		return error_set(ret_error, r, "no memory");
+	barrier = channel->barriers;
+	while (channel->barriers_passed < barrier) {
+		if (c->freed || channel->user_freed)
+			return error_set(ret_error, -ESHUTDOWN, "the channel or the connection was freed");
+		if (r < 0 || (c->loop && now_usec() >= deadline))
+			return error_set(ret_error, -ETIMEDOUT,
+					 "channel %u still has handlers to call, or one runs",
+					 channel->number);
+		r = c->loop ? dispatch_turn(c) : channel_wait(channel, deadline);
+		if (c->loop && r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int muxc_wait_handlers(struct muxc_channel *channel, uint64_t timeout_usec, struct muxc_error *ret_error)
+{
+	int r;
+
+	r = channel_lock(channel, ret_error);
+	if (r < 0)
+		return r;
+	r = handlers_wait(channel,
+			  deadline_after(timeout_usec ? timeout_usec : channel->c->request_timeout_usec),
+			  ret_error);
+	if (r == -EBUSY)
+		return -ECHILD;
+	channel_leave(channel);
+	return r;
 }

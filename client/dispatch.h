@@ -11,6 +11,7 @@ enum event_type {
 	EVENT_OUTCOME,	/* the rest: struct notice */
 	EVENT_CANCELLED,
 	EVENT_INTERRUPTED,
+	EVENT_BARRIER, /* whoever waits for all before it */
 	EVENT_CHANNEL_CLOSED,
 	EVENT_UPSTREAM,
 	EVENT_GOING_AWAY,
@@ -26,7 +27,7 @@ struct event {
 
 struct notice {
 	struct event event;
-	uint64_t first;	   /* outcome; going away: usec; upstream: epoch; link: session */
+	uint64_t first;	   /* outcome; barrier: number; going away: usec; upstream: epoch; link: session */
 	uint64_t last;	   /* outcome; link: publishes that are sent again */
 	int kind;	   /* outcome, or state of the upstream or the link */
 	uint32_t consumer; /* link: attempts */

@@ -454,6 +454,23 @@ int muxc_channel_close(struct muxc_channel *channel);
  */
 struct muxc_channel *muxc_channel_free(struct muxc_channel *channel);
 
+/*
+ * Waits until the channel's handlers have been called for all that had happened
+ * on it, and have returned; what happens meanwhile may have them called again.
+ * So when muxc_cancel() has returned, or muxc_consume() has failed, and then
+ * this has returned 0, nothing uses the consumer's userdata any more; and behind
+ * muxc_wait_all() it means that on_outcome was told of all. (When the channel is
+ * freed on_destroy tells, and muxc_free() waits by itself.) In loop mode this
+ * calls the handlers itself, those of other channels too.
+ *
+ * -EDEADLK: it was called by a handler of the channel, or, in loop mode and
+ * with a single dispatch thread, by any handler. -ETIMEDOUT: a handler still
+ * runs, or has not had its turn. -ESHUTDOWN: the channel or the connection was
+ * freed, and handlers may still run (see there).
+ */
+int muxc_wait_handlers(struct muxc_channel *channel, uint64_t timeout_usec,
+		       struct muxc_error *ret_error) MUXC_CHECK;
+
 uint32_t muxc_channel_get_number(const struct muxc_channel *channel);
 void *muxc_channel_get_userdata(const struct muxc_channel *channel);
 
@@ -604,14 +621,15 @@ struct muxc_consumer_options {
 /*
  * Starts a consumer, waits until the broker has, and gives the number that
  * names it on this channel. Messages can come before it returns. A message
- * must be acknowledged on the channel it came on, in the handler or later.
+ * must be acknowledged on the channel it came on, in the handler or later. After
+ * an error no handler call begins, but one may run: see muxc_wait_handlers().
  */
 int muxc_consume(struct muxc_channel *channel, const struct muxc_consumer_options *options,
 		 uint32_t *ret_consumer, uint64_t timeout_usec, struct muxc_error *ret_error) MUXC_CHECK;
 
 /*
  * Ends a consumer: no handler call for it begins once this has returned; one
- * that has begun in another thread may still run.
+ * that has begun in another thread may still run: see muxc_wait_handlers().
  * Messages that had come and not been handled go back to their queue; those
  * that were handled can still be acknowledged. -ENOENT: no such consumer.
  */

@@ -96,7 +96,8 @@ tests_unit_test_amqp_oracle_LDADD = $(UNIT_AMQP) $(RABBITMQ_LIBS) $(CHECK_LIBS)
 CLIENT_TESTS = tests/unit/test-client-session tests/unit/test-client-publish tests/unit/test-client-channel \
 	tests/unit/test-client-consume tests/unit/test-client-table tests/unit/test-client-reconnect \
 	tests/unit/test-client-restore tests/unit/test-client-edges tests/unit/test-client-lost \
-	tests/unit/test-client-move tests/unit/test-client-declared tests/unit/test-client-threads tests/unit/test-client-fork
+	tests/unit/test-client-move tests/unit/test-client-declared tests/unit/test-client-threads tests/unit/test-client-fork \
+	tests/unit/test-client-handlers
 check_PROGRAMS += $(CLIENT_TESTS)
 TESTS += $(CLIENT_TESTS) tests/unit/client-tsan
 dist_check_SCRIPTS += tests/unit/client-tsan
@@ -115,6 +116,9 @@ tests_unit_test_client_move_LDADD = $(CLIENT_LIBS)
 tests_unit_test_client_declared_SOURCES = tests/unit/test-client-declared.c $(CLIENT_SCENE) $(CLIENT_FAKE)
 tests_unit_test_client_declared_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_declared_LDADD = $(CLIENT_LIBS)
+tests_unit_test_client_handlers_SOURCES = tests/unit/test-client-handlers.c $(CLIENT_SCENE) $(CLIENT_FAKE)
+tests_unit_test_client_handlers_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_handlers_LDADD = $(CLIENT_LIBS)
 tests_unit_test_client_edges_SOURCES = tests/unit/test-client-edges.c $(CLIENT_SCENE) $(CLIENT_FAKE)
 tests_unit_test_client_edges_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_edges_LDADD = $(CLIENT_LIBS)

@@ -163,7 +163,7 @@ static void fork_in_handler(struct muxc_channel *channel, struct muxc_message *m
 		pid = fork();
 		if (pid == 0) {
 			if (!family.reattaches &&
-			    muxc_ping(family.c, 1000000, NULL) != -ECHILD)
+			    muxc_wait_handlers(family.channels[0], 1000000, NULL) != -ECHILD)
 				_exit(CHILD_WRONG);
 			if (family.when != FREES_LATER)
 				child_free(family.when);
