@@ -6,6 +6,7 @@
 #   checks COMMAND...           a program that prints `ok: ...`, `FAILED: ...`
 #                               and `skipped: ...` itself
 #   skip SENTENCE REASON
+#   need_systemd "$@"           the rest of the test runs in a real systemd
 #
 # Nothing waits by sleeping: wait_for SECONDS COMMAND... tries until it is true.
 # The broker is $BROKER, testbroker or rabbitmq; start_broker and the broker_...
@@ -25,6 +26,7 @@ export PYTHONPATH="$scratch/python:$here" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTE
 unset MUXD_UPSTREAM NOTIFY_SOCKET LISTEN_FDS LISTEN_PID JOURNAL_STREAM
 passed=0 failed=0 skipped=0
 pids=()
+declare -A waited_by # a pid -> the child of ours that ends with it
 
 # shellcheck source=tests/integration/rabbitmq.sh
 . "$here/rabbitmq.sh"
@@ -125,7 +127,7 @@ reap() { # PID SECONDS
     }
     sleep 0.02
   done
-  wait "$1" 2>/dev/null
+  wait "${waited_by[$1]-$1}" 2>/dev/null
   exit_code=$?
   return "$late"
 }
@@ -333,14 +335,24 @@ muxd_conf() { # [URI [LINE-FOR-UPSTREAM...]]
   say '}'
 }
 
+# With MUXD_UNDER=systemd it is a service in the sandbox of muxd.service: see tests/systemd/under.
+case ${MUXD_UNDER-} in
+systemd) muxd_program=$srcdir/tests/systemd/under ;;
+*) muxd_program=$builddir/daemon/muxd ;;
+esac
+
 # [MUXD-OPTION...] < <(muxd_conf): waits until it answers; sets MUXD_PID.
 start_muxd() {
   cat >"$scratch/muxd.conf"
-  start "$builddir/daemon/muxd" -c "$scratch/muxd.conf" "$@" </dev/null 2>>"$scratch/muxd.log"
+  start "$muxd_program" -c "$scratch/muxd.conf" "$@" </dev/null 2>>"$scratch/muxd.log"
   MUXD_PID=$started
   wait_for 20 muxctl ping || {
     complain "muxd does not answer: $(muxctl ping 2>&1)"
     exit 1
+  }
+  [ -z "${MUXD_UNDER-}" ] || {
+    MUXD_PID=$(systemctl show -P MainPID "muxd-under-$started.service")
+    waited_by[$MUXD_PID]=$started
   }
 }
 
@@ -430,6 +442,19 @@ need_ipc() {
   command -v protoc >/dev/null || skip_all "protoc is missing (Debian's protobuf-compiler)"
   "$PYTHON" -c 'import google.protobuf' 2>/dev/null || skip_all "Python's protobuf is missing (python3-protobuf)"
   protoc -I "$srcdir/proto" --python_out="$scratch/python" muxd.proto || exit 1
+}
+
+# What comes behind it is done by the same script in a real systemd (tests/systemd/boot).
+need_systemd() {
+  local reason
+  [ -z "${MUXD_IN_SYSTEMD-}" ] || return 0
+  grep -q '^#define HAVE_SYSTEMD 1' "$builddir/config.h" || skip_all "this muxd is built without libsystemd"
+  reason=$(. "$srcdir/tests/systemd/lib.sh" && systemd_why_not)
+  [ -z "$reason" ] || skip_all "no systemd can be started: $reason"
+  trap - EXIT HUP INT TERM
+  rm -rf "$scratch"
+  exec "$srcdir/tests/systemd/boot" -n -b "$srcdir" -b "$builddir" ${RABBITMQ_FOLDER:+-b "$RABBITMQ_FOLDER"} / -- \
+    env -u TMPDIR MUXD_IN_SYSTEMD=yes bash "$(realpath "$0")" "$@"
 }
 
 skip_all() { # REASON

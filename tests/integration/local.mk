@@ -66,12 +66,14 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/restart.sh tests/integration/resume.sh tests/integration/resume.py \
 	tests/integration/service.sh tests/integration/notify.py tests/integration/drain.py \
 	tests/integration/muxctl.sh \
+	tests/integration/sandbox.sh \
 	tests/integration/share.sh \
 	tests/integration/start.sh \
+	tests/integration/systemd.sh \
 	tests/integration/threads.sh \
 	tests/integration/upstream.sh tests/integration/upstream.py \
 	tests/integration/upstreams.sh
 
 # What tests/integration/run needs, without running anything.
-integration-programs: all $(INTEGRATION_TARGETS) $(E2E_TARGETS) $(CLIENT_EXAMPLES)
+integration-programs: all $(INTEGRATION_TARGETS) $(E2E_TARGETS) $(SYSTEMD_TARGETS) $(CLIENT_EXAMPLES)
 .PHONY: integration-programs

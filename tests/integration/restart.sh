@@ -18,7 +18,7 @@ again() { start_muxd_and_wait <"$scratch/conf" && account back; }
 
 kill_muxd() {
   kill -KILL "$MUXD_PID"
-  wait "$MUXD_PID" 2>/dev/null
+  reap "$MUXD_PID" 20
   again
 }
 

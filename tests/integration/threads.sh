@@ -57,7 +57,7 @@ run_threads() { # COMMAND...
   while [ "$SECONDS" -lt "$end" ]; do
     sleep "$KILLS" # for so long muxd is there
     kill -KILL "$MUXD_PID"
-    wait "$MUXD_PID"
+    reap "$MUXD_PID" 20
     start_muxd_and_wait <"$scratch/conf"
   done
   wait "$program"
