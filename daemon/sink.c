@@ -13,6 +13,7 @@
 
 #ifdef HAVE_SYSTEMD
 #include <sys/uio.h>
+#define SD_JOURNAL_SUPPRESS_LOCATION /* it would be this file for every line */
 #include <systemd/sd-journal.h>
 #endif
 

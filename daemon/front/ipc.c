@@ -23,6 +23,7 @@
 #define TABLES_KEPT_MAX (64u * 1024u) /* bytes of the block for tables that is kept from frame to frame */
 #define NAME_SHOWN_MAX 80u
 #define NAMES_SHOWN_MAX 160u
+#define NUMBER_BYTES_MAX 24u
 
 /* ------------------------------------------------------------------ the end */
 
@@ -30,8 +31,14 @@ static void log_end(const struct ipc *ipc, const char *reason, bool is_error)
 {
 	uint64_t age_usec = mono_since_usec(loop_now(ipc->front->options.loop), ipc->accepted);
 	unsigned long long id = ipc->session ? session_id(ipc->session) : 0;
+	char session[NUMBER_BYTES_MAX], pid[NUMBER_BYTES_MAX], uid[NUMBER_BYTES_MAX];
+	const struct log_field fields[] = {
+	    {"MUXD_SESSION", session}, {"MUXD_CLIENT_PID", pid}, {"MUXD_CLIENT_UID", uid}};
 
-	log_write(is_error ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, NULL, 0,
+	(void)snprintf(session, sizeof(session), "%llu", id);
+	(void)snprintf(pid, sizeof(pid), "%u", ipc->peer.pid);
+	(void)snprintf(uid, sizeof(uid), "%u", ipc->peer.uid);
+	log_write(is_error ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, fields, sizeof(fields) / sizeof(fields[0]),
 		  "session %llu (pid %u, uid %u) ended after %llu.%03llu s: %s", id, ipc->peer.pid,
 		  ipc->peer.uid, (unsigned long long)(age_usec / USEC_PER_SEC),
 		  (unsigned long long)(age_usec % USEC_PER_SEC / USEC_PER_MSEC), reason);

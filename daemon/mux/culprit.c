@@ -168,9 +168,10 @@ void culprit_punish(struct session *session, const struct fault *given)
 	struct fault fault;
 
 	note_offence(session->mux, &session->creds);
-	log_warning("upstream \"%s\": session %llu (pid %u, uid %u, \"%.*s\") cost the connection: %s",
-		    session->upstream->options.name, (unsigned long long)session->id, session->creds.pid,
-		    session->creds.uid, (int)session->program_len, session->program, given->text);
+	log_upstream(LOG_LEVEL_WARNING, session->upstream,
+		     "session %llu (pid %u, uid %u, \"%.*s\") cost the connection: %s",
+		     (unsigned long long)session->id, session->creds.pid, session->creds.uid,
+		     (int)session->program_len, session->program, given->text);
 	recorder_log(session);
 	if (is_quarantined(session->mux, &session->creds, &fault) && !session->ended)
 		session_fail(session, &fault);

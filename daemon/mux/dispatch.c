@@ -36,8 +36,9 @@ static void on_close(struct lane *lane, const struct amqc_channel_close *close)
 	struct channel *channel = lane->channel;
 
 	if (!channel)
-		log_info("upstream \"%s\": an error that came late, on channel %u, which nobody has: %s",
-			 lane->upstream->options.name, lane->number, fault.text);
+		log_upstream(LOG_LEVEL_INFO, lane->upstream,
+			     "an error that came late, on channel %u, which nobody has: %s", lane->number,
+			     fault.text);
 	else if (channel == lane->upstream->housekeeper)
 		queues_deletion_refused(lane->upstream);
 	else if (!recovery_refused(channel, &fault))

@@ -60,8 +60,9 @@ void lanes_heed(struct upstream *upstream, const struct fault *fault)
 	upstream->lanes_denied = upstream->lanes_answered == 0;
 	/* The scout's channels count for the user, too. */
 	limit_learn(limit, upstream->lanes_answered + upstream->scout.open_count, fault, upstream->mux->now);
-	log_warning("upstream \"%s\": broker opened %u channels and not one more: no more than %u are used",
-		    upstream->options.name, upstream->lanes_answered, limit->lanes);
+	log_upstream(LOG_LEVEL_WARNING, upstream,
+		     "broker opened %u channels and not one more: no more than %u are used",
+		     upstream->lanes_answered, limit->lanes);
 }
 
 int lanes_begin(struct upstream *upstream, uint16_t channel_max)

@@ -203,8 +203,8 @@ static void fail_thing(struct thing *thing, const struct fault *fault)
 	struct upstream *upstream = thing->upstream;
 	struct list holders;
 
-	log_warning("upstream \"%s\": what a session had declared cannot be declared again: %s",
-		    upstream->options.name, fault->text);
+	log_upstream(LOG_LEVEL_WARNING, upstream, "what a session had declared cannot be declared again: %s",
+		     fault->text);
 	list_init(&holders);
 	list_splice(&holders, &thing->holders);
 	if (thing->kind == THING_QUEUE)
@@ -447,10 +447,11 @@ static void finish(struct upstream *upstream)
 	if (!list_empty(&recovery->channels_due))
 		arm(upstream, recovery->give_up);
 	if (recovery->made > 0 || recovery->subscribed > 0)
-		log_notice("upstream \"%s\": %u declarations and bindings and %u consumers are back, after "
-			   "%llu ms",
-			   upstream->options.name, recovery->made, recovery->subscribed,
-			   (unsigned long long)(took / USEC_PER_MSEC));
+		log_upstream(LOG_LEVEL_NOTICE, upstream,
+			     "%u declarations and bindings and %u consumers are back, after "
+			     "%llu ms",
+			     recovery->made, recovery->subscribed,
+			     (unsigned long long)(took / USEC_PER_MSEC));
 	flow_release(upstream);
 }
 
@@ -473,9 +474,9 @@ static void timer_fired(struct timer *timer, struct mono now)
 	struct recovery *recovery = &upstream->recovery;
 
 	if (recovery->phase != RECOVERY_NONE && !mono_before(now, recovery->give_up)) {
-		log_warning("upstream \"%s\": the broker does not answer what is to be brought back; going "
-			    "on without",
-			    upstream->options.name);
+		log_upstream(LOG_LEVEL_WARNING, upstream,
+			     "the broker does not answer what is to be brought back; going "
+			     "on without");
 		finish(upstream);
 	}
 	/* Not before everybody goes on: with many of them, the phase would never end. */

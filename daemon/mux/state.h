@@ -52,6 +52,7 @@
 
 #include "daemon/base/charge.h"
 #include "daemon/base/list.h"
+#include "daemon/base/log.h"
 #include "daemon/base/map.h"
 #include "daemon/base/pool.h"
 #include "daemon/base/timerq.h"
@@ -724,6 +725,11 @@ static inline uint64_t publish_window_bytes(const struct publish *publish)
 {
 	return MUX_MESSAGE_COST_BYTES + publish->head_len + publish->body_len;
 }
+
+/* A line of the log about an upstream, whose name is also a field of its own. */
+#define log_upstream(level, upstream, format, ...)                                                \
+	log_write(level, &(const struct log_field){"MUXD_UPSTREAM", (upstream)->options.name}, 1, \
+		  "upstream \"%s\": " format, (upstream)->options.name, ##__VA_ARGS__)
 
 /* The channel is looked at when the turn ends: channel_turn(). */
 static inline void channel_touch(struct channel *channel)

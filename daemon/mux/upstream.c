@@ -98,9 +98,9 @@ static void dial_later(struct upstream *upstream, bool refused)
 	options->random(options->context, &random, sizeof(random));
 	pause = redial_failed(&upstream->redial, refused || upstream->lanes_denied, random);
 	upstream->lanes_denied = false;
-	log_warning("upstream \"%s\": %s: %s; trying again in %llu ms", upstream->options.name,
-		    endpoint_of(upstream)->label, upstream->last_fault.text,
-		    (unsigned long long)(pause / USEC_PER_MSEC));
+	log_upstream(LOG_LEVEL_WARNING, upstream, "%s: %s; trying again in %llu ms",
+		     endpoint_of(upstream)->label, upstream->last_fault.text,
+		     (unsigned long long)(pause / USEC_PER_MSEC));
 	if (refused)
 		upstream->refusal = upstream->last_fault;
 	/* While there are others to try, none of them has said the last word. */
@@ -170,9 +170,9 @@ static void on_opened(void *context)
 	upstream->epoch++;
 	upstream->opened = upstream->mux->now;
 	upstream->good_endpoint = upstream->endpoint;
-	log_notice("upstream \"%s\": connected to %s (%s), vhost \"%s\", epoch %llu", upstream->options.name,
-		   endpoint_of(upstream)->label, upstream->conn.handshake.broker,
-		   endpoint_of(upstream)->vhost, (unsigned long long)upstream->epoch);
+	log_upstream(LOG_LEVEL_NOTICE, upstream, "connected to %s (%s), vhost \"%s\", epoch %llu",
+		     endpoint_of(upstream)->label, upstream->conn.handshake.broker,
+		     endpoint_of(upstream)->vhost, (unsigned long long)upstream->epoch);
 	recovery_begin(upstream);
 	set_state(upstream, UPSTREAM_UP);
 }
@@ -191,9 +191,9 @@ static void on_blocked(void *context, bool blocked, struct span reason)
 		upstream->last_fault =
 		    fault_make_retryable(AMQC_RESOURCE_ERROR, "broker takes no publishes: %s",
 					 log_clean(text, sizeof(text), reason));
-		log_warning("upstream \"%s\": %s", upstream->options.name, upstream->last_fault.text);
+		log_upstream(LOG_LEVEL_WARNING, upstream, "%s", upstream->last_fault.text);
 	} else {
-		log_notice("upstream \"%s\": broker takes publishes again", upstream->options.name);
+		log_upstream(LOG_LEVEL_NOTICE, upstream, "broker takes publishes again");
 		flow_release(upstream);
 	}
 	set_state(upstream, blocked ? UPSTREAM_BLOCKED : UPSTREAM_UP);
