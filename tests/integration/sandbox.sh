@@ -10,7 +10,7 @@ start_broker
 install_service
 export MUXD_SOCKET=/run/muxd/muxd.sock
 start journalctl -q -f -o short-monotonic -u muxd.service -u muxd.socket >"$scratch/journal.log"
-muxd_conf | sed '/^socket =/d' >/etc/muxd/muxd.conf
+muxd_conf "$BROKER_URI" 'connect-timeout = "2s"' | sed '/^socket =/d' >/etc/muxd/muxd.conf
 
 # ------------------------------------------------------- what a burglar could do
 
@@ -46,7 +46,12 @@ systemctl start muxd.service
 check "muxd works in it" wait_for 20 upstream_is up
 pid=$(main_pid)
 limit_of() { sed -n "s/^$1  *\([^ ]*\)  *\([^ ]*\).*/\1 \2/p" "/proc/$pid/limits"; }
-check "LimitNOFILE= is applied" equal "32768 32768" "$(limit_of "Max open files")"
+most=$(sed -n 's/^Max open files *[^ ]* *\([^ ]*\).*/\1/p' /proc/1/limits)
+if [ "$most" -ge 32768 ]; then
+  check "LimitNOFILE= is applied" equal "32768 32768" "$(limit_of "Max open files")"
+else
+  skip "LimitNOFILE= is applied" "here systemd itself may have $most descriptors"
+fi
 check "LimitCORE= is applied" equal "0 0" "$(limit_of "Max core file size")"
 in_status() { grep -qP "^$1:\t$2\$" "/proc/$pid/status" || { grep "^$1:" "/proc/$pid/status" && return 1; }; }
 check "no capability is left" in_status CapBnd 0+
@@ -112,7 +117,7 @@ with_password wrong
 check "so is a wrong one" wait_for 20 upstream_is failed
 check "which the status line tells" wait_for 20 property_has StatusText "default: failed"
 drop_out muxd.service 50-password
-muxd_conf | sed '/^socket =/d' >/etc/muxd/muxd.conf
+muxd_conf "$BROKER_URI" 'connect-timeout = "2s"' | sed '/^socket =/d' >/etc/muxd/muxd.conf
 
 # --------------------------------------------------------------- a site's network
 

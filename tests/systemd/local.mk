@@ -1,5 +1,6 @@
 # A real systemd for tests; the tests that need it are among the integration tests.
-dist_check_SCRIPTS += tests/systemd/boot
+dist_check_SCRIPTS += tests/systemd/boot tests/systemd/unit
+TESTS += tests/systemd/unit
 EXTRA_DIST += tests/systemd/lib.sh tests/systemd/enter tests/systemd/service.sh tests/systemd/under tests/systemd/sanitized
 SYSTEMD_TARGETS = tests/systemd/probe tests/systemd/visitors
 check_PROGRAMS += $(SYSTEMD_TARGETS)

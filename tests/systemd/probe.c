@@ -64,6 +64,7 @@ static void probe_files(const char *outside)
 	long r;
 
 	refused("writing to /etc", try_open("/etc/muxd-probe", O_WRONLY | O_CREAT));
+	refused("writing to its configuration's folder", try_open("/etc/muxd/probe", O_WRONLY | O_CREAT));
 	refused("writing to /usr", try_open("/usr/muxd-probe", O_WRONLY | O_CREAT));
 	refused("writing to /var", try_open("/var/lib/muxd-probe", O_WRONLY | O_CREAT));
 	refused("writing beside the socket", try_open("/run/muxd/muxd-probe", O_WRONLY | O_CREAT));

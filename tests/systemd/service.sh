@@ -12,7 +12,7 @@ program=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$builddir/systemd/muxd.service
 install_service() {
   install -D -m 0755 "$builddir/daemon/muxd" "$program" &&
     install -m 0644 "$builddir/systemd/muxd.service" "$srcdir/systemd/muxd.socket" "$units" &&
-    systemd-sysusers "$srcdir/systemd/muxd.sysusers.conf" &&
+    systemd-sysusers "$srcdir/systemd/muxd.sysusers.conf" 2>"$scratch/sysusers.log" &&
     install -d -m 0755 /etc/muxd || exit 1
   drop_in muxd.service 00-test < <(test_drop_in)
 }
