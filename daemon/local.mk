@@ -21,5 +21,5 @@ daemon_muxd_LDADD = \
 	daemon/front/libfront.a daemon/up/libup.a daemon/net/libnet.a daemon/mux/libmux.a \
 	daemon/policy/libpolicy.a daemon/conf/libconf.a daemon/amqp/libamqp.a daemon/base/libbase.a \
 	proto/libproto.la \
-	$(EVENT_LIBS) $(PROTOBUF_C_LIBS) $(CONFUSE_LIBS) $(PCRE2_LIBS) $(CRYPTO_LIBS) $(SYSTEMD_LIBS) -lpthread
+	$(EVENT_LIBS) $(PROTOBUF_C_LIBS) $(CONFUSE_LIBS) $(PCRE2_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS) $(SYSTEMD_LIBS) -lpthread
 dist_man_MANS += daemon/muxd.8

@@ -165,7 +165,7 @@ static int load(const struct conf_source *source, struct conf **ret)
 	return code;
 }
 
-static int check(const struct conf *conf)
+static int check(struct conf *conf)
 {
 	struct conf_errors errors = CONF_ERRORS_INIT;
 	int r = muxd_check(conf, &errors);

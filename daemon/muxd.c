@@ -245,11 +245,16 @@ static enum muxd_result make_upstream(struct muxd *muxd, size_t index, struct co
 		    .mux = muxd->mux,
 		    .upstream = &translated.options,
 		    .endpoints = translated.uplink_endpoints,
+		    .tls = translated.tls,
 		    .changed = on_upstream_changed,
 		    .context = upstream,
 		};
 		r = uplink_new(&options, &upstream->uplink);
+		if (r == 0)
+			translated.tls = NULL;
 	}
+	for (size_t i = 0; i < translated.warnings.count; i++)
+		log_warning("%s", translated.warnings.texts[i]);
 	translated_upstream_deinit(&translated);
 	if (r < 0 && !is_conf)
 		log_error("cannot set up upstream \"%s\": %s", muxd->options.conf->upstreams[index].name,
@@ -324,7 +329,7 @@ static enum muxd_result make_all(struct muxd *muxd, struct conf_errors *errors)
 	return result == MUXD_OK ? make_listener(muxd, errors) : result;
 }
 
-int muxd_check(const struct conf *conf, struct conf_errors *errors)
+int muxd_check(struct conf *conf, struct conf_errors *errors)
 {
 	struct gate *gate = NULL;
 	gid_t group;
@@ -338,6 +343,8 @@ int muxd_check(const struct conf *conf, struct conf_errors *errors)
 
 		if (translate_upstream(&conf->upstreams[i], errors, &translated) < 0)
 			r = -EINVAL;
+		for (size_t k = 0; k < translated.warnings.count; k++)
+			translate_error(&conf->warnings, "%s", translated.warnings.texts[k]);
 		translated_upstream_deinit(&translated);
 	}
 	return r;

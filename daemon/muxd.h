@@ -34,9 +34,10 @@ enum muxd_result {
 
 /*
  * What a configuration asks of this host, without starting: users, groups,
- * patterns, password files. 0, or a negative errno with errors listed.
+ * patterns, password files, certificates. 0, or a negative errno with errors
+ * listed; warnings are added to what there is.
  */
-int muxd_check(const struct conf *conf, struct conf_errors *errors) __attribute__((warn_unused_result));
+int muxd_check(struct conf *conf, struct conf_errors *errors) __attribute__((warn_unused_result));
 
 /* Everything is set up, and the socket takes connections. *ret is set if MUXD_OK. */
 enum muxd_result muxd_new(const struct muxd_options *options, struct muxd **ret);

@@ -52,6 +52,7 @@ static int translate_endpoint(const struct conf_endpoint *from, struct translate
 	endpoint->label = keep_string(to, label);
 	uplink->port = keep_string(to, port);
 	uplink->host = from->host;
+	uplink->tls = from->tls;
 	endpoint->vhost = from->vhost;
 	endpoint->user = from->user ? from->user : "";
 	endpoint->password = from->password ? from->password : to->secret.text;
@@ -74,17 +75,97 @@ static void translate_plain(const struct conf_upstream *from, struct upstream_op
 	to->queue_prefix = from->generated_queue_prefix;
 }
 
+/* ------------------------------------------------------------------ TLS */
+
+static enum conf_file file_of(enum tls_part part)
+{
+	switch (part) {
+	case TLS_PART_CERT:
+		return CONF_FILE_TLS_CERT;
+	case TLS_PART_KEY:
+		return CONF_FILE_TLS_KEY;
+	case TLS_PART_CA:
+	case TLS_PART_NONE:
+		break;
+	}
+	return CONF_FILE_TLS_CA;
+}
+
+struct warned {
+	const struct conf_upstream *upstream;
+	struct conf_errors *warnings;
+};
+
+static void warn(void *context, enum tls_part part, const char *text)
+{
+	const struct warned *warned = context;
+
+	conf_file_error(warned->upstream, file_of(part), text, warned->warnings);
+}
+
+static enum tls_verify verify_of(const struct conf_upstream *from)
+{
+	switch (from->tls_verify) {
+	case CONF_TLS_VERIFY_CA:
+		return TLS_VERIFY_CA;
+	case CONF_TLS_VERIFY_NONE:
+		return TLS_VERIFY_NONE;
+	default:
+		return TLS_VERIFY_FULL;
+	}
+}
+
+static int make_context(const struct conf_upstream *from, struct tls_options *options,
+			struct conf_errors *errors, struct tls_context **ret)
+{
+	struct tls_error error;
+	int r = tls_context_new(options, &error, ret);
+
+	if (r == -EINVAL && error.part == TLS_PART_NONE)
+		translate_error(errors, "%s: upstream \"%s\": TLS: %s", from->source, from->name, error.text);
+	else if (r == -EINVAL)
+		conf_file_error(from, file_of(error.part), error.text, errors);
+	return r;
+}
+
+static int translate_tls(const struct conf_upstream *from, struct conf_errors *errors,
+			 struct translated_upstream *to)
+{
+	struct warned warned = {from, &to->warnings};
+	struct tls_options options = {.verify = verify_of(from), .warn = warn, .context = &warned};
+	struct buf ca = BUF_INIT, cert = BUF_INIT, key = BUF_INIT;
+	int r;
+
+	if (!conf_upstream_uses_tls(from))
+		return 0;
+	r = conf_read_pem(from, CONF_FILE_TLS_CA, &ca, errors);
+	if (r == 0)
+		r = conf_read_pem(from, CONF_FILE_TLS_CERT, &cert, errors);
+	if (r == 0)
+		r = conf_read_pem(from, CONF_FILE_TLS_KEY, &key, errors);
+	options.ca = buf_span(&ca);
+	options.cert = buf_span(&cert);
+	options.key = buf_span(&key);
+	if (r == 0)
+		r = make_context(from, &options, errors, &to->tls);
+	conf_bytes_wipe(&ca);
+	conf_bytes_wipe(&cert);
+	conf_bytes_wipe(&key);
+	return r;
+}
+
 int translate_upstream(const struct conf_upstream *from, struct conf_errors *errors,
 		       struct translated_upstream *ret)
 {
-	int r = 0;
+	int tls, r = 0;
 
 	*ret = (struct translated_upstream){0};
 	translate_plain(from, &ret->options);
 	if (from->password_file[0] != 0)
-		r = conf_read_password(from->password_file, &ret->secret, errors);
-	if (r < 0)
-		return r;
+		r = conf_read_upstream_password(from, &ret->secret, errors);
+	tls = translate_tls(from, errors, ret); /* so that what is wrong with either is listed */
+	if (r < 0 || tls < 0)
+		return r < 0 ? r : tls;
 	ret->endpoints = calloc(from->endpoint_count, sizeof(*ret->endpoints));
 	ret->uplink_endpoints = calloc(from->endpoint_count, sizeof(*ret->uplink_endpoints));
 	ret->strings = calloc(from->endpoint_count * 2, sizeof(*ret->strings));
@@ -104,6 +185,8 @@ void translated_upstream_deinit(struct translated_upstream *upstream)
 	free(upstream->strings);
 	free(upstream->endpoints);
 	free(upstream->uplink_endpoints);
+	(void)tls_context_free(upstream->tls);
+	conf_errors_deinit(&upstream->warnings);
 	*upstream = (struct translated_upstream){0};
 }
 

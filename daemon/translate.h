@@ -17,11 +17,13 @@ struct translated_upstream {
 	char **strings;				  /* owned, with each of them */
 	size_t string_count;
 	struct conf_secret secret;
+	struct tls_context *tls; /* owned until somebody takes it and sets NULL; NULL: no endpoint has TLS */
+	struct conf_errors warnings; /* what to log at every start: certificates that have expired */
 };
 
 /*
- * Reads the password file if there is one. 0; -ENOMEM; or why the file cannot
- * be used, and errors says so. translated_upstream_deinit() in every case.
+ * Reads the password file, certificates and key if there are. 0; -ENOMEM; or
+ * why one of them cannot be used, and errors says so. translated_upstream_deinit() in every case.
  */
 int translate_upstream(const struct conf_upstream *from, struct conf_errors *errors,
 		       struct translated_upstream *ret) __attribute__((warn_unused_result));

@@ -67,9 +67,11 @@ static void check_external(struct checker *c, const struct conf_upstream *upstre
 			   const struct conf_endpoint *endpoint)
 {
 	if (!endpoint->tls)
-		problem(c, "sasl = external needs amqps, whose client certificate says who we are");
+		problem(c, "sasl = external needs amqps");
 	if (endpoint->password || upstream->password_file[0])
 		problem(c, "sasl = external takes no password");
+	if (upstream->tls_cert[0] == 0)
+		problem(c, "sasl = external needs tls-cert and tls-key, which say who we are");
 }
 
 static void check_endpoint(struct checker *c, const struct conf_upstream *upstream,
@@ -78,20 +80,40 @@ static void check_endpoint(struct checker *c, const struct conf_upstream *upstre
 	c->place.line = endpoint->line;
 	if (!endpoint->host) /* its URI was wrong, which is listed */
 		return;
-	if (endpoint->tls)
-		problem(c, "amqps is not supported by this version of muxd (built without TLS)");
 	if (upstream->sasl == CONF_SASL_EXTERNAL)
 		check_external(c, upstream, endpoint);
 	else
 		check_plain(c, upstream, endpoint);
 }
 
-static bool uses_tls(const struct conf_upstream *upstream)
+bool conf_upstream_uses_tls(const struct conf_upstream *upstream)
 {
 	for (size_t i = 0; i < upstream->endpoint_count; i++)
 		if (upstream->endpoints[i].tls)
 			return true;
 	return false;
+}
+
+static bool names_tls(const struct conf_upstream *upstream)
+{
+	return upstream->tls_ca[0] || upstream->tls_cert[0] || upstream->tls_key[0] ||
+	       upstream->tls_verify != CONF_TLS_VERIFY_FULL;
+}
+
+static void check_tls(struct checker *c, const struct conf_upstream *upstream)
+{
+	if ((upstream->tls_cert[0] == 0) != (upstream->tls_key[0] == 0))
+		problem(c, "tls-cert and tls-key are only of use together");
+	if (!conf_upstream_uses_tls(upstream)) {
+		if (names_tls(upstream) && upstream->endpoint_count > 0)
+			conf_error(&c->conf->warnings, c->place,
+				   "keys of TLS (tls-...) are of no use without an amqps:// uri: nothing is "
+				   "encrypted");
+		return;
+	}
+	if (upstream->tls_verify != CONF_TLS_VERIFY_FULL)
+		conf_error(&c->conf->warnings, c->place,
+			   "tls-verify is not full: somebody in between can pose as the broker");
 }
 
 static void check_upstream(struct checker *c, struct conf_upstream *upstream)
@@ -103,11 +125,7 @@ static void check_upstream(struct checker *c, struct conf_upstream *upstream)
 		problem(c, "heartbeat must be whole seconds");
 	if (upstream->reconnect_min_usec > upstream->reconnect_max_usec)
 		problem(c, "reconnect-min is more than reconnect-max");
-	if ((upstream->tls_cert[0] == 0) != (upstream->tls_key[0] == 0))
-		problem(c, "tls-cert and tls-key are only of use together");
-	if (uses_tls(upstream) && upstream->tls_verify != CONF_TLS_VERIFY_FULL)
-		conf_error(&c->conf->warnings, c->place,
-			   "tls-verify is not full: somebody in between can pose as the broker");
+	check_tls(c, upstream);
 	for (size_t i = 0; i < upstream->endpoint_count; i++)
 		check_endpoint(c, upstream, &upstream->endpoints[i]);
 }

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "daemon/base/log.h"
+#include "proto/buf.h"
 
 #include <sys/types.h>
 
@@ -56,10 +57,12 @@ struct conf_upstream {
 	char *name;
 	const char *source; /* where its URIs come from: the file (conf's path), "-u", "MUXD_UPSTREAM" */
 	unsigned int line;  /* where the section begins; 0 if it is not from a file */
+	const char *file;   /* that the section stands in, though its URI may not; or NULL */
 	struct conf_endpoint *endpoints; /* at least one, tried in order */
 	size_t endpoint_count;
 	char *password_file; /* empty: none */
-	unsigned int sasl;   /* enum conf_sasl */
+	unsigned int password_file_line;
+	unsigned int sasl; /* enum conf_sasl */
 	bool plain_without_tls;
 	uint64_t heartbeat_usec; /* whole seconds, 1 to 65535 */
 	uint64_t connect_timeout_usec;
@@ -70,9 +73,12 @@ struct conf_upstream {
 	uint64_t unconfirmed_bytes;
 	bool adaptive_window;
 	char *generated_queue_prefix;
-	char *tls_ca;
+	char *tls_ca; /* files; empty: none */
+	unsigned int tls_ca_line;
 	char *tls_cert;
+	unsigned int tls_cert_line;
 	char *tls_key;
+	unsigned int tls_key_line;
 	unsigned int tls_verify; /* enum conf_tls_verify */
 };
 
@@ -163,6 +169,33 @@ int conf_load(const struct conf_source *source, struct conf **ret, struct conf_e
 /* NULL is fine. */
 void conf_free(struct conf *conf);
 
+/* True if one of its endpoints is amqps. */
+bool conf_upstream_uses_tls(const struct conf_upstream *upstream);
+
+/* ------------------------------------------------------------------ files that an upstream names */
+
+enum conf_file {
+	CONF_FILE_PASSWORD,
+	CONF_FILE_TLS_CA,
+	CONF_FILE_TLS_CERT,
+	CONF_FILE_TLS_KEY
+};
+
+/*
+ * Reads the file that tls-ca, tls-cert or tls-key names; the key only if
+ * nobody else can. Nothing, if none is named. conf_bytes_wipe() in every case.
+ *
+ * 0; or a negative errno, and the error says what is wrong with the file.
+ */
+int conf_read_pem(const struct conf_upstream *upstream, enum conf_file file, struct buf *ret,
+		  struct conf_errors *errors) __attribute__((warn_unused_result));
+
+void conf_bytes_wipe(struct buf *bytes);
+
+/* Lists what is wrong with the content of a file, or to be warned about. */
+void conf_file_error(const struct conf_upstream *upstream, enum conf_file file, const char *text,
+		     struct conf_errors *errors);
+
 /* ------------------------------------------------------------------ secrets */
 
 #define CONF_SECRET_MAX 4096u
@@ -182,5 +215,9 @@ struct conf_secret {
  */
 int conf_read_password(const char *path, struct conf_secret *ret, struct conf_errors *errors)
     __attribute__((warn_unused_result));
+
+/* The same for the file that an upstream names as its password-file, and the error has the line of that. */
+int conf_read_upstream_password(const struct conf_upstream *upstream, struct conf_secret *ret,
+				struct conf_errors *errors) __attribute__((warn_unused_result));
 
 void conf_secret_wipe(struct conf_secret *secret);

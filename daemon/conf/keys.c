@@ -47,6 +47,11 @@ static const char *const verify_choices[] = {"full", "ca", "none", NULL};
 	{                                                                                             \
 		.name = key, .kind = KIND_STRING, .offset = offsetof(STRUCT, field), .problem = check \
 	}
+#define ITS_FILE(key, field)                                                              \
+	{                                                                                 \
+		.name = key, .kind = KIND_STRING, .offset = offsetof(STRUCT, field),      \
+		.problem = problem_of_path, .line_offset = offsetof(STRUCT, field##_line) \
+	}
 #define PLAIN(key, field, its_kind)                                                     \
 	{                                                                               \
 		.name = key, .kind = KIND_##its_kind, .offset = offsetof(STRUCT, field) \
@@ -81,7 +86,7 @@ const struct key keys_global[] = {
 #define STRUCT struct conf_upstream
 const struct key keys_upstream[] = {
     PLAIN("uri", endpoints, URIS),
-    STRING("password-file", password_file, problem_of_path),
+    ITS_FILE("password-file", password_file),
     CHOICE("sasl", sasl, sasl_choices),
     PLAIN("plain-without-tls", plain_without_tls, BOOL),
     RANGE("heartbeat", heartbeat_usec, USEC, "1s", "65535s"),
@@ -93,9 +98,9 @@ const struct key keys_upstream[] = {
     RANGE("unconfirmed-bytes", unconfirmed_bytes, BYTES, "64K", "1024G"),
     PLAIN("adaptive-window", adaptive_window, BOOL),
     STRING("generated-queue-prefix", generated_queue_prefix, problem_of_prefix),
-    STRING("tls-ca", tls_ca, problem_of_path),
-    STRING("tls-cert", tls_cert, problem_of_path),
-    STRING("tls-key", tls_key, problem_of_path),
+    ITS_FILE("tls-ca", tls_ca),
+    ITS_FILE("tls-cert", tls_cert),
+    ITS_FILE("tls-key", tls_key),
     CHOICE("tls-verify", tls_verify, verify_choices),
     END,
 };

@@ -21,7 +21,8 @@ struct key {
 	const char *name;
 	enum kind kind;
 	size_t offset;
-	const char *least; /* bounds, written as in a file */
+	size_t line_offset; /* of an unsigned int, for the line it stands on; 0: not kept */
+	const char *least;  /* bounds, written as in a file */
 	const char *most;
 	const char *(*problem)(const char *text); /* of a string: NULL, or what is wrong with it */
 	const char *const *choices;		  /* ends with NULL */

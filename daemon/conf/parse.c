@@ -290,6 +290,8 @@ static void read_keys(struct reader *r, cfg_t *section, const struct key *keys, 
 				add(r, &keys[i], value->text, object);
 			else
 				read_one(r, &keys[i], value->text, (char *)object + keys[i].offset);
+			if (keys[i].line_offset)
+				*(unsigned int *)(void *)((char *)object + keys[i].line_offset) = value->line;
 		}
 	}
 }
@@ -327,6 +329,7 @@ static void read_upstream(struct reader *r, cfg_t *section, struct conf *conf)
 		return;
 	}
 	upstreams->source = conf->path;
+	upstreams->file = conf->path;
 	read_keys(r, section, keys_upstream, upstreams);
 }
 

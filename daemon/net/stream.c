@@ -65,7 +65,7 @@ static ssize_t socket_write(void *context, int fd, struct span bytes)
 	return n < 0 ? -errno : n;
 }
 
-static const struct stream_transport socket_transport = {socket_read, socket_write, NULL};
+static const struct stream_transport socket_transport = {socket_read, socket_write, NULL, NULL};
 
 static bool is_passing(ssize_t error)
 {
@@ -94,7 +94,7 @@ static void finish(struct stream *stream)
 	loop_clear_timer(stream->loop, &stream->ahead_timer);
 	loop_remove_stream(stream->loop, &stream->link);
 	if (stream->transport->end)
-		stream->transport->end(stream->transport_context);
+		stream->transport->end(stream->transport_context, stream->fd);
 	(void)close(stream->fd);
 	stream->fd = -1;
 	loop_doom(stream->loop, &stream->doomed, free_stream);
@@ -127,6 +127,16 @@ static void die_of_errno(struct stream *stream, const char *what, ssize_t error)
 
 	(void)snprintf(reason, sizeof(reason), "%s: %s", what, strerror((int)-error));
 	die(stream, reason);
+}
+
+static void die_of_read(struct stream *stream, ssize_t error)
+{
+	if (error == 0)
+		die(stream, "closed by the peer");
+	else if (error == -EPROTO && stream->transport->reason)
+		die(stream, stream->transport->reason(stream->transport_context));
+	else if (!is_passing(error))
+		die_of_errno(stream, "read", error);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -227,12 +237,10 @@ static void read_open(struct stream *stream)
 	parts[direct ? 1 : 0] = (struct iovec){loop_scratch(stream->loop), LOOP_READ_BYTES_MAX - direct};
 	n = stream->transport->read(stream->transport_context, stream->fd, parts,
 				    direct && direct < LOOP_READ_BYTES_MAX ? 2 : 1);
-	if (n == 0)
-		die(stream, "closed by the peer");
-	else if (n < 0 && !is_passing(n))
-		die_of_errno(stream, "read", n);
-	if (n <= 0)
+	if (n <= 0) {
+		die_of_read(stream, n);
 		return;
+	}
 	if ((size_t)n <= direct)
 		take_bytes(stream, (size_t)n, SPAN_NULL);
 	else

@@ -51,13 +51,17 @@ struct stream_ops {
 /*
  * How bytes get through: the socket itself, or something laid over it. Both
  * return a count, 0 for the end (read alone), or a negative errno; -EAGAIN
- * when the descriptor has to become ready first.
+ * when the descriptor has to become ready first, and -EPROTO when reason()
+ * says more. A write that returned no count is tried again with the same bytes
+ * in front, and perhaps others behind them.
  */
 struct stream_transport {
 	ssize_t (*read)(void *context, int fd, const struct iovec *parts, int part_count);
 	ssize_t (*write)(void *context, int fd, struct span bytes);
+	/* Why a read returned -EPROTO; NULL for a transport that never does. */
+	const char *(*reason)(void *context);
 	/* Ends the transport's own state; the stream closes fd. NULL: nothing to end. */
-	void (*end)(void *context);
+	void (*end)(void *context, int fd);
 };
 
 struct stream_options {

@@ -1,8 +1,10 @@
 #include "daemon/up/uplink.h"
 
 #include "daemon/net/dial.h"
+#include "daemon/net/secure.h"
 #include "daemon/net/stream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,8 +16,9 @@
 #define FRAME_BYTES_MAX (16u * 1024u * 1024u)
 
 struct endpoint {
-	char *host;	/* owned */
-	char *port;	/* owned */
+	char *host; /* owned */
+	char *port; /* owned */
+	bool tls;
 	size_t address; /* to begin with: the one that was good last, or the one behind that which was not */
 };
 
@@ -33,8 +36,12 @@ struct link_ops {
 struct link {
 	struct uplink *uplink;
 	const struct link_ops *ops;
+	size_t endpoint;       /* dialled last */
+	struct mono deadline;  /* of what is before the AMQP handshake */
 	struct dial *dial;     /* while dialling */
-	struct stream *stream; /* while connected; never both */
+	struct secure *secure; /* then, during a TLS handshake */
+	struct stream *stream; /* then; only one of the three is there */
+	bool silent;	       /* nothing was read yet */
 };
 
 struct uplink {
@@ -43,9 +50,9 @@ struct uplink {
 	struct upstream *upstream; /* mux's */
 	struct endpoint *endpoints;
 	size_t endpoint_count;
-	size_t endpoint; /* dialled last */
-	uint64_t epoch;	 /* of the upstream, when it was dialled */
-	bool connected;	 /* to endpoints[endpoint], at its address */
+	struct tls_context *tls; /* owned; may be NULL */
+	uint64_t epoch;		 /* of the upstream, when it was dialled */
+	bool connected;		 /* to the main link's endpoint, at its address */
 	uint64_t dial_timeout_usec;
 	void (*changed)(void *context);
 	void *context;
@@ -76,22 +83,18 @@ static size_t frame_need(struct span rest)
 	return size <= FRAME_BYTES_MAX ? (size_t)size + AMQC_FRAME_OVERHEAD : 0;
 }
 
-static size_t on_bytes(void *context, struct span bytes, size_t *ret_need)
-{
-	struct link *link = context;
-	size_t used = link->ops->feed(link->uplink->upstream, bytes);
-
-	if (link->stream && used < bytes.len)
-		*ret_need = frame_need(span_skip(bytes, used));
-	return used;
-}
-
 static void on_low(void *context)
 {
 	struct link *link = context;
 
 	if (link->ops->pump)
 		link->ops->pump(link->uplink->upstream);
+}
+
+/* A TLS server that is spoken to in the clear sends an alert, which no frame of AMQP looks like. */
+static bool is_tls_alert(struct span bytes)
+{
+	return bytes.len >= 2 && bytes.data[0] == 0x15 && bytes.data[1] == 0x03;
 }
 
 static uint64_t epoch_of(const struct uplink *uplink)
@@ -106,7 +109,7 @@ static uint64_t epoch_of(const struct uplink *uplink)
 static void judge_address(struct uplink *uplink)
 {
 	if (uplink->connected && epoch_of(uplink) == uplink->epoch)
-		uplink->endpoints[uplink->endpoint].address++;
+		uplink->endpoints[uplink->main.endpoint].address++;
 	uplink->connected = false;
 }
 
@@ -121,31 +124,104 @@ static void on_closed(void *context, const char *reason)
 	link->ops->lost(link->uplink->upstream, reason);
 }
 
+static size_t on_bytes(void *context, struct span bytes, size_t *ret_need)
+{
+	struct link *link = context;
+	bool first = link->silent;
+	size_t used;
+
+	link->silent = false;
+	if (first && !link->uplink->endpoints[link->endpoint].tls && is_tls_alert(bytes)) {
+		on_closed(link, "the peer speaks TLS at this port: write amqps:// in uri");
+		return bytes.len;
+	}
+	used = link->ops->feed(link->uplink->upstream, bytes);
+	if (link->stream && used < bytes.len)
+		*ret_need = frame_need(span_skip(bytes, used));
+	return used;
+}
+
 static const struct stream_ops stream_ops = {on_bytes, NULL, on_low, on_closed};
 
 /* ------------------------------------------------------------------ dialling */
 
-static void on_connected(void *context, int fd, size_t number)
+static void dial_failed(struct link *link, const char *reason)
 {
-	struct link *link = context;
+	if (is_main(link))
+		judge_address(link->uplink);
+	link->ops->dial_failed(link->uplink->upstream, reason);
+}
+
+/* There is a way for bytes; wire: TLS over the socket, or NULL. */
+static void begin_stream(struct link *link, int fd, struct tls_wire *wire)
+{
 	struct uplink *uplink = link->uplink;
 	struct stream_options options = {.fd = fd,
+					 .transport = wire ? &tls_wire_transport : NULL,
+					 .transport_context = wire,
 					 .out = link->ops->output(uplink->upstream),
 					 .keeps_little = true,
 					 .ops = &stream_ops,
 					 .context = link};
 
-	link->dial = NULL;
-	if (is_main(link)) {
-		uplink->endpoints[uplink->endpoint].address = number;
-		uplink->connected = true;
-	}
 	if (stream_new(uplink->loop, &options, &link->stream) < 0) {
+		(void)tls_wire_free(wire);
 		(void)close(fd);
-		link->ops->dial_failed(uplink->upstream, "out of memory");
+		dial_failed(link, "out of memory");
 		return;
 	}
+	link->silent = true;
 	link->ops->dialled(uplink->upstream);
+}
+
+static void on_secured(void *owner, int fd, struct tls_wire *wire)
+{
+	struct link *link = owner;
+
+	link->secure = NULL;
+	begin_stream(link, fd, wire);
+}
+
+static void on_secure_failed(void *owner, const char *reason)
+{
+	struct link *link = owner;
+
+	link->secure = NULL;
+	dial_failed(link, reason);
+}
+
+static void begin_secure(struct link *link, int fd)
+{
+	struct uplink *uplink = link->uplink;
+	struct secure_options options = {.loop = uplink->loop,
+					 .context = uplink->tls,
+					 .host = uplink->endpoints[link->endpoint].host,
+					 .fd = fd,
+					 .deadline = link->deadline,
+					 .on_secured = on_secured,
+					 .on_failed = on_secure_failed,
+					 .owner = link};
+
+	if (secure_start(&options, &link->secure) == 0)
+		return;
+	(void)close(fd);
+	dial_failed(link, "out of memory");
+}
+
+static void on_connected(void *context, int fd, size_t number)
+{
+	struct link *link = context;
+	struct uplink *uplink = link->uplink;
+
+	link->dial = NULL;
+	if (is_main(link)) {
+		uplink->endpoints[link->endpoint].address = number;
+		uplink->connected = true;
+	}
+	if (uplink->endpoints[link->endpoint].tls)
+		begin_secure(link, fd);
+	else
+		begin_stream(link, fd, NULL);
 }
 
 static void on_failed(void *context, const char *reason)
@@ -169,6 +245,8 @@ static void start_dial(struct link *link, size_t index)
 				       .on_failed = on_failed,
 				       .context = link};
 
+	link->endpoint = index;
+	link->deadline = mono_add_usec(loop_now(uplink->loop), uplink->dial_timeout_usec);
 	/* Without memory nothing is dialled, and mux's own deadline ends the attempt. */
 	if (dial_start(&options, &link->dial) < 0)
 		link->dial = NULL;
@@ -177,6 +255,7 @@ static void start_dial(struct link *link, size_t index)
 static void drop(struct link *link)
 {
 	link->dial = dial_cancel(link->dial);
+	link->secure = secure_cancel(link->secure);
 	stream_close(link->stream, 0);
 	link->stream = NULL;
 }
@@ -193,7 +272,6 @@ static void op_dial(void *context, size_t index)
 {
 	struct uplink *uplink = context;
 
-	uplink->endpoint = index;
 	uplink->epoch = epoch_of(uplink);
 	start_dial(&uplink->main, index);
 }
@@ -242,6 +320,8 @@ static int copy_endpoints(struct uplink *uplink, const struct uplink_options *op
 	for (size_t i = 0; i < uplink->endpoint_count; i++) {
 		uplink->endpoints[i].host = strdup(options->endpoints[i].host);
 		uplink->endpoints[i].port = strdup(options->endpoints[i].port);
+		uplink->endpoints[i].tls = options->endpoints[i].tls;
+		assert(options->tls || !options->endpoints[i].tls);
 		if (!uplink->endpoints[i].host || !uplink->endpoints[i].port)
 			return -ENOMEM;
 	}
@@ -269,6 +349,7 @@ int uplink_new(const struct uplink_options *options, struct uplink **ret)
 		uplink_free(uplink);
 		return r;
 	}
+	uplink->tls = options->tls;
 	*ret = uplink;
 	return 0;
 }
@@ -284,8 +365,15 @@ struct uplink *uplink_free(struct uplink *uplink)
 		free(uplink->endpoints[i].port);
 	}
 	free(uplink->endpoints);
+	(void)tls_context_free(uplink->tls);
 	free(uplink);
 	return NULL;
+}
+
+void uplink_set_tls(struct uplink *uplink, struct tls_context *tls)
+{
+	(void)tls_context_free(uplink->tls);
+	uplink->tls = tls;
 }
 
 struct upstream *uplink_upstream(const struct uplink *uplink)

@@ -2,6 +2,9 @@
  * The body of an upstream: dials when mux says so, and carries bytes between
  * the socket and mux.
  *
+ * With TLS, mux hears of a connection when its handshake is done; it knows
+ * nothing of what lies between.
+ *
  *	mux asks:   dial(index), hang_up(), changed()
  *	mux hears:  upstream_dialled() or upstream_dial_failed(), upstream_feed(), upstream_lost()
  *
@@ -13,12 +16,14 @@
 
 #include "daemon/mux/mux.h"
 #include "daemon/net/resolver.h"
+#include "daemon/net/tls.h"
 
 struct uplink;
 
 struct uplink_endpoint {
 	const char *host; /* IPv6 without brackets */
 	const char *port;
+	bool tls;
 };
 
 struct uplink_options {
@@ -28,6 +33,7 @@ struct uplink_options {
 	const struct upstream_options
 	    *upstream; /* as mux gets it; its endpoints are matched by index with ours */
 	const struct uplink_endpoint *endpoints; /* upstream->endpoint_count of them; copied */
+	struct tls_context *tls; /* for endpoints with TLS; NULL if there are none. The uplink's by success */
 	/* The upstream's state changed (see upstream_ops). May be NULL. */
 	void (*changed)(void *context);
 	void *context;
@@ -38,6 +44,9 @@ int uplink_new(const struct uplink_options *options, struct uplink **ret) __attr
 
 /* Drops the transport. The upstream is mux's to free, and may not ask for anything any more. NULL is fine. */
 struct uplink *uplink_free(struct uplink *uplink);
+
+/* From the next connection on; the uplink's. Not NULL while an endpoint has TLS. */
+void uplink_set_tls(struct uplink *uplink, struct tls_context *tls);
 
 struct upstream *uplink_upstream(const struct uplink *uplink);
 

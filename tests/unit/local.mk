@@ -196,7 +196,7 @@ tests_unit_test_client_oom_SOURCES = tests/unit/test-client-oom.c tests/unit/oom
 tests_unit_test_client_oom_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_oom_LDADD = tests/unit/libfailing.a $(PROTOBUF_C_LIBS) $(CHECK_LIBS) -lpthread
 # net
-UNIT_NET = daemon/net/libnet.a $(UNIT_BASE) $(EVENT_LIBS) -lpthread
+UNIT_NET = daemon/net/libnet.a $(UNIT_BASE) $(EVENT_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS) -lpthread
 NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener tests/unit/test-net-dial tests/unit/test-net-ahead
 check_PROGRAMS += $(NET_TESTS)
 TESTS += $(NET_TESTS)
@@ -220,7 +220,7 @@ tests_unit_test_up_uplink_LDADD = daemon/up/libup.a daemon/mux/libmux.a daemon/a
 
 # front
 UNIT_FRONT = daemon/front/libfront.a daemon/net/libnet.a daemon/mux/libmux.a $(UNIT_AMQP) \
-	$(PROTOBUF_C_LIBS) $(EVENT_LIBS) -lpthread
+	$(PROTOBUF_C_LIBS) $(EVENT_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS) -lpthread
 FRONT_TESTS = tests/unit/test-front-table tests/unit/test-front-unpack tests/unit/test-front-ipc
 check_PROGRAMS += $(FRONT_TESTS)
 TESTS += $(FRONT_TESTS)

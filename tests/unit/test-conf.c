@@ -467,11 +467,10 @@ static const struct wrong wrongs[] = {
      "2: upstream \"u\": the password is missing: use password-file\n"},
     {"upstream u {\n uri = amqp://app:" SECRET "@localhost\n password-file = /p\n}\n",
      "2: upstream \"u\": a password in the URI and a password-file: one of them must go\n"},
-    {"upstream u {\n uri = amqps://app@h\n password-file = /p\n}\n",
-     "2: upstream \"u\": amqps is not supported by this version of muxd (built without TLS)\n"},
     {"upstream u {\n uri = amqp://app@localhost\n sasl = external\n password-file = /p\n}\n",
-     "2: upstream \"u\": sasl = external needs amqps, whose client certificate says who we are\n"
-     "2: upstream \"u\": sasl = external takes no password\n"},
+     "2: upstream \"u\": sasl = external needs amqps\n"
+     "2: upstream \"u\": sasl = external takes no password\n"
+     "2: upstream \"u\": sasl = external needs tls-cert and tls-key, which say who we are\n"},
     {"upstream u {\n uri = { amqp://u:" SECRET "@localhost:x, amqp://u:" SECRET "@ }\n}\n",
      "2: upstream \"u\": uri: wrong URI: the port must be a number from 1 to 65535\n"
      "2: upstream \"u\": uri: wrong URI: the host is missing\n"},
@@ -869,6 +868,100 @@ START_TEST(secret__among_systemds_credentials_may_have_any_mode)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ TLS */
+
+START_TEST(tls__with_less_than_full_verification_is_warned_about)
+{
+	struct loaded l =
+	    load_text("upstream u {\n uri = amqps://app@h\n password-file = /p\n tls-verify = ca\n"
+		      "}\nupstream v {\n uri = amqps://app@h\n password-file = /p\n}\n"
+		      "upstream w {\n uri = amqp://localhost\n tls-ca = /ca\n}\n");
+
+	ck_assert_msg(l.result == 0, "%s", l.errors);
+	ck_assert_uint_eq(l.conf->upstreams[0].endpoints[0].port, 5671);
+	ck_assert(conf_upstream_uses_tls(&l.conf->upstreams[0]));
+	ck_assert(!conf_upstream_uses_tls(&l.conf->upstreams[2]));
+	ck_assert_str_eq(
+	    l.warnings,
+	    "1: upstream \"u\": tls-verify is not full: somebody in between can pose as the broker\n"
+	    "10: upstream \"w\": keys of TLS (tls-...) are of no use without an amqps:// uri: nothing is "
+	    "encrypted\n");
+	unload(&l);
+}
+END_TEST
+
+/* What reading a file of TLS says; PATH stands for its path. */
+struct pem_example {
+	enum conf_file file;
+	unsigned int mode;
+	const char *bytes;
+	int result;
+	const char *error;
+};
+
+static const struct pem_example pems[] = {
+    {CONF_FILE_TLS_CA, 0644, "pem", 0, ""},
+    {CONF_FILE_TLS_CERT, 0664, "pem", 0, ""},
+    {CONF_FILE_TLS_KEY, 0600, "pem", 0, ""},
+    {CONF_FILE_TLS_CA, 0646, "pem", -EPERM,
+     "the.conf:7: upstream \"u\": tls-ca: PATH: mode 0646: anybody can change it; chmod it to 0644"},
+    {CONF_FILE_TLS_CERT, 0644, "", -ENODATA, "the.conf:8: upstream \"u\": tls-cert: PATH: is empty"},
+    {CONF_FILE_TLS_KEY, 0640, "pem", -EPERM,
+     "the.conf:9: upstream \"u\": tls-key: PATH: mode 0640: others may use it; chmod it to 0600"},
+    {CONF_FILE_TLS_KEY, 0604, "pem", -EPERM,
+     "the.conf:9: upstream \"u\": tls-key: PATH: mode 0604: others may use it; chmod it to 0600"},
+};
+
+static void expect_error(const struct conf_errors *errors, const char *expected, const char *path)
+{
+	const char *at = strstr(expected, "PATH");
+	char whole[256];
+
+	ck_assert_uint_eq(errors->count, *expected ? 1 : 0);
+	if (!*expected)
+		return;
+	(void)snprintf(whole, sizeof(whole), "%.*s%s%s", (int)(at - expected), expected, path,
+		       at + strlen("PATH"));
+	ck_assert_str_eq(errors->texts[0], whole);
+}
+
+START_TEST(tls__files_are_refused_with_the_line_that_names_them)
+{
+	const struct pem_example *example = &pems[_i];
+	struct conf_errors errors = CONF_ERRORS_INIT;
+	struct conf_upstream upstream = {
+	    .file = "the.conf", .tls_ca_line = 7, .tls_cert_line = 8, .tls_key_line = 9};
+	struct buf bytes;
+	char path[32], name[] = "u";
+
+	write_file(path, example->bytes, strlen(example->bytes), example->mode);
+	upstream.name = name;
+	upstream.tls_ca = upstream.tls_cert = upstream.tls_key = path;
+	ck_assert_int_eq(conf_read_pem(&upstream, example->file, &bytes, &errors), example->result);
+	unlink(path);
+	expect_error(&errors, example->error, path);
+	if (example->result == 0)
+		ck_assert(span_equal_str(buf_span(&bytes), example->bytes));
+	conf_bytes_wipe(&bytes);
+	conf_errors_deinit(&errors);
+}
+END_TEST
+
+START_TEST(tls__lines_of_the_keys_that_name_files_are_kept)
+{
+	struct loaded l =
+	    load_text("upstream u {\n uri = amqps://app@h\n tls-ca = /a\n tls-cert = /b\n tls-key = /c\n"
+		      " password-file = /p\n}\n");
+
+	ck_assert_msg(l.result == 0, "%s", l.errors);
+	ck_assert_uint_eq(l.conf->upstreams[0].tls_ca_line, 3);
+	ck_assert_uint_eq(l.conf->upstreams[0].tls_cert_line, 4);
+	ck_assert_uint_eq(l.conf->upstreams[0].tls_key_line, 5);
+	ck_assert_uint_eq(l.conf->upstreams[0].password_file_line, 6);
+	unload(&l);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("conf");
@@ -905,6 +998,9 @@ int main(void)
 	tcase_add_test(tests, secret__in_a_file_that_others_may_use_is_refused);
 	tcase_add_test(tests, secret__of_a_stranger_is_refused);
 	tcase_add_test(tests, secret__among_systemds_credentials_may_have_any_mode);
+	tcase_add_test(tests, tls__with_less_than_full_verification_is_warned_about);
+	tcase_add_loop_test(tests, tls__files_are_refused_with_the_line_that_names_them, 0, COUNT(pems));
+	tcase_add_test(tests, tls__lines_of_the_keys_that_name_files_are_kept);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -111,7 +111,7 @@ START_TEST(uplink__an_address_that_does_not_finish_the_handshake_comes_last_next
 					    .reconnect_max_usec = USEC_PER_MSEC,
 					    .queue_prefix = ""};
 	struct mux_options options = {.limits = {.total_memory = 1u << 20}, .random = no_jitter};
-	struct uplink_endpoint place = {"broker.test", "5672"};
+	struct uplink_endpoint place = {"broker.test", "5672", false};
 	struct uplink_options body = {.upstream = &upstream, .endpoints = &place};
 	int fds[4];
 
