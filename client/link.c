@@ -459,7 +459,7 @@ static void leave_consumers(struct muxc *c, struct muxc_channel *channel)
 /* Something that was begun on it goes on. */
 static bool is_busy(const struct muxc_channel *channel)
 {
-	return channel->running || channel->events.first || channel->replay.first <= channel->replay.sent ||
+	return channel->running || channel->replay.first <= channel->replay.sent ||
 	       (channel->state == CHANNEL_OPEN && (channel->unsettled > 0 || channel_transacting(channel)));
 }
 

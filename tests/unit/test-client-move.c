@@ -88,6 +88,7 @@ START_TEST(move__what_was_delivered_is_handled_and_settled_before_muxd_is_left)
 	until_text(&scene, "consume 1 q as 1 muxd.ctag-1|");
 	ck_assert_ptr_nonnull(strstr(scene.trace.text, "-3|hello|open 1|consume 1 q as 1 muxd.ctag-1|"));
 	ck_assert_int_eq(flag_get(&gate.inside), 3);
+	until_told(&scene, "back|");
 	expect_told(&scene, "moving|back|");
 	/* And it is an ordinary one again. */
 	fake_deliver(&scene.fake, 1, 1, 1, "four");
@@ -260,6 +261,28 @@ START_TEST(move__transaction_that_settles_is_waited_for)
 }
 END_TEST
 
+START_TEST(move__channel_goes_on_when_its_transaction_is_over)
+{
+	struct scene scene;
+	int i;
+
+	scene_begin(&scene, _i);
+	ck_assert_int_eq(muxc_tx_select(scene.channel, 0, NULL), 0);
+	consume_q(&scene);
+	for (i = 1; i <= 3; i++)
+		fake_deliver(&scene.fake, 1, 1, (uint64_t)i, "m");
+	drive_until(scene.c, _i, &scene.trace.messages, 3);
+	ck_assert_int_eq(muxc_ack(scene.channel, 2, MUXC_UP_TO), 0);
+	ck_assert_int_eq(muxc_ack(scene.channel, 3, 0), 0);
+	ck_assert_int_eq(muxc_tx_commit(scene.channel, 0, NULL), 0);
+	forget(&scene);
+	go_away(&scene, 60000);
+	until_text(&scene, "consume 1 q");
+	expect_text(&scene, "cancel 1 1|hello|open 1|select 1|consume 1 q as 1 muxd.ctag-1|");
+	scene_end(&scene);
+}
+END_TEST
+
 START_TEST(move__transaction_that_stays_open_ends_with_its_channel)
 {
 	struct muxc_error error = MUXC_ERROR_INIT;
@@ -374,6 +397,7 @@ static Suite *suite_move(void)
 	tcase_add_test(tcase, move__consumer_is_cancelled_at_once_while_muxd_is_left);
 	tcase_add_loop_test(tcase, move__open_transaction_is_finished_before_muxd_is_left, 0, 2);
 	tcase_add_loop_test(tcase, move__transaction_that_settles_is_waited_for, 0, 2);
+	tcase_add_loop_test(tcase, move__channel_goes_on_when_its_transaction_is_over, 0, 2);
 	tcase_add_loop_test(tcase, move__transaction_that_stays_open_ends_with_its_channel, 0, 2);
 	tcase_add_loop_test(tcase, move__successor_that_stays_away_is_told_of, 0, 2);
 	tcase_add_loop_test(tcase, move__muxd_that_goes_before_it_is_left_is_lost, 0, 2);
