@@ -71,6 +71,7 @@ static bool wait_for_work(struct muxc *c, int signals)
 	struct muxc_watch watch;
 	struct pollfd fds[2];
 
+	/* The socket is asked for each time: it is another one after muxd was restarted, and -1 meanwhile. */
 	muxc_watch_update(c, &watch);
 	fds[0] = (struct pollfd){.fd = watch.fd, .events = (short)watch.events};
 	fds[1] = (struct pollfd){.fd = signals, .events = POLLIN};

@@ -3,7 +3,7 @@
  * caller tells it from others (correlation id). This one answers with the text
  * in capital letters.
  *
- *	rpc-server QUEUE CHANNELS
+ *	rpc-server QUEUE CHANNELS [SECONDS-PER-CALL]
  *
  * So many calls are answered at once: each channel has a consumer with a
  * prefetch of 1, and handlers of several channels run side by side, in threads
@@ -14,7 +14,7 @@
  * dies in between is answered again by another: to the caller, who knows its
  * correlation id, that is the same answer a second time.
  *
- * SIGTERM or SIGINT: it leaves; requests in hand go to other servers.
+ * SIGTERM or SIGINT: it answers the requests in hand, and leaves.
  */
 #include <muxclient.h>
 
@@ -24,16 +24,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+/* One of those that answer. */
+struct lane {
+	struct muxc_channel *channel;
+	uint32_t consumer;
+	struct timespec call_time;
+};
+
 /* What the caller wants to know: in the place of this, yours. */
-static char *answer_to(const char *request, size_t len)
+static char *answer_to(const struct lane *lane, const char *request, size_t len)
 {
 	char *text = malloc(len + 1);
 	size_t i;
 
 	if (!text)
 		return NULL;
+	nanosleep(&lane->call_time, NULL);
 	for (i = 0; i < len; i++)
 		text[i] = (char)toupper((unsigned char)request[i]);
 	text[len] = '\0';
@@ -71,13 +80,15 @@ static void on_request(struct muxc_channel *channel, struct muxc_message *messag
 	const char *request = muxc_message_get_body(message, &len);
 	char *text;
 
-	(void)userdata;
 	if (!muxc_message_get_text(message, MUXC_REPLY_TO, NULL)) {
 		fprintf(stderr, "rpc-server: a request without reply-to is dropped\n");
 		muxc_reject(channel, muxc_message_get_tag(message), 0);
 		return;
 	}
-	text = answer_to(request, len);
+	printf("begins: %.*s\n", (int)len, request);
+	text = answer_to(userdata, request, len);
+	if (text)
+		printf("answers: %s\n", text);
 	if (text && send_answer(channel, message, text) == 0)
 		muxc_ack(channel, muxc_message_get_tag(message), 0);
 	else
@@ -107,8 +118,7 @@ static void on_cancelled(struct muxc_channel *channel, uint32_t consumer, const 
 	give_up(text);
 }
 
-/* One that answers; freed with the connection's other channels. */
-static int open_channel(struct muxc *c, const char *name, struct muxc_channel **ret, struct muxc_error *error)
+static int lane_open(struct lane *lane, struct muxc *c, const char *name, struct muxc_error *error)
 {
 	struct muxc_channel_options options = {.size = sizeof(options), .on_closed = on_channel_closed};
 	struct muxc_queue queue = {.size = sizeof(queue), .name = name};
@@ -117,17 +127,31 @@ static int open_channel(struct muxc *c, const char *name, struct muxc_channel **
 
 	consumer.on_message = on_request;
 	consumer.on_cancelled = on_cancelled;
-	r = muxc_channel_open(c, &options, ret);
+	consumer.userdata = lane;
+	r = muxc_channel_open(c, &options, &lane->channel);
 	if (r == 0)
-		r = muxc_queue_declare(*ret, &queue, NULL, 0, error);
+		r = muxc_queue_declare(lane->channel, &queue, NULL, 0, error);
 	if (r == 0)
-		r = muxc_qos(*ret, 1, 0, error);
+		r = muxc_qos(lane->channel, 1, 0, error);
 	if (r == 0)
-		r = muxc_consume(*ret, &consumer, NULL, 0, error);
+		r = muxc_consume(lane->channel, &consumer, &lane->consumer, 0, error);
 	return r;
 }
 
-static int serve(const char *queue, struct muxc_channel **channels, long count, const sigset_t *set)
+/* First all are told to take no more, then their handlers are waited for. */
+static int finish(struct lane *lanes, long count, struct muxc_error *error)
+{
+	int r = 0;
+	long i;
+
+	for (i = 0; i < count && r == 0; i++)
+		r = muxc_cancel(lanes[i].channel, lanes[i].consumer, 0, error);
+	for (i = 0; i < count && r == 0; i++)
+		r = muxc_wait_handlers(lanes[i].channel, 0, error);
+	return r;
+}
+
+static int serve(const char *queue, struct lane *lanes, long count, const sigset_t *set)
 {
 	struct muxc_error error = MUXC_ERROR_INIT;
 	struct muxc *c = NULL;
@@ -136,30 +160,32 @@ static int serve(const char *queue, struct muxc_channel **channels, long count, 
 
 	r = muxc_connect(NULL, &c, &error);
 	for (i = 0; i < count && r == 0; i++)
-		r = open_channel(c, queue, &channels[i], &error);
+		r = lane_open(&lanes[i], c, queue, &error);
 	if (r == 0) {
 		printf("ready\n");
-		fflush(stdout);
 		sigwait(set, &number);
-	} else {
-		fprintf(stderr, "rpc-server: %s\n", error.text);
+		if (number != SIGUSR1)
+			r = finish(lanes, count, &error);
 	}
+	if (r < 0)
+		fprintf(stderr, "rpc-server: %s\n", error.text);
+	muxc_free(c); /* no handler runs any more */
 	for (i = 0; i < count; i++)
-		muxc_channel_free(channels[i]);
-	muxc_free(c); /* waits for handlers that run */
+		muxc_channel_free(lanes[i].channel);
 	return r < 0 || number == SIGUSR1;
 }
 
 int main(int argc, char **argv)
 {
-	struct muxc_channel **channels;
+	struct lane *lanes;
+	double seconds;
 	sigset_t set;
-	long count;
+	long count, i;
 	int status;
 
-	count = argc == 3 ? strtol(argv[2], NULL, 10) : 0;
+	count = argc == 3 || argc == 4 ? strtol(argv[2], NULL, 10) : 0;
 	if (count < 1) {
-		fprintf(stderr, "usage: rpc-server QUEUE CHANNELS\n");
+		fprintf(stderr, "usage: rpc-server QUEUE CHANNELS [SECONDS-PER-CALL]\n");
 		return 2;
 	}
 	sigemptyset(&set);
@@ -167,12 +193,18 @@ int main(int argc, char **argv)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	channels = calloc((size_t)count, sizeof(struct muxc_channel *));
-	if (!channels) {
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	lanes = calloc((size_t)count, sizeof(*lanes));
+	if (!lanes) {
 		perror("rpc-server");
 		return 1;
 	}
-	status = serve(argv[1], channels, count, &set);
-	free(channels);
+	seconds = argc == 4 ? strtod(argv[3], NULL) : 0;
+	for (i = 0; i < count; i++) {
+		lanes[i].call_time.tv_sec = (time_t)seconds;
+		lanes[i].call_time.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9);
+	}
+	status = serve(argv[1], lanes, count, &set);
+	free(lanes);
 	return status;
 }

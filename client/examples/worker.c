@@ -12,24 +12,23 @@
  *
  * SIGTERM and SIGINT let it finish the job in hand, and leave.
  *
- * There are no threads (MUXC_LOOP): muxc_process() calls on_job(), here, in the
- * main thread.
+ * on_job() runs in a thread of the library, the main one waits for signals.
  */
-#include <muxclient-watch.h>
+#include <muxclient.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
 struct worker {
 	struct muxc *c;
 	struct muxc_channel *channel;
+	uint32_t consumer;
 	struct timespec job_time;
-	bool cancelled;
 };
 
 /* The work itself: instead of this, yours. False: it cannot be done. */
@@ -57,19 +56,31 @@ static void on_job(struct muxc_channel *channel, struct muxc_message *message, v
 	}
 }
 
+/* The main thread waits for signals: it is told by one. */
+static void give_up(const char *text)
+{
+	fprintf(stderr, "worker: %s\n", text);
+	kill(getpid(), SIGUSR1);
+}
+
 static void on_cancelled(struct muxc_channel *channel, uint32_t consumer, const char *text, void *userdata)
 {
-	struct worker *worker = userdata;
-
 	(void)channel;
 	(void)consumer;
-	fprintf(stderr, "worker: the broker has ended the consumer: %s\n", text);
-	worker->cancelled = true;
+	(void)userdata;
+	give_up(text);
+}
+
+static void on_channel_closed(struct muxc_channel *channel, const struct muxc_error *error, void *userdata)
+{
+	(void)channel;
+	(void)userdata;
+	give_up(error->text);
 }
 
 static int start(struct worker *worker, const char *name, struct muxc_error *error)
 {
-	struct muxc_options options = {.size = sizeof(options), .flags = MUXC_LOOP};
+	struct muxc_channel_options options = {.size = sizeof(options), .on_closed = on_channel_closed};
 	struct muxc_queue queue = {.size = sizeof(queue), .name = name, .flags = MUXC_DURABLE};
 	struct muxc_consumer_options consumer = {.size = sizeof(consumer), .queue = name};
 	int r;
@@ -77,54 +88,39 @@ static int start(struct worker *worker, const char *name, struct muxc_error *err
 	consumer.on_message = on_job;
 	consumer.on_cancelled = on_cancelled;
 	consumer.userdata = worker;
-	r = muxc_connect(&options, &worker->c, error);
+	r = muxc_connect(NULL, &worker->c, error);
 	if (r == 0)
-		r = muxc_channel_open(worker->c, NULL, &worker->channel);
+		r = muxc_channel_open(worker->c, &options, &worker->channel);
 	if (r == 0)
 		r = muxc_queue_declare(worker->channel, &queue, NULL, 0, error);
 	if (r == 0)
 		r = muxc_qos(worker->channel, 1, 0, error); /* before the consumer it is to hold for */
 	if (r == 0)
-		r = muxc_consume(worker->channel, &consumer, NULL, 0, error);
+		r = muxc_consume(worker->channel, &consumer, &worker->consumer, 0, error);
 	return r;
 }
 
-/* Sleeps until muxc_process() has something to do. False: a signal has come. */
-static bool wait_for_work(struct muxc *c, int signals)
+/* No job begins any more; the one in hand is finished and acknowledged, however long it takes. */
+static int finish(const struct worker *worker, struct muxc_error *error)
 {
-	struct timespec now;
-	struct muxc_watch watch;
-	struct pollfd fds[2];
+	int r;
 
-	/* The socket is asked for each time: it is another one after muxd was restarted, and -1 meanwhile. */
-	muxc_watch_update(c, &watch);
-	fds[0] = (struct pollfd){.fd = watch.fd, .events = (short)watch.events};
-	fds[1] = (struct pollfd){.fd = signals, .events = POLLIN};
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	poll(
-	    fds, 2,
-	    muxc_watch_msec(watch.until_usec, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000));
-	return fds[1].revents == 0;
-}
-
-/* Signals are read from a descriptor, when we wait for work; never do they interrupt a job. */
-static int open_signals(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC);
+	r = muxc_cancel(worker->channel, worker->consumer, 0, error);
+	if (r < 0)
+		return r;
+	do {
+		r = muxc_wait_handlers(worker->channel, 0, error);
+	} while (r == -ETIMEDOUT);
+	return r;
 }
 
 int main(int argc, char **argv)
 {
 	struct muxc_error error = MUXC_ERROR_INIT;
 	struct worker worker = {.c = NULL};
+	int number = 0, r;
 	double seconds;
-	int signals, r;
+	sigset_t set;
 
 	if (argc != 3) {
 		fprintf(stderr, "usage: worker QUEUE SECONDS-PER-JOB\n");
@@ -134,25 +130,22 @@ int main(int argc, char **argv)
 	worker.job_time.tv_sec = (time_t)seconds;
 	worker.job_time.tv_nsec = (long)((seconds - (double)worker.job_time.tv_sec) * 1e9);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	signals = open_signals();
-	if (signals < 0) {
-		perror("worker: signalfd");
-		return 1;
-	}
+	/* In all threads, as those to come inherit it: so never do they interrupt a job. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	r = start(&worker, argv[1], &error);
-	while (r >= 0 && !worker.cancelled && wait_for_work(worker.c, signals)) {
-		/* Calls on_job(). With a prefetch of 1 the next job comes after this one was acknowledged. */
-		r = muxc_process(worker.c);
-		if (r < 0)
-			muxc_get_error(worker.c, &error);
-		else
-			r = muxc_channel_get_error(worker.channel, &error);
+	if (r == 0) {
+		sigwait(&set, &number);
+		if (number != SIGUSR1)
+			r = finish(&worker, &error);
 	}
 	if (r < 0)
 		fprintf(stderr, "worker: %s\n", error.text);
-	/* A job that has come meanwhile goes back to its queue. */
+	/* What is left, if anything: a job that is not acknowledged goes back to its queue. */
 	muxc_channel_free(worker.channel);
 	muxc_free(worker.c);
-	close(signals);
-	return r < 0 || worker.cancelled;
+	return r < 0 || number == SIGUSR1;
 }

@@ -4,7 +4,8 @@
 examples=$builddir/client/examples
 start_broker
 # A short heartbeat, which the broker would miss if it were the worker's to send.
-start_muxd_and_wait < <(muxd_conf "$BROKER_URI" 'heartbeat = "1s"')
+muxd_conf "$BROKER_URI" 'heartbeat = "1s"' >"$scratch/conf"
+start_muxd_and_wait <"$scratch/conf"
 
 example() { # NAME ARGUMENT...
   local program=$1
@@ -174,8 +175,15 @@ check "and their sessions" wait_for 20 status_is sessions 1
 
 # ------------------------------------------------------------------- loops
 
+ticks_since() { [ "$(wc -l <"$scratch/$1.out")" -gt $(($2 + 5)) ]; } # LOOP LINES
+# LOOP; one may have come twice
+none_is_missing() {
+  local printed
+  printed=$(sed 's/^tick //' "$scratch/$1.out" | sort -nu)
+  equal "$(seq "$(tail -n 1 <<<"$printed")")" "$printed"
+}
 try_loop() { # LOOP
-  local loop=$1 ticker sockets
+  local loop=$1 ticker sockets lines
   [ -x "$examples/loop-$loop" ] || { skip "loop-$loop" "its library is not installed" && return; }
   start_example "$loop" "loop-$loop" "ticks-$loop" 20 && ticker=$started
   check "loop-$loop prints what it publishes" wait_for 20 says "$loop" "^tick 2$"
@@ -188,6 +196,11 @@ try_loop() { # LOOP
   # what goes wrong later makes the loop end, too
   start_example "$loop" "loop-$loop" "ticks-$loop" 100000 && ticker=$started
   wait_for 20 says "$loop" "^tick 2$"
+  kill -KILL "$MUXD_PID" && wait "$MUXD_PID" 2>/dev/null
+  lines=$(wc -l <"$scratch/$loop.out")
+  start_muxd_and_wait <"$scratch/conf"
+  check "loop-$loop goes on when muxd was killed and started again" wait_for 20 ticks_since "$loop" "$lines"
+  check "in the same process, and prints all" test -d "/proc/$ticker" -a "$(none_is_missing "$loop")" = ""
   muxctl delete queue "ticks-$loop" >/dev/null
   check_end "loop-$loop fails when its consumer is cancelled" 1 reap "$ticker" 30
 }
@@ -222,6 +235,18 @@ kill -STOP "$MUXD_PID"
 check "a call fails in time when muxd hangs" ends_with 1 example rpc-call rpc 300 hello
 kill -CONT "$MUXD_PID"
 check_end "SIGTERM ends the server" 0 stop "$server"
+
+# Each call takes a while: side by side means that all have begun before one is answered.
+start_example slow rpc-server slow 3 2 && server=$started
+check "a server that takes its time starts" wait_for 20 says slow "^ready$"
+start "$examples/rpc-call" slow 30000 one two three >"$scratch/call.out" 2>&1
+call=$started
+all_begun() { [ "$(grep -c '^begins: ' "$scratch/slow.out")" = 3 ]; }
+check "it begins with all calls" wait_for 20 all_begun
+check_end "SIGTERM ends it" 0 stop "$server"
+check_end "but the calls in hand are answered" 0 reap "$call" 20
+check "all three" equal "one: ONE three: THREE two: TWO" "$(sort "$scratch/call.out" | xargs)"
+check "at the same time" equal "begins begins begins answers answers answers" "$(sed -n 's/: .*//p' "$scratch/slow.out" | xargs)"
 check "and no session is left" wait_for 20 status_is sessions 1
 
 check_muxd_stops
