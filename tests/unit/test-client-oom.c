@@ -393,6 +393,14 @@ static void consuming(struct world *w)
 	(void)can(w, muxc_cancel(w->channel, 1, WAIT_USEC, &w->error));
 }
 
+static void waiting_for_handlers(struct world *w)
+{
+	if (!consume(w, "some", NULL, 0) || !can(w, muxc_ping(w->c, WAIT_USEC, &w->error)))
+		return;
+	if (can(w, muxc_wait_handlers(w->channel, WAIT_USEC, &w->error)) && unhurt(w))
+		ck_assert_int_eq(w->messages, 5);
+}
+
 /* Credit is granted again, and every second message settled in another way. */
 static void consuming_much(struct world *w)
 {
@@ -676,6 +684,7 @@ static const struct scenario scenarios[] = {
     {"outcomes by handler", outcomes_by_handler, false, false},
     {"outcomes by waiting", outcomes_by_waiting, false, false},
     {"consuming", consuming, false, false},
+    {"waiting for handlers", waiting_for_handlers, false, false},
     {"consuming much", consuming_much, false, false},
     {"cancelling", cancelling, false, false},
     {"events of a consumer", consumer_events, false, false},
