@@ -6,6 +6,7 @@ daemon_net_libnet_a_SOURCES = \
 	daemon/net/ahead.c daemon/net/ahead.h \
 	daemon/net/listener.c daemon/net/listener.h \
 	daemon/net/peer.c daemon/net/peer.h \
+	daemon/net/job.c daemon/net/job.h \
 	daemon/net/resolver.c daemon/net/resolver.h \
 	daemon/net/dial.c daemon/net/dial.h \
 	daemon/net/tls.c daemon/net/tls.h daemon/net/tls-net.h daemon/net/tls-reason.c \

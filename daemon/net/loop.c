@@ -48,7 +48,7 @@ struct loop {
 
 static const struct loop_hooks no_hooks;
 
-static struct mono read_clock(void)
+struct mono loop_clock(void)
 {
 	struct timespec ts;
 
@@ -86,7 +86,7 @@ int loop_new(struct loop **ret)
 		return -ENOMEM;
 	loop->hooks = &no_hooks;
 	loop->armed = MONO_NEVER;
-	loop->now = read_clock();
+	loop->now = loop_clock();
 	list_init(&loop->tasks);
 	list_init(&loop->streams);
 	list_init(&loop->dirty);
@@ -147,7 +147,7 @@ void loop_enter(struct loop *loop)
 	if (loop->entered)
 		return;
 	loop->entered = true;
-	loop->now = read_clock();
+	loop->now = loop_clock();
 	if (loop->hooks->begin)
 		loop->hooks->begin(loop->hooks_context, loop->now);
 }

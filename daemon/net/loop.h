@@ -53,6 +53,9 @@ void loop_stop(struct loop *loop);
 /* The time of the turn. */
 struct mono loop_now(const struct loop *loop);
 
+/* The time now, for who measures something within a turn. */
+struct mono loop_clock(void);
+
 /* Sets or moves a timer, which fires in loop time; MONO_NEVER clears it. 0 or -ENOMEM. */
 int loop_set_timer(struct loop *loop, struct timer *timer, struct mono when)
     __attribute__((warn_unused_result));
