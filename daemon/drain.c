@@ -3,9 +3,6 @@
 #include "daemon/base/log.h"
 #include "daemon/notify.h"
 
-/* For connection.close and its answer, and for last words to sessions. */
-#define CLOSE_USEC (5 * USEC_PER_SEC)
-
 static void set_phase_timer(struct muxd *muxd, uint64_t usec)
 {
 	if (loop_set_timer(muxd->loop, &muxd->phase_timer, mono_add_usec(loop_now(muxd->loop), usec)) < 0)
@@ -21,8 +18,8 @@ static void begin_closing(struct muxd *muxd)
 	muxd->phase = MUXD_CLOSING;
 	front_end_all(muxd->front, &fault);
 	for (size_t i = 0; i < muxd->upstream_count; i++)
-		upstream_close(uplink_upstream(muxd->upstreams[i].uplink), CLOSE_USEC);
-	set_phase_timer(muxd, CLOSE_USEC);
+		upstream_close(uplink_upstream(muxd->upstreams[i]->uplink), MUXD_CLOSE_USEC);
+	set_phase_timer(muxd, MUXD_CLOSE_USEC);
 }
 
 static void on_phase_timer(struct timer *timer, struct mono now)
@@ -37,12 +34,12 @@ static void on_phase_timer(struct timer *timer, struct mono now)
 
 void drain_begin(struct muxd *muxd)
 {
-	uint64_t timeout_usec = muxd->options.conf->drain_timeout_usec;
+	uint64_t timeout_usec = muxd->conf->drain_timeout_usec;
 
 	switch (muxd->phase) {
 	case MUXD_RUNNING:
 		muxd->phase = MUXD_LEAVING;
-		notify_stopping(timeout_usec + 2 * CLOSE_USEC);
+		notify_stopping(timeout_usec + 2 * MUXD_CLOSE_USEC);
 		muxd->listener = listener_close(muxd->listener);
 		front_go_away(muxd->front, timeout_usec);
 		timer_init(&muxd->phase_timer, on_phase_timer);
@@ -61,7 +58,7 @@ void drain_begin(struct muxd *muxd)
 static bool is_settled(const struct muxd *muxd)
 {
 	for (size_t i = 0; i < muxd->upstream_count; i++)
-		if (!upstream_is_drained(uplink_upstream(muxd->upstreams[i].uplink)))
+		if (!upstream_is_drained(uplink_upstream(muxd->upstreams[i]->uplink)))
 			return false;
 	return true;
 }
@@ -69,7 +66,7 @@ static bool is_settled(const struct muxd *muxd)
 static bool is_closed(const struct muxd *muxd)
 {
 	for (size_t i = 0; i < muxd->upstream_count; i++)
-		if (!upstream_is_closed(uplink_upstream(muxd->upstreams[i].uplink)))
+		if (!upstream_is_closed(uplink_upstream(muxd->upstreams[i]->uplink)))
 			return false;
 	return front_count(muxd->front) == 0 && !loop_is_draining(muxd->loop);
 }

@@ -11,8 +11,9 @@ include $(top_srcdir)/daemon/front/local.mk
 sbin_PROGRAMS += daemon/muxd
 daemon_muxd_SOURCES = \
 	daemon/main.c daemon/muxd.c daemon/muxd.h daemon/muxd-private.h \
-	daemon/drain.c daemon/report.c \
+	daemon/drain.c daemon/reload.c daemon/report.c daemon/retire.c \
 	daemon/gate.c daemon/gate.h \
+	daemon/plan.c daemon/plan.h \
 	daemon/translate.c daemon/translate.h \
 	daemon/notify.c daemon/notify.h \
 	daemon/sink.c daemon/sink.h

@@ -232,6 +232,7 @@ static int serve(const struct arguments *arguments, const struct conf *conf, cha
 	    .source = &arguments->source,
 	    .conf = conf,
 	    .socket = socket,
+	    .socket_is_given = arguments->socket != NULL,
 	    .inherited_fd = inherited_fd,
 	    .keeps_log_level = arguments->log_level != NULL,
 	};

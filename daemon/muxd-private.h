@@ -1,6 +1,7 @@
 /*
  * struct muxd, for the files that are its parts: muxd.c (making and running),
- * drain.c (leaving), report.c (what is told to the log and to systemd).
+ * reload.c and retire.c (other configurations), drain.c (leaving), report.c
+ * (what is told to the log and to systemd).
  */
 #pragma once
 
@@ -10,6 +11,7 @@
 #include "daemon/net/listener.h"
 #include "daemon/net/loop.h"
 #include "daemon/net/resolver.h"
+#include "daemon/translate.h"
 #include "daemon/up/uplink.h"
 
 enum muxd_phase {
@@ -18,32 +20,98 @@ enum muxd_phase {
 	MUXD_CLOSING
 };
 
+/* For connection.close and its answer, and for last words to sessions. */
+#define MUXD_CLOSE_USEC (5 * USEC_PER_SEC)
+
 struct muxd_upstream {
-	struct uplink *uplink; /* owned */
+	struct muxd *muxd;
+	struct uplink *uplink; /* owned, and its upstream of mux's */
+	bool is_new;	       /* not started */
 	bool changed;	       /* since report_turn() looked */
+	bool retired;	       /* the configuration has it no more: see retire.c */
+	bool closing;	       /* retired, and its time is over */
+	struct timer timer;    /* of one that is retired */
 };
+
+#define RELOAD_TICKETS_MAX 16u
+
+/* Who waits for the end of a reload. */
+struct tickets {
+	struct front_ticket items[RELOAD_TICKETS_MAX];
+	size_t count;
+};
+
+struct reloads {
+	struct reload *running; /* owned; NULL: none */
+	struct tickets now;	/* who is answered when it ends */
+	bool again;		/* one more was asked for meanwhile */
+	struct tickets next;	/* by these */
+};
+
+#define MUXD_ERROR_MAX 200u
 
 struct muxd {
 	struct muxd_options options;
-	struct loop *loop; /* owned, as what follows */
+	struct conf *own_conf;	 /* owned; NULL: the one it was started with holds */
+	const struct conf *conf; /* the one that holds */
+	struct loop *loop;	 /* owned, as what follows */
 	struct resolver *resolver;
 	struct gate *gate;
 	struct mux *mux;
 	struct front *front;
 	struct listener *listener;
-	struct muxd_upstream *upstreams;
+	struct muxd_upstream **upstreams; /* owned, each; in configured order, then those that are retired */
 	size_t upstream_count;
+	struct reloads reloads;
 	enum muxd_phase phase;
 	struct timer phase_timer;
 	struct timer watchdog_timer;
 	struct timer status_timer;
 	bool status_due;
 	uint32_t told_sessions;
+	char reload_error[MUXD_ERROR_MAX]; /* of the last reload; empty: it was fine */
 };
+
+/* ------------------------------------------------------------------ muxd.c */
+
+/* Not started yet. 0, or a negative errno. Takes what translated has of TLS. */
+int muxd_upstream_new(struct muxd *muxd, struct translated_upstream *translated, struct muxd_upstream **ret)
+    __attribute__((warn_unused_result));
+void muxd_upstream_start(struct muxd_upstream *upstream);
+
+/* Its sessions have ended. Returns NULL. */
+struct muxd_upstream *muxd_upstream_free(struct muxd_upstream *upstream);
+
+/* One that is not retired; NULL: there is none of that name. */
+struct muxd_upstream *muxd_find_upstream(const struct muxd *muxd, const char *name);
+
+struct upstream_info muxd_upstream_info(const struct muxd_upstream *upstream);
+
+/* All but changed and context. */
+struct uplink_options muxd_uplink_options(const struct muxd *muxd,
+					  const struct translated_upstream *translated);
+
+/* ------------------------------------------------------------------ reload.c */
+
+/*
+ * Reads the configuration anew. ticket: who is answered at the end; NULL:
+ * nobody. False: too many wait already.
+ */
+bool reload_begin(struct muxd *muxd, const struct front_ticket *ticket);
+
+/* Gives up one that runs. */
+void reload_deinit(struct muxd *muxd);
+
+/* ------------------------------------------------------------------ retire.c */
+
+void retire_begin(struct muxd_upstream *upstream);
+
+/* The end of a turn: those whose sessions have left are closed, and freed. */
+void retire_turn(struct muxd *muxd);
 
 /* ------------------------------------------------------------------ drain.c */
 
-/* SIGTERM, SIGINT: begins to leave, or hurries. */
+/* SIGTERM, SIGINT, muxctl drain: begins to leave, or hurries. */
 void drain_begin(struct muxd *muxd);
 
 /* The end of a turn: goes on to the next phase when it can. */
@@ -56,6 +124,9 @@ void report_deinit(struct muxd *muxd);
 
 /* The end of a turn: what changed is told to systemd, at most once a second. */
 void report_turn(struct muxd *muxd);
+
+/* A reload ended: what was wrong, or "". */
+void report_reloaded(struct muxd *muxd, const char *error);
 
 /* Everything there is to know, to the log (SIGUSR1). */
 void report_dump(const struct muxd *muxd);

@@ -4,7 +4,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/notify.h"
-#include "daemon/translate.h"
+#include "daemon/plan.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -60,6 +60,7 @@ static bool admit(void *context, const struct mux_creds *creds, const char *upst
 	limits->session_memory = lowered.session_memory_bytes;
 	limits->channels_max = (uint32_t)lowered.channels_per_session;
 	limits->sessions_per_uid = (uint32_t)lowered.sessions_per_uid;
+	limits->prefetch = (uint32_t)lowered.prefetch;
 	return true;
 }
 
@@ -69,6 +70,27 @@ static bool control(void *context, const struct mux_creds *creds, const char *up
 	struct muxd *muxd = context;
 
 	return gate_control(muxd->gate, creds, upstream, ret_fault);
+}
+
+static bool command(void *context, const struct mux_creds *creds, enum front_command command,
+		    const struct front_ticket *ticket, struct fault *ret_fault)
+{
+	struct muxd *muxd = context;
+
+	log_notice("%s was asked for by pid %u, uid %u", front_command_name(command), creds->pid, creds->uid);
+	if (command == FRONT_RELOAD && muxd->phase != MUXD_RUNNING) {
+		*ret_fault = fault_make(506, "RESOURCE_ERROR - muxd stops, and reads nothing anew");
+		return false;
+	}
+	if (command == FRONT_RELOAD && !reload_begin(muxd, ticket)) {
+		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many wait for a reload");
+		return false;
+	}
+	if (command == FRONT_DRAIN) {
+		front_done(muxd->front, ticket);
+		drain_begin(muxd);
+	}
+	return true;
 }
 
 static bool authorize(void *context, const struct mux_creds *creds, const char *upstream,
@@ -121,7 +143,8 @@ static void hook_turn(void *context)
 	drain_turn(muxd); /* before what it makes mux write is passed on */
 	mux_turn(muxd->mux);
 	for (size_t i = 0; i < muxd->upstream_count; i++)
-		uplink_turn(muxd->upstreams[i].uplink);
+		uplink_turn(muxd->upstreams[i]->uplink);
+	retire_turn(muxd);
 	report_turn(muxd);
 }
 
@@ -137,37 +160,14 @@ static const struct loop_hooks hooks = {hook_begin, hook_next_deadline, hook_run
 
 /* ------------------------------------------------------------------ signals */
 
-/* Only what can change while everything runs: the log level. */
-static void reload(struct muxd *muxd)
-{
-	struct conf_errors errors = CONF_ERRORS_INIT;
-	struct conf *conf;
-	int r;
-
-	notify_reloading();
-	r = conf_load(muxd->options.source, &conf, &errors);
-	if (r < 0) {
-		muxd_log_errors(&errors);
-		log_error("reload: the configuration stays as it was: %s",
-			  r == -EINVAL ? "the new one has errors" : strerror(-r));
-	} else {
-		if (!muxd->options.keeps_log_level)
-			log_set_level(conf->log_level);
-		log_notice("reload: the log level is %s; any other change needs a restart",
-			   log_level_name(log_get_level()));
-		conf_free(conf);
-	}
-	conf_errors_deinit(&errors);
-	notify_ready();
-}
-
 static void on_signal(void *context, int signal_number)
 {
 	struct muxd *muxd = context;
 
 	switch (signal_number) {
 	case SIGHUP:
-		reload(muxd);
+		log_notice("%s: muxd reads its configuration anew", strsignal(signal_number));
+		(void)reload_begin(muxd, NULL);
 		break;
 	case SIGUSR1:
 		report_dump(muxd);
@@ -193,12 +193,82 @@ static int watch_signals(struct muxd *muxd)
 	return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -errno : 0;
 }
 
+/* ------------------------------------------------------------------ upstreams */
+
+struct uplink_options muxd_uplink_options(const struct muxd *muxd,
+					  const struct translated_upstream *translated)
+{
+	return (struct uplink_options){
+	    .loop = muxd->loop,
+	    .resolver = muxd->resolver,
+	    .mux = muxd->mux,
+	    .upstream = &translated->options,
+	    .endpoints = translated->uplink_endpoints,
+	    .tls = translated->tls,
+	    .changed = on_upstream_changed,
+	};
+}
+
+int muxd_upstream_new(struct muxd *muxd, struct translated_upstream *translated, struct muxd_upstream **ret)
+{
+	struct uplink_options options = muxd_uplink_options(muxd, translated);
+	struct muxd_upstream *upstream = calloc(1, sizeof(*upstream));
+	int r;
+
+	if (!upstream)
+		return -ENOMEM;
+	upstream->muxd = muxd;
+	upstream->is_new = true;
+	options.context = upstream;
+	r = uplink_new(&options, &upstream->uplink);
+	if (r < 0) {
+		free(upstream);
+		return r;
+	}
+	translated->tls = NULL;
+	*ret = upstream;
+	return 0;
+}
+
+void muxd_upstream_start(struct muxd_upstream *upstream)
+{
+	upstream->is_new = false;
+	upstream_start(uplink_upstream(upstream->uplink));
+}
+
+struct muxd_upstream *muxd_upstream_free(struct muxd_upstream *upstream)
+{
+	if (upstream->retired)
+		loop_clear_timer(upstream->muxd->loop, &upstream->timer);
+	upstream_free(uplink_upstream(upstream->uplink));
+	(void)uplink_free(upstream->uplink);
+	free(upstream);
+	return NULL;
+}
+
+struct muxd_upstream *muxd_find_upstream(const struct muxd *muxd, const char *name)
+{
+	for (size_t i = 0; i < muxd->upstream_count; i++)
+		if (!muxd->upstreams[i]->retired &&
+		    strcmp(muxd_upstream_info(muxd->upstreams[i]).name, name) == 0)
+			return muxd->upstreams[i];
+	return NULL;
+}
+
+struct upstream_info muxd_upstream_info(const struct muxd_upstream *upstream)
+{
+	struct upstream_info info;
+
+	upstream_get_info(uplink_upstream(upstream->uplink), &info);
+	return info;
+}
+
 /* ------------------------------------------------------------------ making */
 
 static int make_mux(struct muxd *muxd)
 {
 	struct mux_options options = {
-	    .limits = translate_limits(muxd->options.conf),
+	    .limits = translate_limits(muxd->conf),
 	    .authorize = authorize,
 	    .random = random_bytes,
 	    .digest = sha256,
@@ -215,16 +285,15 @@ static int make_mux(struct muxd *muxd)
 
 static int make_front(struct muxd *muxd)
 {
-	const struct conf_limits *limits = &muxd->options.conf->limits;
 	struct front_options options = {
 	    .loop = muxd->loop,
 	    .mux = muxd->mux,
 	    .version = PACKAGE_VERSION,
-	    .limits = {limits->message_max_bytes, limits->session_memory_bytes,
-		       (uint32_t)limits->channels_per_session, (uint32_t)limits->sessions_per_uid},
-	    .sessions_max = (uint32_t)limits->sessions,
+	    .limits = translate_front_limits(muxd->conf),
+	    .sessions_max = (uint32_t)muxd->conf->limits.sessions,
 	    .admit = admit,
 	    .control = control,
+	    .command = command,
 	    .context = muxd,
 	};
 
@@ -233,32 +302,18 @@ static int make_front(struct muxd *muxd)
 
 static enum muxd_result make_upstream(struct muxd *muxd, size_t index, struct conf_errors *errors)
 {
-	struct muxd_upstream *upstream = &muxd->upstreams[index];
+	const struct conf_upstream *conf = &muxd->conf->upstreams[index];
 	struct translated_upstream translated;
-	int r = translate_upstream(&muxd->options.conf->upstreams[index], errors, &translated);
+	int r = translate_upstream(conf, errors, &translated);
 	bool is_conf = r < 0 && r != -ENOMEM;
 
-	if (r == 0) {
-		struct uplink_options options = {
-		    .loop = muxd->loop,
-		    .resolver = muxd->resolver,
-		    .mux = muxd->mux,
-		    .upstream = &translated.options,
-		    .endpoints = translated.uplink_endpoints,
-		    .tls = translated.tls,
-		    .changed = on_upstream_changed,
-		    .context = upstream,
-		};
-		r = uplink_new(&options, &upstream->uplink);
-		if (r == 0)
-			translated.tls = NULL;
-	}
+	if (r == 0)
+		r = muxd_upstream_new(muxd, &translated, &muxd->upstreams[index]);
 	for (size_t i = 0; i < translated.warnings.count; i++)
 		log_warning("%s", translated.warnings.texts[i]);
 	translated_upstream_deinit(&translated);
 	if (r < 0 && !is_conf)
-		log_error("cannot set up upstream \"%s\": %s", muxd->options.conf->upstreams[index].name,
-			  strerror(-r));
+		log_error("cannot set up upstream \"%s\": %s", conf->name, strerror(-r));
 	return r == 0 ? MUXD_OK : is_conf ? MUXD_BAD_CONFIG : MUXD_FAILED;
 }
 
@@ -266,10 +321,10 @@ static enum muxd_result make_upstreams(struct muxd *muxd, struct conf_errors *er
 {
 	enum muxd_result result = MUXD_OK;
 
-	muxd->upstreams = calloc(muxd->options.conf->upstream_count, sizeof(*muxd->upstreams));
+	muxd->upstreams = calloc(muxd->conf->upstream_count, sizeof(*muxd->upstreams));
 	if (!muxd->upstreams)
 		return MUXD_FAILED;
-	while (result == MUXD_OK && muxd->upstream_count < muxd->options.conf->upstream_count) {
+	while (result == MUXD_OK && muxd->upstream_count < muxd->conf->upstream_count) {
 		result = make_upstream(muxd, muxd->upstream_count, errors);
 		if (result == MUXD_OK)
 			muxd->upstream_count++;
@@ -279,7 +334,7 @@ static enum muxd_result make_upstreams(struct muxd *muxd, struct conf_errors *er
 
 static enum muxd_result make_listener(struct muxd *muxd, struct conf_errors *errors)
 {
-	const struct conf *conf = muxd->options.conf;
+	const struct conf *conf = muxd->conf;
 	struct listener_options options = {on_accept, muxd};
 	struct listener_unix_options where = {
 	    .path = muxd->options.socket, .mode = (mode_t)conf->socket_mode & MODE_MASK, .group = (gid_t)-1};
@@ -319,7 +374,7 @@ static int make_base(struct muxd *muxd)
 static enum muxd_result make_all(struct muxd *muxd, struct conf_errors *errors)
 {
 	enum muxd_result result;
-	int r = gate_new(muxd->options.conf, errors, &muxd->gate);
+	int r = gate_new(muxd->conf, errors, &muxd->gate);
 
 	if (r < 0)
 		return r == -EINVAL ? MUXD_BAD_CONFIG : MUXD_FAILED;
@@ -331,22 +386,10 @@ static enum muxd_result make_all(struct muxd *muxd, struct conf_errors *errors)
 
 int muxd_check(struct conf *conf, struct conf_errors *errors)
 {
-	struct gate *gate = NULL;
-	gid_t group;
-	int r = gate_new(conf, errors, &gate);
+	struct plan plan;
+	int r = plan_make(conf, &plan, errors);
 
-	(void)gate_free(gate);
-	if (translate_group(conf, errors, &group) < 0)
-		r = -EINVAL;
-	for (size_t i = 0; i < conf->upstream_count; i++) {
-		struct translated_upstream translated;
-
-		if (translate_upstream(&conf->upstreams[i], errors, &translated) < 0)
-			r = -EINVAL;
-		for (size_t k = 0; k < translated.warnings.count; k++)
-			translate_error(&conf->warnings, "%s", translated.warnings.texts[k]);
-		translated_upstream_deinit(&translated);
-	}
+	plan_deinit(&plan);
 	return r;
 }
 
@@ -361,6 +404,7 @@ enum muxd_result muxd_new(const struct muxd_options *options, struct muxd **ret)
 		return MUXD_FAILED;
 	}
 	muxd->options = *options;
+	muxd->conf = options->conf;
 	result = make_all(muxd, &errors);
 	muxd_log_errors(&errors);
 	conf_errors_deinit(&errors);
@@ -376,7 +420,7 @@ enum muxd_result muxd_run(struct muxd *muxd)
 	int r;
 
 	for (size_t i = 0; i < muxd->upstream_count; i++)
-		upstream_start(uplink_upstream(muxd->upstreams[i].uplink));
+		muxd_upstream_start(muxd->upstreams[i]);
 	log_notice("muxd %s listens on %s", PACKAGE_VERSION,
 		   muxd->options.inherited_fd >= 0 ? "the socket that systemd handed over"
 						   : muxd->options.socket);
@@ -395,15 +439,19 @@ struct muxd *muxd_free(struct muxd *muxd)
 {
 	if (!muxd)
 		return NULL;
+	reload_deinit(muxd);
 	(void)listener_close(muxd->listener);
 	(void)front_free(muxd->front);
 	mux_free(muxd->mux);
-	for (size_t i = 0; i < muxd->upstream_count; i++)
-		(void)uplink_free(muxd->upstreams[i].uplink);
+	for (size_t i = 0; i < muxd->upstream_count; i++) {
+		(void)uplink_free(muxd->upstreams[i]->uplink); /* mux had the other half */
+		free(muxd->upstreams[i]);
+	}
 	free(muxd->upstreams);
 	(void)resolver_free(muxd->resolver);
 	(void)loop_free(muxd->loop);
 	(void)gate_free(muxd->gate);
+	conf_free(muxd->own_conf);
 	free(muxd);
 	return NULL;
 }

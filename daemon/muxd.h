@@ -21,6 +21,7 @@ struct muxd_options {
 	const struct conf_source *source; /* read again for SIGHUP */
 	const struct conf *conf;	  /* outlives muxd */
 	const char *socket;		  /* path; outlives muxd */
+	bool socket_is_given;		  /* by -s: the configuration's does not count */
 	int inherited_fd;		  /* a listening socket from systemd, or -1 */
 	bool keeps_log_level;		  /* it came by -l: a reload does not change it */
 };

@@ -40,8 +40,11 @@ static void tell_status(struct muxd *muxd)
 	muxd->told_sessions = mux_session_count(muxd->mux);
 	used = (size_t)snprintf(text, sizeof(text), "%u sessions, %u channels%s", muxd->told_sessions,
 				mux_channel_count(muxd->mux), muxd->phase == MUXD_RUNNING ? "" : ", leaving");
+	if (*muxd->reload_error && used < sizeof(text))
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "; the last reload failed: %s",
+					 muxd->reload_error);
 	for (size_t i = 0; i < muxd->upstream_count && used < sizeof(text); i++)
-		used = append_upstream(text, sizeof(text), used, uplink_upstream(muxd->upstreams[i].uplink));
+		used = append_upstream(text, sizeof(text), used, uplink_upstream(muxd->upstreams[i]->uplink));
 	notify_status(text);
 }
 
@@ -74,15 +77,21 @@ static void on_watchdog_timer(struct timer *timer, struct mono now)
 void report_turn(struct muxd *muxd)
 {
 	for (size_t i = 0; i < muxd->upstream_count; i++) {
-		if (!muxd->upstreams[i].changed)
+		if (!muxd->upstreams[i]->changed)
 			continue;
-		muxd->upstreams[i].changed = false;
+		muxd->upstreams[i]->changed = false;
 		muxd->status_due = true;
 	}
 	if (mux_session_count(muxd->mux) != muxd->told_sessions)
 		muxd->status_due = true;
 	if (muxd->status_due && !timer_is_set(&muxd->status_timer))
 		set_timer(muxd, &muxd->status_timer, 0);
+}
+
+void report_reloaded(struct muxd *muxd, const char *error)
+{
+	(void)log_clean(muxd->reload_error, sizeof(muxd->reload_error), span_str(error));
+	tell_status(muxd);
 }
 
 void report_init(struct muxd *muxd)
@@ -167,7 +176,7 @@ void report_dump(const struct muxd *muxd)
 		   (unsigned long long)mux_memory_used(muxd->mux),
 		   (unsigned long long)mux_memory_limit(muxd->mux));
 	for (size_t i = 0; i < muxd->upstream_count; i++)
-		dump_upstream(uplink_upstream(muxd->upstreams[i].uplink));
+		dump_upstream(uplink_upstream(muxd->upstreams[i]->uplink));
 	dump_sessions(muxd->mux);
 	dump_channels(muxd->mux);
 }

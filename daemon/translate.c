@@ -29,6 +29,19 @@ struct mux_limits translate_limits(const struct conf *conf)
 	};
 }
 
+struct front_limits translate_front_limits(const struct conf *conf)
+{
+	const struct conf_limits *limits = &conf->limits;
+
+	return (struct front_limits){
+	    .message_max = limits->message_max_bytes,
+	    .session_memory = limits->session_memory_bytes,
+	    .channels_max = (uint32_t)limits->channels_per_session,
+	    .sessions_per_uid = (uint32_t)limits->sessions_per_uid,
+	    .prefetch = (uint32_t)limits->prefetch,
+	};
+}
+
 /* A copy that lives as long as the translation; NULL: no memory. */
 static const char *keep_string(struct translated_upstream *to, const char *text)
 {

@@ -4,10 +4,12 @@
 #pragma once
 
 #include "daemon/conf/conf.h"
+#include "daemon/front/front.h"
 #include "daemon/mux/mux.h"
 #include "daemon/up/uplink.h"
 
 struct mux_limits translate_limits(const struct conf *conf);
+struct front_limits translate_front_limits(const struct conf *conf);
 
 /* An upstream's options and all that they point to. */
 struct translated_upstream {

@@ -35,7 +35,7 @@ enum prescan_kind {
 	PRESCAN_KIND_COUNT
 };
 
-#define PRESCAN_FIELD_NUMBER_MAX 68 /* the highest number of a message field */
+#define PRESCAN_FIELD_NUMBER_MAX 70 /* the highest number of a message field */
 #define PRESCAN_REPEATED 0x80u	    /* flag beside the kind: the field may occur many times */
 
 /* [kind of a message][field number]: the kind of message in the field, or PRESCAN_KIND_NONE. */

@@ -58,6 +58,8 @@ const uint8_t prescan_table[PRESCAN_KIND_COUNT][PRESCAN_FIELD_NUMBER_MAX + 1] =
 		[66] = PRESCAN_KIND_LEAF,	      /* sessions */
 		[67] = PRESCAN_KIND_LEAF,	      /* channels */
 		[68] = PRESCAN_KIND_LEAF,	      /* recorder */
+		[69] = PRESCAN_KIND_LEAF,	      /* reload */
+		[70] = PRESCAN_KIND_LEAF,	      /* drain */
 	    },
 	[PRESCAN_KIND_PUBLISH] =
 	    {
@@ -123,6 +125,7 @@ const uint8_t prescan_table[PRESCAN_KIND_COUNT][PRESCAN_FIELD_NUMBER_MAX + 1] =
 		[65] = PRESCAN_KIND_SESSIONS, /* sessions */
 		[66] = PRESCAN_KIND_CHANNELS, /* channels */
 		[67] = PRESCAN_KIND_RECORDER, /* recorder */
+		[68] = PRESCAN_KIND_LEAF,     /* reloaded */
 	    },
 	[PRESCAN_KIND_DELIVERY] =
 	    {

@@ -6,7 +6,7 @@
 #include "daemon/front/ipc.h"
 
 #define OP(name) MUXD__V1__CLIENT_FRAME__OP_##name
-#define OP_COUNT (OP(RECORDER) + 1)
+#define OP_COUNT (OP(DRAIN) + 1)
 
 typedef void (*op_fn)(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes);
 
@@ -282,14 +282,6 @@ static void do_channel_close(struct ipc *ipc, const Muxd__V1__ClientFrame *frame
 static void do_channel_open(struct ipc *ipc, const Muxd__V1__ClientFrame *frame,
 			    const struct ipc_frame *bytes)
 {
-	struct fault fault;
-
-	if (frame->channel > ipc->limits.channels_max) {
-		fault = fault_make(504, "CHANNEL_ERROR - channel %u is above channels_max, %u",
-				   frame->channel, ipc->limits.channels_max);
-		ipc_fail(ipc, &fault);
-		return;
-	}
 	session_open_channel(ipc->session, frame->channel, frame->channel_open->generation);
 }
 
@@ -407,6 +399,18 @@ static void do_recorder(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, con
 		ipc_send_recorder(ipc, frame->request, frame->recorder->session);
 }
 
+static void do_reload(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
+{
+	if (session_request_local(ipc->session, frame->request))
+		ipc_command(ipc, frame->request, FRONT_RELOAD);
+}
+
+static void do_drain(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
+{
+	if (session_request_local(ipc->session, frame->request))
+		ipc_command(ipc, frame->request, FRONT_DRAIN);
+}
+
 /* ------------------------------------------------------------------ the table */
 
 static const op_fn operations[OP_COUNT] = {
@@ -440,6 +444,8 @@ static const op_fn operations[OP_COUNT] = {
     [OP(SESSIONS)] = do_sessions,
     [OP(CHANNELS)] = do_channels,
     [OP(RECORDER)] = do_recorder,
+    [OP(RELOAD)] = do_reload,
+    [OP(DRAIN)] = do_drain,
 };
 
 void ipc_dispatch(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)

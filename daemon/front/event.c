@@ -34,6 +34,7 @@ struct mux_handed ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, 
 {
 	size_t header_len = muxd__v1__server_frame__get_packed_size(frame);
 	struct buf *out;
+	size_t waited;
 	uint8_t *at;
 
 	if (header_len > IPC_HEADER_MAX || payload.len > IPC_PAYLOAD_MAX)
@@ -41,6 +42,7 @@ struct mux_handed ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, 
 	if (ipc->state == IPC_ENDING) /* nothing comes behind the last words */
 		return handed(ipc, header_len + payload.len);
 	out = stream_out(ipc->stream);
+	waited = buf_len(out);
 	at = buf_reserve(out, IPC_FRAME_PREFIX + header_len + payload.len);
 	if (at) {
 		store_be32(at, (uint32_t)header_len);
@@ -51,7 +53,8 @@ struct mux_handed ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, 
 		buf_commit(out, IPC_FRAME_PREFIX + header_len + payload.len);
 	}
 	stream_mark(ipc->stream); /* without memory too: the stream then ends by it */
-	if (buf_len(out) > ipc->limits.session_memory)
+	/* By what it has left unread: a single message may be larger than all of its memory. */
+	if (waited > ipc->limits.session_memory)
 		cut_off(ipc);
 	return handed(ipc, header_len + payload.len);
 }
@@ -204,17 +207,17 @@ void ipc_send_welcome(struct ipc *ipc)
 	(void)ipc_send(ipc, &frame, EMPTY);
 }
 
-void ipc_send_go_away(struct ipc *ipc)
+void ipc_send_go_away(struct ipc *ipc, struct mono deadline, const char *why)
 {
 	Muxd__V1__ServerFrame frame = MUXD__V1__SERVER_FRAME__INIT;
 	Muxd__V1__GoAway go_away = MUXD__V1__GO_AWAY__INIT;
-	uint64_t left_usec = mono_since_usec(ipc->front->away_deadline, loop_now(ipc->front->options.loop));
+	uint64_t left_usec = mono_since_usec(deadline, loop_now(ipc->front->options.loop));
 
 	go_away.has_deadline_ms = true;
 	go_away.deadline_ms =
 	    left_usec / USEC_PER_MSEC < UINT32_MAX ? (uint32_t)(left_usec / USEC_PER_MSEC) : UINT32_MAX;
 	go_away.has_text = true;
-	go_away.text = bytes_of(SPAN_LITERAL("muxd stops"));
+	go_away.text = bytes_of(span_str(why));
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY;
 	frame.go_away = &go_away;
 	(void)ipc_send(ipc, &frame, EMPTY);

@@ -29,6 +29,21 @@ struct front_limits {
 	uint64_t session_memory; /* bytes that may wait for a peer that does not read */
 	uint32_t channels_max;	 /* the highest channel number */
 	uint32_t sessions_per_uid;
+	uint32_t prefetch; /* of a consumer that sets none */
+};
+
+/* What a process asks of muxd itself. */
+enum front_command {
+	FRONT_RELOAD,
+	FRONT_DRAIN
+};
+
+const char *front_command_name(enum front_command command);
+
+/* Which request of which session an answer is for. */
+struct front_ticket {
+	uint64_t session;
+	uint32_t request;
 };
 
 struct front_options {
@@ -50,7 +65,15 @@ struct front_options {
 	 */
 	bool (*control)(void *context, const struct mux_creds *creds, const char *upstream,
 			struct fault *ret_fault);
-	void *context; /* of both */
+	/*
+	 * A command of a process that may control every upstream: taken up, and
+	 * answered now or later by front_done() or, a reload, front_reloaded().
+	 * False with *ret_fault set. May call any function of the front's but
+	 * front_free(). NULL: there are none.
+	 */
+	bool (*command)(void *context, const struct mux_creds *creds, enum front_command command,
+			const struct front_ticket *ticket, struct fault *ret_fault);
+	void *context; /* of all three */
 };
 
 /* 0 or -ENOMEM. */
@@ -64,6 +87,33 @@ void front_accept(struct front *front, int fd);
 
 /* Asks all sessions, and those that come yet, to leave within the time. */
 void front_go_away(struct front *front, uint64_t deadline_usec);
+
+/* Answers to commands. Who has left meanwhile gets none. */
+void front_done(struct front *front, const struct front_ticket *ticket);
+
+struct front_lines {
+	char *const *texts;
+	size_t count;
+};
+
+struct front_reload_result {
+	bool done;
+	struct front_lines errors; /* if not */
+	struct front_lines notes;  /* what needs a restart, or is to be known */
+};
+
+void front_reloaded(struct front *front, const struct front_ticket *ticket,
+		    const struct front_reload_result *result);
+
+/*
+ * Other limits from now on, for new sessions and for those that are there, each
+ * asked of admit anew. Whom it does not admit any more is ended with its fault.
+ */
+void front_set_limits(struct front *front, const struct front_limits *limits, uint32_t sessions_max);
+
+/* Asks the sessions of one upstream to leave within the time; ends them. */
+void front_leave_upstream(struct front *front, const struct upstream *upstream, uint64_t deadline_usec);
+void front_end_upstream(struct front *front, const struct upstream *upstream, const struct fault *fault);
 
 /* Ends every session with an error that says why. */
 void front_end_all(struct front *front, const struct fault *fault);

@@ -24,6 +24,7 @@
 #define NAME_SHOWN_MAX 80u
 #define NAMES_SHOWN_MAX 160u
 #define NUMBER_BYTES_MAX 24u
+#define STOPS "muxd stops"
 
 /* ------------------------------------------------------------------ the end */
 
@@ -131,14 +132,6 @@ static bool refuse_feature(const Muxd__V1__Hello *hello, struct fault *ret_fault
 	return true;
 }
 
-static const char *upstream_name(const struct upstream *upstream)
-{
-	struct upstream_info info;
-
-	upstream_get_info(upstream, &info);
-	return info.name;
-}
-
 /* "a, b, c", as many as fit. */
 static void list_upstreams(struct mux *mux, char *out, size_t size)
 {
@@ -146,8 +139,13 @@ static void list_upstreams(struct mux *mux, char *out, size_t size)
 
 	*out = 0;
 	for (struct upstream *u = mux_first_upstream(mux); u && used < size; u = mux_next_upstream(u)) {
-		int n = snprintf(out + used, size - used, "%s%s", used ? ", " : "", upstream_name(u));
+		struct upstream_info info;
+		int n;
 
+		upstream_get_info(u, &info);
+		if (info.retired)
+			continue;
+		n = snprintf(out + used, size - used, "%s%s", used ? ", " : "", info.name);
 		if (n < 0)
 			return;
 		used += (size_t)n;
@@ -184,10 +182,10 @@ static bool make_session(struct ipc *ipc, const Muxd__V1__Hello *hello, struct u
 	};
 	int r;
 
-	if (options->admit && !options->admit(options->context, &session.creds, upstream_name(upstream),
+	if (options->admit && !options->admit(options->context, &session.creds, ipc_upstream_name(upstream),
 					      &ipc->limits, ret_fault))
 		return false;
-	session.memory = ipc->limits.session_memory;
+	session.limits = front_session_limits(&ipc->limits);
 	if (users_count(&ipc->front->users, ipc->peer.uid) > ipc->limits.sessions_per_uid) {
 		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions of this user");
 		return false;
@@ -218,7 +216,7 @@ static void greet(struct ipc *ipc, const Muxd__V1__Hello *hello)
 	ipc->state = IPC_OPEN;
 	ipc_send_welcome(ipc);
 	if (ipc->front->going_away)
-		ipc_send_go_away(ipc);
+		ipc_send_go_away(ipc, ipc->front->away_deadline, STOPS);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -466,7 +464,7 @@ void front_go_away(struct front *front, uint64_t deadline_usec)
 	front->away_deadline = mono_add_usec(loop_now(front->options.loop), deadline_usec);
 	list_foreach (ipc, &front->connections, node)
 		if (ipc->state == IPC_OPEN)
-			ipc_send_go_away(ipc);
+			ipc_send_go_away(ipc, front->away_deadline, STOPS);
 }
 
 void front_end_all(struct front *front, const struct fault *fault)

@@ -6,6 +6,7 @@
  *	dispatch.c  client frames -> mux
  *	event.c     mux -> server frames (struct session_ops)
  *	query.c     what muxd says about itself
+ *	control.c   commands, and what a reload changes
  *	table.c     tables and properties
  *	users.c     connections counted by uid
  */
@@ -55,12 +56,20 @@ struct ipc {
 	struct mono accepted;
 	struct timer hello_timer;
 	struct loop_task end_task;
-	uint64_t end_drain_usec; /* how long the last words may take; 0: none */
-	uint64_t spent_bytes;	 /* publish credit that was used */
-	struct front_limits limits;
+	uint64_t end_drain_usec;    /* how long the last words may take; 0: none */
+	uint64_t spent_bytes;	    /* publish credit that was used */
+	struct front_limits limits; /* message_max: the most it ever was, as its client may go by that */
 };
 
 extern const struct session_ops ipc_session_ops;
+
+static inline const char *ipc_upstream_name(const struct upstream *upstream)
+{
+	struct upstream_info info;
+
+	upstream_get_info(upstream, &info);
+	return info.name;
+}
 
 /* ------------------------------------------------------------------ ipc.c */
 
@@ -87,7 +96,7 @@ void ipc_send_error(struct ipc *ipc, uint32_t request, struct mux_channel_id cha
 		    const struct fault *fault);
 void ipc_send_done(struct ipc *ipc, uint32_t request);
 void ipc_send_welcome(struct ipc *ipc);
-void ipc_send_go_away(struct ipc *ipc);
+void ipc_send_go_away(struct ipc *ipc, struct mono deadline, const char *why);
 
 Muxd__V1__UpstreamState ipc_upstream_state(enum upstream_state state);
 
@@ -97,3 +106,11 @@ void ipc_send_status(struct ipc *ipc, uint32_t request);
 void ipc_send_sessions(struct ipc *ipc, uint32_t request, uint64_t after);
 void ipc_send_channels(struct ipc *ipc, uint32_t request, uint64_t after_session, uint32_t after_channel);
 void ipc_send_recorder(struct ipc *ipc, uint32_t request, uint64_t session);
+
+/* ------------------------------------------------------------------ control.c */
+
+/* A command, checked: the answer is sent now or later. */
+void ipc_command(struct ipc *ipc, uint32_t request, enum front_command command);
+
+/* As mux has them. */
+struct session_limits front_session_limits(const struct front_limits *limits);

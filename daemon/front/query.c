@@ -238,14 +238,6 @@ static void fill_record(struct record_room *room)
 	SET(entry, unanswered, info->unanswered);
 }
 
-static const char *name_of(const struct upstream *upstream)
-{
-	struct upstream_info info;
-
-	upstream_get_info(upstream, &info);
-	return info.name;
-}
-
 /* One's own uid's sessions, or those that one may control. */
 static struct session *find_recorded(struct ipc *ipc, uint64_t id, struct fault *ret_fault)
 {
@@ -259,7 +251,8 @@ static struct session *find_recorded(struct ipc *ipc, uint64_t id, struct fault 
 	}
 	if (own->uid == session_creds(session)->uid || !options->control)
 		return session;
-	return options->control(options->context, own, name_of(session_upstream(session)), ret_fault)
+	return options->control(options->context, own, ipc_upstream_name(session_upstream(session)),
+				ret_fault)
 		   ? session
 		   : NULL;
 }

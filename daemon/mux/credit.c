@@ -8,9 +8,6 @@
 /* Messages that may be under way for each KiB of the window: small ones cost more than their bytes. */
 #define WINDOW_MESSAGES(bytes) ((bytes) / (SESSION_STANDING_BYTES / SESSION_STANDING_MESSAGES))
 
-/* A Publish frame costs its header as well as its body. */
-#define HEADER_BYTES_MAX (256u * 1024u)
-
 void credit_init(struct session *session)
 {
 	list_init(&session->credit_node);
@@ -111,7 +108,7 @@ static void join_line(struct session *session)
 void credit_want(struct session *session, uint64_t messages, uint64_t bytes)
 {
 	/* One message at a time: more is of no use to anybody. */
-	uint64_t most = session->used_bytes + session->mux->options.limits.message_max + HEADER_BYTES_MAX;
+	uint64_t most = session->used_bytes + session->told_message_max + CREDIT_HEADER_BYTES_MAX;
 
 	if (messages <= session->granted_messages && bytes <= session->granted_bytes)
 		return;

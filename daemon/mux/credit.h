@@ -8,6 +8,12 @@
 
 #include "daemon/mux/state.h"
 
+/* A Publish frame costs its header as well as its body. */
+#define CREDIT_HEADER_BYTES_MAX (256u * 1024u)
+
+/* Memory with which a message of so many bytes can be granted at last. */
+#define CREDIT_MOST_FOR(bytes) ((bytes) + CREDIT_HEADER_BYTES_MAX + 2 * (uint64_t)SESSION_STANDING_BYTES)
+
 /* The standing credit. */
 void credit_init(struct session *session);
 void credit_deinit(struct session *session);

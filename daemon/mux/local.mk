@@ -2,6 +2,7 @@
 noinst_LIBRARIES += daemon/mux/libmux.a
 daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/mux.c daemon/mux/mux.h daemon/mux/state.h \
+	daemon/mux/alter.c daemon/mux/alter.h \
 	daemon/mux/assemble.c daemon/mux/assemble.h \
 	daemon/mux/backlog.c daemon/mux/backlog.h \
 	daemon/mux/blame.c daemon/mux/blame.h \

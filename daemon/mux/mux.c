@@ -149,10 +149,8 @@ struct upstream *mux_find_upstream(struct mux *mux, struct span name)
 {
 	struct upstream *upstream;
 
-	if (name.len == 0)
-		return mux_first_upstream(mux);
 	list_foreach (upstream, &mux->upstreams, node) {
-		if (span_equal_str(name, upstream->options.name))
+		if (!upstream->retired && (name.len == 0 || span_equal_str(name, upstream->options.name)))
 			return upstream;
 	}
 	return NULL;
@@ -173,6 +171,10 @@ void upstream_get_info(const struct upstream *upstream, struct upstream_info *re
 	    .lanes_leased = upstream->lanes_leased,
 	    .lanes_warm = upstream->lanes_warm,
 	    .unconfirmed = upstream->unconfirmed_messages,
+	    .sessions = upstream->session_count,
+	    .listed = upstream->endpoint < upstream->options.endpoint_count,
+	    .retired = upstream->retired,
+	    .queue_prefix = upstream->options.queue_prefix,
 	};
 }
 
@@ -238,7 +240,7 @@ static void describe_channel(const struct session *session, const struct channel
 	    .id = channel->id,
 	    .lane = channel->lane ? channel->lane->number : 0,
 	    .consumers = channel->consumer_count,
-	    .prefetch = channel->prefetch ? channel->prefetch : session->mux->options.limits.prefetch,
+	    .prefetch = channel->prefetch ? channel->prefetch : session->limits.prefetch,
 	    .unconfirmed = channel->unsettled,
 	    .unacked = channel->unacked,
 	};

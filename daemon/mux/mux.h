@@ -132,6 +132,9 @@ int mux_new(const struct mux_options *options, struct mux **ret);
 /* Ends sessions and upstreams without a word to anybody. NULL is fine. */
 void mux_free(struct mux *mux);
 
+/* Other limits from now on. What there is stays, and the more there was of it. */
+void mux_set_limits(struct mux *mux, const struct mux_limits *limits);
+
 void mux_set_now(struct mux *mux, struct mono now);
 struct mono mux_next_deadline(const struct mux *mux);
 void mux_run_timers(struct mux *mux);
@@ -177,12 +180,49 @@ struct upstream_info {
 	uint32_t lanes_leased;
 	uint32_t lanes_warm;
 	uint64_t unconfirmed;
+	uint32_t sessions;
+	bool listed;  /* false: a reload has removed the endpoint in use */
+	bool retired; /* by upstream_retire() */
+	const char *queue_prefix;
 };
 
 /* Copies the options. The first is the default. Does nothing before upstream_start(). 0, -EEXIST, -ENOMEM. */
 int upstream_new(struct mux *mux, const struct upstream_options *options, const struct upstream_ops *ops,
 		 void *context, struct upstream **ret);
 void upstream_start(struct upstream *upstream);
+
+/*
+ * A reload, in three steps, of which only the first can fail:
+ *
+ *	upstream_change_new()   copies the new options (which are of the same name)
+ *	upstream_alter()        they hold from now on, but for name and
+ *	                        queue_prefix, which stay. Frees the change. Returns
+ *	                        the index that the endpoint in use, or tried last,
+ *	                        has from now on: endpoint_count if it is none of them
+ *	upstream_try_anew()     when the body knows the endpoints as well: who is
+ *	                        not connected dials at once, from the first one on
+ *
+ * A connection goes on as it is, whatever changed: the next one has it all.
+ */
+struct upstream_change;
+int upstream_change_new(const struct upstream_options *options, struct upstream_change **ret)
+    __attribute__((warn_unused_result));
+struct upstream_change *upstream_change_free(struct upstream_change *change); /* NULL is fine; returns NULL */
+size_t upstream_alter(struct upstream *upstream, struct upstream_change *change);
+void upstream_try_anew(struct upstream *upstream);
+
+/*
+ * The configuration has it no more: it takes no new sessions, and its name is
+ * free for another one. Those that it has go on. When they have ended, and
+ * upstream_close() is done, it can be freed.
+ */
+void upstream_retire(struct upstream *upstream);
+
+/* Frees it; its sessions have ended. What is left of them is given up. */
+void upstream_free(struct upstream *upstream);
+
+/* It comes behind all others: called for each, in their order, this puts them into it. */
+void upstream_put_last(struct upstream *upstream);
 
 /* By name; empty: the default. NULL if there is none. */
 struct upstream *mux_find_upstream(struct mux *mux, struct span name);
@@ -315,12 +355,20 @@ struct session_ops {
 #define SESSION_STANDING_BYTES 16384u
 #define SESSION_REQUESTS_MAX 256u /* unanswered ones, once it was told */
 
+/* What one session may have. 0, or more than mux's own limits: these. */
+struct session_limits {
+	uint64_t memory;      /* bytes */
+	uint64_t message_max; /* bytes of a body that it publishes */
+	uint32_t channels;    /* also the highest number */
+	uint32_t prefetch;    /* of a consumer that sets none */
+};
+
 struct session_options {
 	struct upstream *upstream;
 	struct mux_creds creds;
-	struct span program;	       /* cut at 64 bytes */
-	uint64_t get_bytes;	       /* first credit for got bodies */
-	uint64_t memory;	       /* bytes it may use; 0, or more than the limits': these */
+	struct span program; /* cut at 64 bytes */
+	uint64_t get_bytes;  /* first credit for got bodies */
+	struct session_limits limits;
 	const struct session_ops *ops; /* outlives the session */
 	void *context;
 };
@@ -343,6 +391,13 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
  * Frees the session: the pointer is dead.
  */
 void session_end(struct session *session);
+
+/*
+ * Other limits from now on. What the session has stays. Its client goes by what
+ * it was told at first: a channel or a message within that, and above what is
+ * allowed now, ends with its channel, and not with the session.
+ */
+void session_set_limits(struct session *session, const struct session_limits *limits);
 
 uint64_t session_id(const struct session *session);
 const struct mux_creds *session_creds(const struct session *session);

@@ -363,11 +363,10 @@ static bool within_limits(struct session *session, const struct mux_publish *pub
 {
 	struct fault fault;
 
-	if (publish->body.len > session->mux->options.limits.message_max) {
+	if (publish->body.len > session->told_message_max) {
 		fault = fault_make(AMQC_CONTENT_TOO_LARGE,
 				   "CONTENT_TOO_LARGE - a body of %zu bytes; message-max allows %llu",
-				   publish->body.len,
-				   (unsigned long long)session->mux->options.limits.message_max);
+				   publish->body.len, (unsigned long long)session->told_message_max);
 	} else if (!credit_use(session, publish->cost_bytes)) {
 		fault = fault_make(AMQC_RESOURCE_ERROR,
 				   "RESOURCE_ERROR - publish credit overrun: %llu messages and "
@@ -379,6 +378,15 @@ static bool within_limits(struct session *session, const struct mux_publish *pub
 	}
 	session_fail(session, &fault);
 	return false;
+}
+
+/* The limit was lowered after its client was told of it. */
+static struct fault too_large(const struct session *session, const struct mux_publish *publish)
+{
+	return fault_make(AMQC_CONTENT_TOO_LARGE,
+			  "CONTENT_TOO_LARGE - a body of %zu bytes; message-max is %llu since muxd's "
+			  "configuration was reloaded",
+			  publish->body.len, (unsigned long long)session->limits.message_max);
 }
 
 void session_publish(struct session *session, const struct mux_publish *publish)
@@ -405,6 +413,11 @@ void session_publish(struct session *session, const struct mux_publish *publish)
 	}
 	if (publish->invalid) {
 		refuse_publish(channel, publish, publish->invalid);
+		return;
+	}
+	if (publish->body.len > session->limits.message_max) {
+		fault = too_large(session, publish);
+		refuse_publish(channel, publish, &fault);
 		return;
 	}
 	if (session->upstream->state == UPSTREAM_FAILED && channel->tx.asked) {

@@ -480,6 +480,12 @@ static void send_waiting(struct scout *scout)
 		scout_lost(scout, "no memory for its output");
 }
 
+void scout_begin_anew(struct scout *scout)
+{
+	if (scout->state == SCOUT_DIALLING)
+		hang_up(scout); /* the turn dials again */
+}
+
 void scout_turn(struct scout *scout)
 {
 	if (scout->state == SCOUT_IDLE && !list_empty(&scout->waiting) && !timer_is_set(&scout->timer))

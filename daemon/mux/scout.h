@@ -108,6 +108,9 @@ void scout_settle(struct scout *scout);
 void scout_turn(struct scout *scout);
 
 /* Events of its transport; see the same ones of an upstream in mux.h. */
+/* Where it dials has changed: it does so again if it is not connected yet. */
+void scout_begin_anew(struct scout *scout);
+
 void scout_dialled(struct scout *scout, const struct handshake_options *options);
 void scout_dial_failed(struct scout *scout, const char *reason);
 void scout_lost(struct scout *scout, const char *reason);

@@ -66,9 +66,8 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 	if (session->program_len > 0)
 		memcpy(session->program, options->program.data, session->program_len);
 	session->get_credit = options->get_bytes;
-	session->memory = ACCOUNT_INIT(&mux->memory, mux->options.limits.session_memory);
-	if (options->memory > 0 && options->memory < session->memory.limit)
-		session->memory.limit = options->memory;
+	session->memory = ACCOUNT_INIT(&mux->memory, 0);
+	session_set_limits(session, &options->limits);
 	list_init(&session->leaving);
 	list_init(&session->requests);
 	list_init(&session->owned);
@@ -79,6 +78,7 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 	session->id = ++mux->last_session;
 	list_append(&mux->sessions, &session->node);
 	mux->session_count++;
+	session->upstream->session_count++;
 	*ret = session;
 	return 0;
 }
@@ -102,6 +102,7 @@ void session_end(struct session *session)
 	party_deinit(&session->party);
 	list_unlink(&session->node);
 	mux->session_count--;
+	session->upstream->session_count--;
 	free(session->channels);
 	free(session->taken);
 	free((uint32_t *)(uintptr_t)session->creds.groups);
@@ -174,14 +175,27 @@ static void fail_open(struct session *session, uint16_t code, uint32_t number, c
 	session_fail(session, &fault);
 }
 
+/* Its client was told of more than it may have by now: that is no mistake of its own. */
+static void refuse_channel(struct channel *channel)
+{
+	struct fault fault =
+	    fault_make(AMQC_RESOURCE_ERROR,
+		       "RESOURCE_ERROR - channels-per-session is %u since muxd's configuration "
+		       "was reloaded",
+		       channel->session->limits.channels);
+
+	channel_fail(channel, &fault);
+}
+
 void session_open_channel(struct session *session, uint32_t number, uint32_t generation)
 {
 	struct channel *old = session_channel(session, number);
 	struct channel_slot *slot;
+	bool too_many;
 
 	if (session->ended)
 		return;
-	if (number == 0 || number > session->mux->options.limits.channels_per_session) {
+	if (number == 0 || number > session->told_channels) {
 		fail_open(session, AMQC_CHANNEL_ERROR, number,
 			  "the number is out of the range that Welcome gave");
 		return;
@@ -211,7 +225,11 @@ void session_open_channel(struct session *session, uint32_t number, uint32_t gen
 		return;
 	}
 	session->channel_count++;
-	recorder_at_once(session, slot->channel->id, &(struct amqc_method){.id = AMQC_CHANNEL_OPEN}, 0);
+	too_many = number > session->limits.channels || session->channel_count > session->limits.channels;
+	recorder_at_once(session, slot->channel->id, &(struct amqc_method){.id = AMQC_CHANNEL_OPEN},
+			 too_many ? AMQC_RESOURCE_ERROR : 0);
+	if (too_many)
+		refuse_channel(slot->channel);
 }
 
 void session_close_channel(struct session *session, uint32_t request, uint32_t number)

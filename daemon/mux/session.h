@@ -37,5 +37,8 @@ static inline void session_note_message(struct session *session, bool asks)
 		mux->prompt = mux->now;
 }
 
+/* From what was asked for it and what everybody has (alter.c). */
+void session_apply_limits(struct session *session);
+
 /* Checks a new request's id and that it is not one too many. False: the session has ended. */
 bool session_claim_request(struct session *session, uint32_t id);

@@ -258,7 +258,9 @@ struct upstream {
 	void *context;
 	enum upstream_state state;
 	bool dialling; /* the body was asked for a transport, or has one */
-	bool closing;  /* muxd goes: no more dialling */
+	bool closing;  /* muxd goes, or it does: no more dialling */
+	bool retired;  /* the configuration has it no more: no new sessions */
+	uint32_t session_count;
 	struct redial redial;
 	struct timer timer; /* next dial, deadline of dial and handshake, or of closing */
 	struct conn conn;
@@ -662,6 +664,10 @@ struct session {
 
 	struct party party;
 
+	struct session_limits asked_limits; /* 0: mux's */
+	struct session_limits limits;	    /* the lower of both */
+	uint64_t told_message_max;	    /* the most they ever were: what its client goes by */
+	uint32_t told_channels;
 	struct account memory;
 	struct charge credit_charge;		    /* what the granted credit may still cost */
 	uint64_t window_bytes;			    /* credit that is kept open; grows with use */

@@ -23,7 +23,7 @@
 static uint16_t prefetch_of_its_own(const struct consumer *consumer, struct span queue, uint32_t asked)
 {
 	const struct channel *channel = consumer->channel;
-	uint32_t prefetch = asked ? asked : channel->upstream->mux->options.limits.prefetch;
+	uint32_t prefetch = asked ? asked : channel->session->limits.prefetch;
 	uint64_t size, most;
 
 	/* Who asked for so many may wait for the last of them before it acks one. With no_ack nobody can. */

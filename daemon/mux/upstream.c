@@ -2,6 +2,7 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/alter.h"
 #include "daemon/mux/blame.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/clash.h"
@@ -448,55 +449,6 @@ struct buf *upstream_output(struct upstream *upstream)
 
 /* ------------------------------------------------------------------ beginning and end */
 
-static char *copy_string(const char *text, bool *failed)
-{
-	char *copy = strdup(text ? text : "");
-
-	*failed |= !copy;
-	return copy;
-}
-
-static void free_options(struct upstream_options *options)
-{
-	for (size_t i = 0; options->endpoints && i < options->endpoint_count; i++) {
-		struct upstream_endpoint endpoint = options->endpoints[i];
-		char *password = (char *)(uintptr_t)endpoint.password;
-
-		if (password)
-			explicit_bzero(password, strlen(password));
-		free(password);
-		free((char *)(uintptr_t)endpoint.label);
-		free((char *)(uintptr_t)endpoint.vhost);
-		free((char *)(uintptr_t)endpoint.user);
-	}
-	free((struct upstream_endpoint *)(uintptr_t)options->endpoints);
-	free((char *)(uintptr_t)options->name);
-	free((char *)(uintptr_t)options->sasl);
-	free((char *)(uintptr_t)options->queue_prefix);
-}
-
-static int copy_options(struct upstream_options *to, const struct upstream_options *from)
-{
-	struct upstream_endpoint *endpoints = calloc(from->endpoint_count, sizeof(*endpoints));
-	bool failed = !endpoints;
-
-	*to = *from;
-	to->endpoints = endpoints;
-	for (size_t i = 0; endpoints && i < from->endpoint_count; i++) {
-		endpoints[i].label = copy_string(from->endpoints[i].label, &failed);
-		endpoints[i].vhost = copy_string(from->endpoints[i].vhost, &failed);
-		endpoints[i].user = copy_string(from->endpoints[i].user, &failed);
-		endpoints[i].password = copy_string(from->endpoints[i].password, &failed);
-	}
-	to->name = copy_string(from->name, &failed);
-	to->sasl = copy_string(from->sasl, &failed);
-	to->queue_prefix = copy_string(from->queue_prefix, &failed);
-	if (!failed)
-		return 0;
-	free_options(to);
-	return -ENOMEM;
-}
-
 int upstream_new(struct mux *mux, const struct upstream_options *options, const struct upstream_ops *ops,
 		 void *context, struct upstream **ret)
 {
@@ -507,7 +459,7 @@ int upstream_new(struct mux *mux, const struct upstream_options *options, const 
 	upstream = calloc(1, sizeof(*upstream));
 	if (!upstream)
 		return -ENOMEM;
-	if (copy_options(&upstream->options, options) < 0) {
+	if (options_copy(&upstream->options, options) < 0) {
 		free(upstream);
 		return -ENOMEM;
 	}
@@ -543,6 +495,24 @@ void upstream_start(struct upstream *upstream)
 	dial(upstream);
 }
 
+void upstream_try_anew(struct upstream *upstream)
+{
+	bool waits = timer_is_set(&upstream->timer);
+
+	if (upstream->closing || upstream->ending || conn_is_open(&upstream->conn) ||
+	    !(upstream->dialling || waits))
+		return;
+	if (upstream->dialling) {
+		upstream->ops->hang_up(upstream->context);
+		conn_reset(&upstream->conn);
+	} else {
+		upstream->reconnects += upstream->epoch > 0;
+	}
+	upstream->redial.endpoint = 0;
+	upstream->refusal = FAULT_NONE;
+	dial(upstream);
+}
+
 void upstream_free(struct upstream *upstream)
 {
 	struct fault fault = fault_make(AMQC_CONNECTION_FORCED, "muxd ends");
@@ -572,7 +542,7 @@ void upstream_free(struct upstream *upstream)
 	timerq_clear(&upstream->mux->timers, &upstream->timer);
 	lanes_deinit(upstream);
 	conn_deinit(&upstream->conn);
-	free_options(&upstream->options);
+	options_free(&upstream->options);
 	list_unlink(&upstream->node);
 	free(upstream);
 }

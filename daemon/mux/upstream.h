@@ -11,6 +11,3 @@ void upstream_settle(struct upstream *upstream);
 
 /* Who waits gets a lane, lanes are warmed, output is filled. */
 void upstream_turn(struct upstream *upstream);
-
-/* Frees it; its sessions have ended. */
-void upstream_free(struct upstream *upstream);

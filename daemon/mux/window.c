@@ -58,6 +58,24 @@ void window_reset(struct window *window)
 	window->ask_next = (struct mono){0};
 }
 
+void window_set_most(struct window *window, uint64_t most_bytes, bool adaptive)
+{
+	bool was_adaptive = window->adaptive;
+
+	window->most = most_bytes;
+	window->adaptive = adaptive;
+	if (!adaptive) {
+		window->size = most_bytes;
+		window->other_size = most_bytes;
+		window->remeasuring = 0;
+	} else if (!was_adaptive) {
+		window_reset(window);
+	} else {
+		window->size = clamp(window, window->prompt, window->size);
+		window->other_size = clamp(window, !window->prompt, window->other_size);
+	}
+}
+
 /* ------------------------------------------------------------------ what was measured */
 
 static uint64_t base_usec(const struct window *window)

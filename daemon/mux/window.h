@@ -74,6 +74,9 @@ struct window {
 /* Of most_bytes; it is never larger. Not adaptive: it is always that. */
 void window_init(struct window *window, uint64_t most_bytes, bool adaptive);
 
+/* The same while it runs: what was measured stays. */
+void window_set_most(struct window *window, uint64_t most_bytes, bool adaptive);
+
 /* Another connection: forgets what was measured. */
 void window_reset(struct window *window);
 

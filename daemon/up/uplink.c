@@ -311,21 +311,42 @@ static const struct upstream_ops upstream_ops = {op_dial, op_hang_up, op_changed
 
 /* ------------------------------------------------------------------ the object */
 
-static int copy_endpoints(struct uplink *uplink, const struct uplink_options *options)
+static void endpoint_deinit(struct endpoint *endpoint)
 {
-	uplink->endpoints = calloc(options->upstream->endpoint_count, sizeof(*uplink->endpoints));
-	if (!uplink->endpoints)
-		return -ENOMEM;
-	uplink->endpoint_count = options->upstream->endpoint_count;
-	for (size_t i = 0; i < uplink->endpoint_count; i++) {
-		uplink->endpoints[i].host = strdup(options->endpoints[i].host);
-		uplink->endpoints[i].port = strdup(options->endpoints[i].port);
-		uplink->endpoints[i].tls = options->endpoints[i].tls;
-		assert(options->tls || !options->endpoints[i].tls);
-		if (!uplink->endpoints[i].host || !uplink->endpoints[i].port)
-			return -ENOMEM;
+	free(endpoint->host);
+	free(endpoint->port);
+}
+
+/* Of count endpoints and the one more; NULL is fine. */
+static void endpoints_free(struct endpoint *endpoints, size_t count)
+{
+	for (size_t i = 0; endpoints && i <= count; i++)
+		endpoint_deinit(&endpoints[i]);
+	free(endpoints);
+}
+
+/* With room for one more, as mux has it: see upstream_alter(). NULL: no memory. */
+static struct endpoint *endpoints_copy(const struct uplink_options *options)
+{
+	size_t count = options->upstream->endpoint_count;
+	struct endpoint *endpoints = calloc(count + 1, sizeof(*endpoints));
+
+	for (size_t i = 0; endpoints && i < count; i++) {
+		endpoints[i].host = strdup(options->endpoints[i].host);
+		endpoints[i].port = strdup(options->endpoints[i].port);
+		endpoints[i].tls = options->endpoints[i].tls;
+		assert(options->tls || !endpoints[i].tls);
+		if (!endpoints[i].host || !endpoints[i].port) {
+			endpoints_free(endpoints, count);
+			return NULL;
+		}
 	}
-	return 0;
+	return endpoints;
+}
+
+static uint64_t dial_timeout_usec(const struct upstream_options *options)
+{
+	return options->connect_timeout_usec / DIAL_SHARE_DEN * DIAL_SHARE_NUM;
 }
 
 int uplink_new(const struct uplink_options *options, struct uplink **ret)
@@ -341,8 +362,10 @@ int uplink_new(const struct uplink_options *options, struct uplink **ret)
 	uplink->resolver = options->resolver;
 	uplink->changed = options->changed;
 	uplink->context = options->context;
-	uplink->dial_timeout_usec = options->upstream->connect_timeout_usec / DIAL_SHARE_DEN * DIAL_SHARE_NUM;
-	r = copy_endpoints(uplink, options);
+	uplink->dial_timeout_usec = dial_timeout_usec(options->upstream);
+	uplink->endpoint_count = options->upstream->endpoint_count;
+	uplink->endpoints = endpoints_copy(options);
+	r = uplink->endpoints ? 0 : -ENOMEM;
 	if (r == 0)
 		r = upstream_new(options->mux, options->upstream, &upstream_ops, uplink, &uplink->upstream);
 	if (r < 0) {
@@ -360,20 +383,93 @@ struct uplink *uplink_free(struct uplink *uplink)
 		return NULL;
 	drop(&uplink->main);
 	drop(&uplink->scout);
-	for (size_t i = 0; i < uplink->endpoint_count; i++) {
-		free(uplink->endpoints[i].host);
-		free(uplink->endpoints[i].port);
-	}
-	free(uplink->endpoints);
+	endpoints_free(uplink->endpoints, uplink->endpoint_count);
 	(void)tls_context_free(uplink->tls);
 	free(uplink);
 	return NULL;
 }
 
-void uplink_set_tls(struct uplink *uplink, struct tls_context *tls)
+/* ------------------------------------------------------------------ other options */
+
+struct uplink_change {
+	struct upstream_change *upstream;
+	struct endpoint *endpoints;
+	size_t endpoint_count;
+	struct tls_context *tls;
+	uint64_t dial_timeout_usec;
+};
+
+int uplink_change_new(const struct uplink_options *options, struct uplink_change **ret)
 {
+	struct uplink_change *change = calloc(1, sizeof(*change));
+	int r;
+
+	if (!change)
+		return -ENOMEM;
+	change->endpoint_count = options->upstream->endpoint_count;
+	change->dial_timeout_usec = dial_timeout_usec(options->upstream);
+	change->endpoints = endpoints_copy(options);
+	r = change->endpoints ? upstream_change_new(options->upstream, &change->upstream) : -ENOMEM;
+	if (r < 0) {
+		uplink_change_free(change);
+		return r;
+	}
+	change->tls = options->tls;
+	*ret = change;
+	return 0;
+}
+
+struct uplink_change *uplink_change_free(struct uplink_change *change)
+{
+	if (!change)
+		return NULL;
+	endpoints_free(change->endpoints, change->endpoint_count);
+	(void)upstream_change_free(change->upstream);
+	(void)tls_context_free(change->tls);
+	free(change);
+	return NULL;
+}
+
+/* The addresses that were good stay the first ones of their hosts. */
+static void keep_addresses(struct endpoint *to, size_t count, const struct uplink *from)
+{
+	for (size_t i = 0; i < count; i++)
+		for (size_t k = 0; k < from->endpoint_count; k++)
+			if (strcmp(to[i].host, from->endpoints[k].host) == 0 &&
+			    strcmp(to[i].port, from->endpoints[k].port) == 0)
+				to[i].address = from->endpoints[k].address;
+}
+
+/* The scout may go to the endpoint in use, though it is no longer listed. */
+static void set_tls(struct uplink *uplink, struct tls_context *tls, bool is_needed)
+{
+	if (!tls && is_needed)
+		return;
 	(void)tls_context_free(uplink->tls);
 	uplink->tls = tls;
+}
+
+void uplink_alter(struct uplink *uplink, struct uplink_change *change)
+{
+	struct endpoint *old = uplink->endpoints;
+	size_t old_count = uplink->endpoint_count, in_use;
+
+	keep_addresses(change->endpoints, change->endpoint_count, uplink);
+	in_use = upstream_alter(uplink->upstream, change->upstream);
+	if (in_use == change->endpoint_count) {
+		change->endpoints[in_use] = old[uplink->main.endpoint];
+		old[uplink->main.endpoint] = (struct endpoint){0};
+	}
+	uplink->main.endpoint = in_use;
+	/* A scout that is not connected has hung up; to one that is, it does not matter any more. */
+	uplink->scout.endpoint = in_use;
+	set_tls(uplink, change->tls, change->endpoints[in_use].tls);
+	uplink->endpoints = change->endpoints;
+	uplink->endpoint_count = change->endpoint_count;
+	uplink->dial_timeout_usec = change->dial_timeout_usec;
+	endpoints_free(old, old_count);
+	free(change);
+	upstream_try_anew(uplink->upstream);
 }
 
 struct upstream *uplink_upstream(const struct uplink *uplink)

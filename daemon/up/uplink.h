@@ -45,8 +45,18 @@ int uplink_new(const struct uplink_options *options, struct uplink **ret) __attr
 /* Drops the transport. The upstream is mux's to free, and may not ask for anything any more. NULL is fine. */
 struct uplink *uplink_free(struct uplink *uplink);
 
-/* From the next connection on; the uplink's. Not NULL while an endpoint has TLS. */
-void uplink_set_tls(struct uplink *uplink, struct tls_context *tls);
+/*
+ * A reload: copies what the options have that can change (all but loop,
+ * resolver, mux, changed and context, which are not looked at; tls is the
+ * change's by success), and later puts it in place, which frees the change and
+ * cannot fail. A connection goes on as
+ * it is; who has none dials at once. 0 or -ENOMEM.
+ */
+struct uplink_change;
+int uplink_change_new(const struct uplink_options *options, struct uplink_change **ret)
+    __attribute__((warn_unused_result));
+struct uplink_change *uplink_change_free(struct uplink_change *change); /* NULL is fine; returns NULL */
+void uplink_alter(struct uplink *uplink, struct uplink_change *change);
 
 struct upstream *uplink_upstream(const struct uplink *uplink);
 
