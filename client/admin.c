@@ -135,17 +135,28 @@ static const char *text_in_place(ProtobufCBinaryData *data)
 	return (const char *)data->data;
 }
 
-int muxc_ping(struct muxc *c, uint64_t timeout_usec, struct muxc_error *ret_error)
+/* What is answered by Done. */
+static int command(struct muxc *c, uint32_t op, uint64_t timeout_usec, struct muxc_error *ret_error)
 {
 	struct call call = {.c = c, .timeout_usec = timeout_usec, .error = ret_error};
 	int r;
 
-	r = call_begin(&call, MUXD__V1__CLIENT_FRAME__OP_PING);
+	r = call_begin(&call, op);
 	if (r < 0)
 		return r;
 	r = call_end(&call);
 	call_free(&call);
 	return r;
+}
+
+int muxc_ping(struct muxc *c, uint64_t timeout_usec, struct muxc_error *ret_error)
+{
+	return command(c, MUXD__V1__CLIENT_FRAME__OP_PING, timeout_usec, ret_error);
+}
+
+int muxc_drain(struct muxc *c, uint64_t timeout_usec, struct muxc_error *ret_error)
+{
+	return command(c, MUXD__V1__CLIENT_FRAME__OP_DRAIN, timeout_usec, ret_error);
 }
 
 /* ------------------------------------------------------------------- status */
@@ -508,5 +519,63 @@ struct muxc_record_list *muxc_record_list_free(struct muxc_record_list *list)
 	pages_free(&list->pages);
 	free(list->records);
 	free(list);
+	return NULL;
+}
+
+/* ------------------------------------------------------------------- reload */
+
+struct muxc_reload_result {
+	struct pages pages;
+	Muxd__V1__Reloaded *reloaded; /* in pages */
+};
+
+int muxc_reload(struct muxc *c, uint64_t timeout_usec, struct muxc_reload_result **ret,
+		struct muxc_error *ret_error)
+{
+	struct call call = {.c = c, .timeout_usec = timeout_usec, .error = ret_error};
+	struct muxc_reload_result *result;
+	struct buf none = BUF_INIT;
+	int r;
+
+	if (!ret)
+		return error_set(ret_error, -EINVAL, "no place for the answer was given");
+	result = calloc(1, sizeof(*result));
+	if (!result)
+		return error_set(ret_error, -ENOMEM, "no memory");
+	r = ask(&call, MUXD__V1__CLIENT_FRAME__OP_RELOAD, &none, &result->pages);
+	if (r == 0 && result->pages.frames[0]->event_case != MUXD__V1__SERVER_FRAME__EVENT_RELOADED)
+		r = error_set(ret_error, -EPROTO, "muxd has answered something else");
+	if (r < 0) {
+		(void)muxc_reload_result_free(result);
+		return r;
+	}
+	result->reloaded = result->pages.frames[0]->reloaded;
+	*ret = result;
+	return 0;
+}
+
+int muxc_reload_result_is_done(const struct muxc_reload_result *result)
+{
+	return result && result->reloaded->done;
+}
+
+const char *muxc_reload_result_get_error(const struct muxc_reload_result *result, size_t index)
+{
+	return result && index < result->reloaded->n_errors ? text_in_place(&result->reloaded->errors[index])
+							    : NULL;
+}
+
+const char *muxc_reload_result_get_note(const struct muxc_reload_result *result, size_t index)
+{
+	return result && index < result->reloaded->n_notes ? text_in_place(&result->reloaded->notes[index])
+							   : NULL;
+}
+
+struct muxc_reload_result *muxc_reload_result_free(struct muxc_reload_result *result)
+{
+	if (!result)
+		return NULL;
+	pages_free(&result->pages);
+	free(result);
 	return NULL;
 }

@@ -128,6 +128,7 @@ void answer_received(struct muxc *c, const struct received *frame, struct reques
 	case MUXD__V1__SERVER_FRAME__EVENT_SESSIONS:
 	case MUXD__V1__SERVER_FRAME__EVENT_CHANNELS:
 	case MUXD__V1__SERVER_FRAME__EVENT_RECORDER:
+	case MUXD__V1__SERVER_FRAME__EVENT_RELOADED:
 		request->result = admin_keep(request, frame->header);
 		break;
 	default:

@@ -129,13 +129,14 @@ extern "C" {
 
 #define MUXC_STRLEN ((size_t)-1)
 
-struct muxc;		  /* a connection to muxd */
-struct muxc_channel;	  /* a channel of a connection */
-struct muxc_message;	  /* a message, received or to be published */
-struct muxc_table;	  /* an AMQP field table or array that is being built */
-struct muxc_session_list; /* answer of muxc_sessions() */
-struct muxc_channel_list; /* answer of muxc_channels() */
-struct muxc_record_list;  /* answer of muxc_recorder() */
+struct muxc;		   /* a connection to muxd */
+struct muxc_channel;	   /* a channel of a connection */
+struct muxc_message;	   /* a message, received or to be published */
+struct muxc_table;	   /* an AMQP field table or array that is being built */
+struct muxc_session_list;  /* answer of muxc_sessions() */
+struct muxc_channel_list;  /* answer of muxc_channels() */
+struct muxc_record_list;   /* answer of muxc_recorder() */
+struct muxc_reload_result; /* answer of muxc_reload() */
 
 /* ------------------------------------------------------------------ errors */
 
@@ -1040,6 +1041,28 @@ int muxc_recorder(struct muxc *c, uint64_t session, uint64_t timeout_usec, struc
 size_t muxc_record_list_count(const struct muxc_record_list *list);
 const struct muxc_record *muxc_record_list_get(const struct muxc_record_list *list, size_t index);
 struct muxc_record_list *muxc_record_list_free(struct muxc_record_list *list);
+
+/*
+ * muxd reads its configuration anew, as by SIGHUP, and answers when the new one
+ * holds, or cannot: muxc_reload_result_is_done() is 0 then, everything is as it
+ * was, and the errors say why, a line each with file and line number. Notes say
+ * what has changed and needs a restart. -EACCES: this process may not control
+ * every upstream.
+ */
+int muxc_reload(struct muxc *c, uint64_t timeout_usec, struct muxc_reload_result **ret,
+		struct muxc_error *ret_error) MUXC_CHECK;
+int muxc_reload_result_is_done(const struct muxc_reload_result *result);
+/* NULL if there are not so many. */
+const char *muxc_reload_result_get_error(const struct muxc_reload_result *result, size_t index);
+const char *muxc_reload_result_get_note(const struct muxc_reload_result *result, size_t index);
+struct muxc_reload_result *muxc_reload_result_free(struct muxc_reload_result *result);
+
+/*
+ * muxd begins to end, as by SIGTERM: it takes no new sessions, asks those that
+ * it has to leave, and ends when they have or when its drain-timeout is over.
+ * Answered at once. -EACCES: as above.
+ */
+int muxc_drain(struct muxc *c, uint64_t timeout_usec, struct muxc_error *ret_error) MUXC_CHECK;
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -56,7 +56,7 @@ static bool is_known_op(uint32_t number)
 	return (number >= MUXD__V1__SERVER_FRAME__EVENT_DELIVERY &&
 		number <= MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY) ||
 	       (number >= MUXD__V1__SERVER_FRAME__EVENT_STATUS &&
-		number <= MUXD__V1__SERVER_FRAME__EVENT_RECORDER);
+		number <= MUXD__V1__SERVER_FRAME__EVENT_RELOADED);
 }
 
 static int read_head(struct received *frame)

@@ -74,6 +74,11 @@ static const struct command commands[] = {
      "      --if-empty             queues: only if it is empty\n",
      cmd_delete},
     {"purge", "QUEUE", "empty a queue, and print how many messages it had", "", cmd_purge},
+    {"reload", "", "let muxd read its configuration anew",
+     "What is wrong with it goes to stderr, and everything stays as it was (exit 1);\n"
+     "so does what has changed and needs a restart (exit 0). For who may control muxd.\n",
+     cmd_reload},
+    {"drain", "", "let muxd end when its sessions have left", "For who may control muxd.\n", cmd_drain},
 };
 
 #define COMMANDS_COUNT (sizeof(commands) / sizeof(commands[0]))

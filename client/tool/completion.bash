@@ -9,7 +9,7 @@ _muxctl_names()
 _muxctl()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} i command= words=
-	local commands='status sessions channels recorder ping publish get consume call declare bind unbind delete purge help'
+	local commands='status sessions channels recorder ping reload drain publish get consume call declare bind unbind delete purge help'
 	local common='--socket --upstream --json --timeout --help --version'
 	local message='--exchange --routing-key --persistent --content-type --header --property'
 

@@ -4,6 +4,8 @@
  */
 #include "client/tool/ctl.h"
 
+#include "client/tool/option.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -211,6 +213,17 @@ int ctl_connect(struct ctl *ctl, const struct muxc_options *options)
 	if (muxc_connect(&mine, &ctl->c, &error) < 0)
 		return ctl_fail(ctl, NULL, &error);
 	return CTL_DONE;
+}
+
+int ctl_begin(struct ctl *ctl, int argc, char **argv, bool *ret_stop)
+{
+	*ret_stop = true;
+	if (option_next(ctl, argc, argv, "", NULL) == OPTION_STOP)
+		return ctl->exit_code;
+	if (optind < argc)
+		return ctl_usage(ctl, "'%s': it takes no argument", argv[optind]);
+	*ret_stop = false;
+	return ctl_connect(ctl, NULL);
 }
 
 int ctl_open(struct ctl *ctl, const struct muxc_options *options,

@@ -106,7 +106,13 @@ int ctl_connect(struct ctl *ctl, const struct muxc_options *options);
 int ctl_open(struct ctl *ctl, const struct muxc_options *options,
 	     const struct muxc_channel_options *channel_options);
 
-/* Frees what the two have made. */
+/*
+ * For commands without options and operands: looks that there are none, and
+ * connects. CTL_DONE, or the exit code; with *ret_stop leave in any case.
+ */
+int ctl_begin(struct ctl *ctl, int argc, char **argv, bool *ret_stop);
+
+/* Frees what the three have made. */
 void ctl_close(struct ctl *ctl);
 
 /* ------------------------------------------------------------ commands */
@@ -116,6 +122,8 @@ int cmd_sessions(struct ctl *ctl, int argc, char **argv);
 int cmd_channels(struct ctl *ctl, int argc, char **argv);
 int cmd_recorder(struct ctl *ctl, int argc, char **argv);
 int cmd_ping(struct ctl *ctl, int argc, char **argv);
+int cmd_reload(struct ctl *ctl, int argc, char **argv);
+int cmd_drain(struct ctl *ctl, int argc, char **argv);
 int cmd_publish(struct ctl *ctl, int argc, char **argv);
 int cmd_get(struct ctl *ctl, int argc, char **argv);
 int cmd_consume(struct ctl *ctl, int argc, char **argv);

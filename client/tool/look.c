@@ -8,18 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Options, no operands, and the connection. CTL_DONE, or leave with it; *ret_stop: leave anyway. */
-static int begin(struct ctl *ctl, int argc, char **argv, bool *ret_stop)
-{
-	*ret_stop = true;
-	if (option_next(ctl, argc, argv, "", NULL) == OPTION_STOP)
-		return ctl->exit_code;
-	if (optind < argc)
-		return ctl_usage(ctl, "'%s': it takes no argument", argv[optind]);
-	*ret_stop = false;
-	return ctl_connect(ctl, NULL);
-}
-
 /* For json_pack(); replaces what is not UTF-8. */
 static json_t *text(const char *string)
 {
@@ -91,7 +79,7 @@ int cmd_status(struct ctl *ctl, int argc, char **argv)
 	bool stop;
 	int r;
 
-	r = begin(ctl, argc, argv, &stop);
+	r = ctl_begin(ctl, argc, argv, &stop);
 	if (stop || r != CTL_DONE)
 		return r;
 	if (muxc_status(ctl->c, ctl_timeout(ctl), &status, &error) < 0)
@@ -161,7 +149,7 @@ int cmd_sessions(struct ctl *ctl, int argc, char **argv)
 	bool stop;
 	int r;
 
-	r = begin(ctl, argc, argv, &stop);
+	r = ctl_begin(ctl, argc, argv, &stop);
 	if (stop || r != CTL_DONE)
 		return r;
 	if (muxc_sessions(ctl->c, ctl_timeout(ctl), &list, &error) < 0)
@@ -224,7 +212,7 @@ int cmd_channels(struct ctl *ctl, int argc, char **argv)
 	bool stop;
 	int r;
 
-	r = begin(ctl, argc, argv, &stop);
+	r = ctl_begin(ctl, argc, argv, &stop);
 	if (stop || r != CTL_DONE)
 		return r;
 	if (muxc_channels(ctl->c, ctl_timeout(ctl), &list, &error) < 0)
@@ -315,7 +303,7 @@ int cmd_ping(struct ctl *ctl, int argc, char **argv)
 	bool stop;
 	int r;
 
-	r = begin(ctl, argc, argv, &stop);
+	r = ctl_begin(ctl, argc, argv, &stop);
 	if (stop || r != CTL_DONE)
 		return r;
 	if (muxc_wait_ready(ctl->c, ctl_timeout(ctl), &error) < 0)

@@ -282,6 +282,20 @@ static void recorder(struct fake *fake, uint32_t request)
 	fake_send(fake, &frame, SPAN_NULL);
 }
 
+static void reloaded(struct fake *fake, uint32_t request)
+{
+	Muxd__V1__ServerFrame frame;
+	Muxd__V1__Reloaded answer = MUXD__V1__RELOADED__INIT;
+	ProtobufCBinaryData error = bytes("muxd.conf:3: wrong");
+
+	fake_frame(fake, &frame, request, 0);
+	frame.event_case = EVENT(RELOADED);
+	frame.reloaded = &answer;
+	answer.n_errors = 1;
+	answer.errors = &error;
+	fake_send(fake, &frame, SPAN_NULL);
+}
+
 /* ---------------------------------------------------------------- all of it */
 
 static void consuming(struct fake *fake, uint32_t request, uint32_t channel)
@@ -393,6 +407,9 @@ bool oom_muxd_on_frame(struct fake *fake, const Muxd__V1__ClientFrame *frame, st
 		return true;
 	case OP(RECORDER):
 		recorder(fake, frame->request);
+		return true;
+	case OP(RELOAD):
+		reloaded(fake, frame->request);
 		return true;
 	default:
 		return false;

@@ -651,6 +651,7 @@ static void lists(struct world *w)
 	struct muxc_session_list *sessions = NULL;
 	struct muxc_channel_list *channels = NULL;
 	struct muxc_record_list *records = NULL;
+	struct muxc_reload_result *result = NULL;
 
 	if (can(w, muxc_sessions(w->c, WAIT_USEC, &sessions, &w->error))) {
 		ck_assert_uint_eq(muxc_session_list_count(sessions), 3);
@@ -660,9 +661,16 @@ static void lists(struct world *w)
 		ck_assert_uint_eq(muxc_channel_list_get(channels, 2)->channel, 3);
 	if (can(w, muxc_recorder(w->c, 7, WAIT_USEC, &records, &w->error)))
 		ck_assert_str_eq(muxc_record_list_get(records, 0)->operation, "basic.get");
+	if (can(w, muxc_reload(w->c, WAIT_USEC, &result, &w->error))) {
+		ck_assert_int_eq(muxc_reload_result_is_done(result), 0);
+		ck_assert_str_eq(muxc_reload_result_get_error(result, 0), "muxd.conf:3: wrong");
+		ck_assert_ptr_null(muxc_reload_result_get_error(result, 1));
+		ck_assert_ptr_null(muxc_reload_result_get_note(result, 0));
+	}
 	muxc_session_list_free(sessions);
 	muxc_channel_list_free(channels);
 	muxc_record_list_free(records);
+	muxc_reload_result_free(result);
 }
 
 /* ------------------------------------------------------------------ running */
