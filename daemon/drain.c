@@ -16,6 +16,7 @@ static void begin_closing(struct muxd *muxd)
 	if (front_count(muxd->front) > 0)
 		log_notice("%zu sessions have not left in time and are ended", front_count(muxd->front));
 	muxd->phase = MUXD_CLOSING;
+	notify_stopping(2 * MUXD_CLOSE_USEC);
 	front_end_all(muxd->front, &fault);
 	for (size_t i = 0; i < muxd->upstream_count; i++)
 		upstream_close(uplink_upstream(muxd->upstreams[i]->uplink), MUXD_CLOSE_USEC);
@@ -42,6 +43,7 @@ void drain_begin(struct muxd *muxd)
 		notify_stopping(timeout_usec + 2 * MUXD_CLOSE_USEC);
 		muxd->listener = listener_close(muxd->listener);
 		front_go_away(muxd->front, timeout_usec);
+		muxd->status_due = true;
 		timer_init(&muxd->phase_timer, on_phase_timer);
 		set_phase_timer(muxd, timeout_usec);
 		break;

@@ -11,7 +11,8 @@ include $(top_srcdir)/daemon/front/local.mk
 sbin_PROGRAMS += daemon/muxd
 daemon_muxd_SOURCES = \
 	daemon/main.c daemon/muxd.c daemon/muxd.h daemon/muxd-private.h \
-	daemon/drain.c daemon/reload.c daemon/report.c daemon/retire.c \
+	daemon/drain.c daemon/reload.c daemon/report.c daemon/retire.c daemon/watch.c \
+	daemon/audit.c daemon/audit.h \
 	daemon/gate.c daemon/gate.h \
 	daemon/plan.c daemon/plan.h \
 	daemon/translate.c daemon/translate.h \

@@ -1,10 +1,11 @@
 /*
  * struct muxd, for the files that are its parts: muxd.c (making and running),
- * reload.c and retire.c (other configurations), drain.c (leaving), report.c
- * (what is told to the log and to systemd).
+ * reload.c and retire.c (other configurations), drain.c (leaving), watch.c (the
+ * watchdog), report.c (what is told to the log and to systemd).
  */
 #pragma once
 
+#include "daemon/audit.h"
 #include "daemon/front/front.h"
 #include "daemon/gate.h"
 #include "daemon/muxd.h"
@@ -57,6 +58,7 @@ struct muxd {
 	struct loop *loop;	 /* owned, as what follows */
 	struct resolver *resolver;
 	struct gate *gate;
+	struct audit *audit;
 	struct mux *mux;
 	struct front *front;
 	struct listener *listener;
@@ -67,6 +69,8 @@ struct muxd {
 	struct timer phase_timer;
 	struct timer watchdog_timer;
 	struct timer status_timer;
+	struct mono overdue; /* mux's deadline that had passed when the watchdog looked last */
+	struct mono started;
 	bool status_due;
 	uint32_t told_sessions;
 	char reload_error[MUXD_ERROR_MAX]; /* of the last reload; empty: it was fine */
@@ -116,6 +120,11 @@ void drain_begin(struct muxd *muxd);
 
 /* The end of a turn: goes on to the next phase when it can. */
 void drain_turn(struct muxd *muxd);
+
+/* ------------------------------------------------------------------ watch.c */
+
+void watch_init(struct muxd *muxd);
+void watch_deinit(struct muxd *muxd);
 
 /* ------------------------------------------------------------------ report.c */
 

@@ -101,6 +101,14 @@ static bool authorize(void *context, const struct mux_creds *creds, const char *
 	return gate_authorize(muxd->gate, creds, upstream, method, ret_fault);
 }
 
+static void note_audit(void *context, const struct mux_audit *what)
+{
+	const struct muxd *muxd = context;
+
+	if (muxd->conf->audit)
+		audit_note(muxd->audit, what);
+}
+
 static void on_accept(void *context, int fd)
 {
 	struct muxd *muxd = context;
@@ -272,6 +280,7 @@ static int make_mux(struct muxd *muxd)
 	    .authorize = authorize,
 	    .random = random_bytes,
 	    .digest = sha256,
+	    .audit = note_audit,
 	    .context = muxd,
 	};
 	int r = mux_new(&options, &muxd->mux);
@@ -361,6 +370,8 @@ static int make_base(struct muxd *muxd)
 	if (r == 0)
 		r = resolver_new(muxd->loop, &muxd->resolver);
 	if (r == 0)
+		r = audit_new(muxd->loop, &muxd->audit);
+	if (r == 0)
 		r = make_mux(muxd);
 	if (r == 0)
 		r = make_front(muxd);
@@ -424,9 +435,12 @@ enum muxd_result muxd_run(struct muxd *muxd)
 	log_notice("muxd %s listens on %s", PACKAGE_VERSION,
 		   muxd->options.inherited_fd >= 0 ? "the socket that systemd handed over"
 						   : muxd->options.socket);
+	muxd->started = loop_now(muxd->loop);
 	report_init(muxd);
+	watch_init(muxd);
 	notify_ready();
 	r = loop_run(muxd->loop);
+	watch_deinit(muxd);
 	report_deinit(muxd);
 	if (r < 0)
 		log_error("the event loop failed: %s", strerror(-r));
@@ -449,6 +463,7 @@ struct muxd *muxd_free(struct muxd *muxd)
 	}
 	free(muxd->upstreams);
 	(void)resolver_free(muxd->resolver);
+	(void)audit_free(muxd->audit);
 	(void)loop_free(muxd->loop);
 	(void)gate_free(muxd->gate);
 	conf_free(muxd->own_conf);

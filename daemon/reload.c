@@ -228,6 +228,7 @@ static void swap(struct reload *reload, struct arrangement *arrangement)
 	(void)gate_free(muxd->gate);
 	muxd->gate = reload->plan.gate;
 	reload->plan.gate = NULL;
+	mux_rules_changed(muxd->mux);
 	if (!muxd->options.keeps_log_level)
 		log_set_level(muxd->conf->log_level);
 	mux_set_limits(muxd->mux, &mux_limits);

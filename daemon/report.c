@@ -2,12 +2,15 @@
  * What muxd tells about itself beside the protocol: systemd's status line, and
  * the dump for SIGUSR1. (That an upstream came or went is logged by mux.)
  */
+#include "config.h"
+
 #include "daemon/muxd-private.h"
 
 #include "daemon/base/log.h"
 #include "daemon/notify.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define STATUS_INTERVAL_USEC USEC_PER_SEC
 #define STATUS_BYTES_MAX 400u
@@ -38,8 +41,9 @@ static void tell_status(struct muxd *muxd)
 	size_t used;
 
 	muxd->told_sessions = mux_session_count(muxd->mux);
-	used = (size_t)snprintf(text, sizeof(text), "%u sessions, %u channels%s", muxd->told_sessions,
-				mux_channel_count(muxd->mux), muxd->phase == MUXD_RUNNING ? "" : ", leaving");
+	used =
+	    (size_t)snprintf(text, sizeof(text), "%u sessions, %u channels%s", muxd->told_sessions,
+			     mux_channel_count(muxd->mux), muxd->phase == MUXD_RUNNING ? "" : ", draining");
 	if (*muxd->reload_error && used < sizeof(text))
 		used += (size_t)snprintf(text + used, sizeof(text) - used, "; the last reload failed: %s",
 					 muxd->reload_error);
@@ -65,15 +69,6 @@ static void on_status_timer(struct timer *timer, struct mono now)
 	set_timer(muxd, timer, STATUS_INTERVAL_USEC);
 }
 
-/* The loop turns: that is what the watchdog wants to know. */
-static void on_watchdog_timer(struct timer *timer, struct mono now)
-{
-	struct muxd *muxd = container_of(timer, struct muxd, watchdog_timer);
-
-	notify_watchdog();
-	set_timer(muxd, timer, notify_watchdog_usec());
-}
-
 void report_turn(struct muxd *muxd)
 {
 	for (size_t i = 0; i < muxd->upstream_count; i++) {
@@ -97,15 +92,11 @@ void report_reloaded(struct muxd *muxd, const char *error)
 void report_init(struct muxd *muxd)
 {
 	timer_init(&muxd->status_timer, on_status_timer);
-	timer_init(&muxd->watchdog_timer, on_watchdog_timer);
-	if (notify_watchdog_usec() > 0)
-		set_timer(muxd, &muxd->watchdog_timer, notify_watchdog_usec());
 }
 
 void report_deinit(struct muxd *muxd)
 {
 	loop_clear_timer(muxd->loop, &muxd->status_timer);
-	loop_clear_timer(muxd->loop, &muxd->watchdog_timer);
 }
 
 /* ------------------------------------------------------------------ the dump */
@@ -117,14 +108,36 @@ static void dump_upstream(const struct upstream *upstream)
 	char broker[TEXT_BYTES_MAX];
 
 	upstream_get_info(upstream, &info);
+	upstream_get_waiting(upstream, &info);
 	log_notice(
-	    "dump: upstream \"%s\": %s, %s, broker \"%s\", epoch %llu, reconnects %llu, lanes max %u open %u "
-	    "leased %u warm %u, unconfirmed %llu, last error \"%s\"",
-	    info.name, upstream_state_name(info.state), info.endpoint,
+	    "dump: upstream \"%s\": %s%s, %s%s, broker \"%s\", epoch %llu, reconnects %llu, sessions %u, "
+	    "last error \"%s\"",
+	    info.name, upstream_state_name(info.state), info.retired ? " (no longer configured)" : "",
+	    info.endpoint, info.listed ? "" : " (no longer listed)",
 	    log_clean(broker, sizeof(broker), span_str(info.broker)), (unsigned long long)info.epoch,
-	    (unsigned long long)info.reconnects, info.lanes_max, info.lanes_open, info.lanes_leased,
-	    info.lanes_warm, (unsigned long long)info.unconfirmed,
+	    (unsigned long long)info.reconnects, info.sessions,
 	    log_clean(error, sizeof(error), span_str(info.last_error)));
+	log_notice("dump: upstream \"%s\": lanes max %u open %u leased %u warm %u; unconfirmed %llu, %llu of "
+		   "%llu bytes; waiting: %u channels for a lane, %u sessions for the window, %u probes; "
+		   "finishing for sessions that have ended: %u channels%s",
+		   info.name, info.lanes_max, info.lanes_open, info.lanes_leased, info.lanes_warm,
+		   (unsigned long long)info.unconfirmed, (unsigned long long)info.unconfirmed_bytes,
+		   (unsigned long long)info.window_bytes, info.waiting, info.held, info.probes, info.orphans,
+		   info.recovering ? "; recovering what was declared and consumed" : "");
+}
+
+static void dump_limits(const struct conf *conf)
+{
+	const struct conf_limits *limits = &conf->limits;
+
+	log_notice(
+	    "dump: limits: total-memory %llu, session-memory %llu, message-max %llu, sessions %llu, "
+	    "sessions-per-uid %llu, channels-per-session %llu, prefetch %llu; %zu access sections; "
+	    "log-level %s",
+	    (unsigned long long)limits->total_memory_bytes, (unsigned long long)limits->session_memory_bytes,
+	    (unsigned long long)limits->message_max_bytes, (unsigned long long)limits->sessions,
+	    (unsigned long long)limits->sessions_per_uid, (unsigned long long)limits->channels_per_session,
+	    (unsigned long long)limits->prefetch, conf->access_count, log_level_name(log_get_level()));
 }
 
 static void dump_sessions(const struct mux *mux)
@@ -138,15 +151,18 @@ static void dump_sessions(const struct mux *mux)
 			log_notice("dump: and more sessions");
 			break;
 		}
-		log_notice("dump: session %llu: pid %u, uid %u, \"%s\", upstream \"%s\", %llu s, channels "
-			   "%u, consumers "
-			   "%u, unconfirmed %llu, unacked %llu, published %llu, delivered %llu, memory %llu",
-			   (unsigned long long)info.id, info.pid, info.uid,
-			   log_clean(program, sizeof(program), info.program), info.upstream,
-			   (unsigned long long)(info.age_usec / USEC_PER_SEC), info.channels, info.consumers,
-			   (unsigned long long)info.unconfirmed, (unsigned long long)info.unacked,
-			   (unsigned long long)info.published, (unsigned long long)info.delivered,
-			   (unsigned long long)info.memory_used);
+		log_notice(
+		    "dump: session %llu: pid %u, uid %u, gid %u, \"%s\", upstream \"%s\", %llu s, channels "
+		    "%u, consumers "
+		    "%u, unconfirmed %llu, unacked %llu, published %llu, delivered %llu, memory %llu of "
+		    "%llu, waits for %u answers%s",
+		    (unsigned long long)info.id, info.pid, info.uid, info.gid,
+		    log_clean(program, sizeof(program), info.program), info.upstream,
+		    (unsigned long long)(info.age_usec / USEC_PER_SEC), info.channels, info.consumers,
+		    (unsigned long long)info.unconfirmed, (unsigned long long)info.unacked,
+		    (unsigned long long)info.published, (unsigned long long)info.delivered,
+		    (unsigned long long)info.memory_used, (unsigned long long)info.memory_limit,
+		    info.requests, info.wants ? ", and for room to publish" : "");
 	}
 }
 
@@ -171,10 +187,17 @@ static void dump_channels(const struct mux *mux)
 
 void report_dump(const struct muxd *muxd)
 {
-	log_notice("dump: %u sessions, %zu connections, memory %llu of %llu bytes",
-		   mux_session_count(muxd->mux), front_count(muxd->front),
+	static const char *const phases[] = {"running", "draining", "closing"};
+
+	log_notice("dump: muxd %s, pid %d, %s, up for %llu s; %u sessions, %u channels, %zu connections; "
+		   "memory %llu of %llu bytes%s%s",
+		   PACKAGE_VERSION, (int)getpid(), phases[muxd->phase],
+		   (unsigned long long)(mono_since_usec(loop_now(muxd->loop), muxd->started) / USEC_PER_SEC),
+		   mux_session_count(muxd->mux), mux_channel_count(muxd->mux), front_count(muxd->front),
 		   (unsigned long long)mux_memory_used(muxd->mux),
-		   (unsigned long long)mux_memory_limit(muxd->mux));
+		   (unsigned long long)mux_memory_limit(muxd->mux),
+		   *muxd->reload_error ? "; the last reload failed: " : "", muxd->reload_error);
+	dump_limits(muxd->conf);
 	for (size_t i = 0; i < muxd->upstream_count; i++)
 		dump_upstream(uplink_upstream(muxd->upstreams[i]->uplink));
 	dump_sessions(muxd->mux);

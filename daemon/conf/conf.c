@@ -177,6 +177,7 @@ static struct conf *conf_new(void)
 	conf->socket_group = strdup("");
 	conf->socket_mode = 0660;
 	conf->log_level = LOG_LEVEL_INFO;
+	conf->audit = true;
 	conf->drain_timeout_usec = 30 * USEC_PER_SEC;
 	conf->request_timeout_usec = 30 * USEC_PER_SEC;
 	conf->publish_timeout_usec = 5 * MINUTE_USEC;

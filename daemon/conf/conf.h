@@ -134,6 +134,7 @@ struct conf {
 	char *socket_group; /* empty: the daemon's own; a name or a number */
 	uint64_t socket_mode;
 	enum log_level log_level;
+	bool audit; /* what is declared, bound and deleted is logged */
 	uint64_t drain_timeout_usec;
 	uint64_t request_timeout_usec;
 	uint64_t publish_timeout_usec;

@@ -76,6 +76,7 @@ const struct key keys_global[] = {
     PLAIN("socket-group", socket_group, STRING),
     PLAIN("socket-mode", socket_mode, MODE),
     PLAIN("log-level", log_level, LEVEL),
+    PLAIN("audit", audit, BOOL),
     RANGE("drain-timeout", drain_timeout_usec, USEC, "0", LONGEST),
     RANGE("request-timeout", request_timeout_usec, USEC, "1ms", LONGEST),
     RANGE("publish-timeout", publish_timeout_usec, USEC, "1ms", LONGEST),

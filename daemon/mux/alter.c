@@ -225,6 +225,11 @@ void session_set_limits(struct session *session, const struct session_limits *li
 	session_apply_limits(session);
 }
 
+void mux_rules_changed(struct mux *mux)
+{
+	mux->rules++;
+}
+
 void mux_set_limits(struct mux *mux, const struct mux_limits *limits)
 {
 	struct session *session;

@@ -4,6 +4,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/mux.c daemon/mux/mux.h daemon/mux/state.h \
 	daemon/mux/alter.c daemon/mux/alter.h \
 	daemon/mux/assemble.c daemon/mux/assemble.h \
+	daemon/mux/audited.c daemon/mux/audited.h \
 	daemon/mux/backlog.c daemon/mux/backlog.h \
 	daemon/mux/blame.c daemon/mux/blame.h \
 	daemon/mux/channel.c daemon/mux/channel.h \

@@ -2,6 +2,7 @@
 
 #include "daemon/mux/channel.h"
 #include "daemon/mux/credit.h"
+#include "daemon/mux/recovery.h"
 #include "daemon/mux/session.h"
 #include "daemon/mux/upstream.h"
 
@@ -171,11 +172,31 @@ void upstream_get_info(const struct upstream *upstream, struct upstream_info *re
 	    .lanes_leased = upstream->lanes_leased,
 	    .lanes_warm = upstream->lanes_warm,
 	    .unconfirmed = upstream->unconfirmed_messages,
+	    .unconfirmed_bytes = upstream->unconfirmed_bytes,
+	    .window_bytes = window_bytes(&upstream->window),
+	    .held = upstream->held_back,
+	    .probes = upstream->probe_count,
+	    .recovering = !recovery_is_over(upstream),
 	    .sessions = upstream->session_count,
 	    .listed = upstream->endpoint < upstream->options.endpoint_count,
 	    .retired = upstream->retired,
 	    .queue_prefix = upstream->options.queue_prefix,
 	};
+}
+
+static uint32_t list_length(const struct list *list)
+{
+	uint32_t length = 0;
+
+	for (const struct list *node = list->next; node != list; node = node->next)
+		length++;
+	return length;
+}
+
+void upstream_get_waiting(const struct upstream *upstream, struct upstream_info *ret)
+{
+	ret->waiting = list_length(&upstream->waiting);
+	ret->orphans = list_length(&upstream->orphans);
 }
 
 static uint64_t sum_channels(const struct session *session, uint32_t *ret_consumers)
@@ -214,6 +235,9 @@ bool mux_next_session(const struct mux *mux, uint64_t after, struct session_info
 		    .published = session->published,
 		    .delivered = session->delivered,
 		    .memory_used = session->memory.used,
+		    .memory_limit = session->memory.limit,
+		    .requests = session->request_count,
+		    .wants = session->wants,
 		};
 		ret->unconfirmed = sum_channels(session, &ret->consumers);
 		return true;

@@ -66,6 +66,15 @@ struct mux_limits {
 
 #define MUX_DIGEST_BYTES 32u
 
+/* What became of a request that makes, changes, empties or deletes a queue, an exchange or a binding. */
+struct mux_audit {
+	uint64_t session;
+	const struct mux_creds *creds;
+	const char *upstream;
+	const struct amqc_method *method; /* with the names that muxd gave */
+	const struct fault *fault;	  /* NULL: it was done */
+};
+
 struct mux_options {
 	struct mux_limits limits;
 	mux_authorize_fn authorize;				/* NULL: everything is allowed */
@@ -76,7 +85,9 @@ struct mux_options {
 	 * a later session.
 	 */
 	bool (*digest)(void *context, struct span of, uint8_t ret[MUX_DIGEST_BYTES]);
-	void *context; /* of the three */
+	/* The end of each such request of a session. NULL: nobody wants to know. */
+	void (*audit)(void *context, const struct mux_audit *what);
+	void *context; /* of the four */
 };
 
 struct upstream_endpoint {
@@ -132,7 +143,10 @@ int mux_new(const struct mux_options *options, struct mux **ret);
 /* Ends sessions and upstreams without a word to anybody. NULL is fine. */
 void mux_free(struct mux *mux);
 
-/* Other limits from now on. What there is stays, and the more there was of it. */
+/* authorize may answer otherwise from now on: what it has allowed is asked anew. */
+void mux_rules_changed(struct mux *mux);
+
+/* Other limits from now on. What there is stays, also what is above them. */
 void mux_set_limits(struct mux *mux, const struct mux_limits *limits);
 
 void mux_set_now(struct mux *mux, struct mono now);
@@ -180,6 +194,13 @@ struct upstream_info {
 	uint32_t lanes_leased;
 	uint32_t lanes_warm;
 	uint64_t unconfirmed;
+	uint64_t unconfirmed_bytes;
+	uint64_t window_bytes; /* how many of them there may be */
+	uint32_t waiting;      /* channels without a lane */
+	uint32_t held;	       /* sessions that the window holds back */
+	uint32_t probes;       /* what the scout is asked for */
+	uint32_t orphans;      /* channels of sessions that have ended */
+	bool recovering;
 	uint32_t sessions;
 	bool listed;  /* false: a reload has removed the endpoint in use */
 	bool retired; /* by upstream_retire() */
@@ -231,6 +252,9 @@ struct upstream *mux_next_upstream(struct upstream *upstream);
 
 /* The strings are valid until the upstream's state changes. */
 void upstream_get_info(const struct upstream *upstream, struct upstream_info *ret);
+
+/* Counts what upstream_get_info() leaves out, because it takes time: waiting, orphans. */
+void upstream_get_waiting(const struct upstream *upstream, struct upstream_info *ret);
 
 /* Events of the transport. */
 void upstream_dialled(struct upstream *upstream);
@@ -495,6 +519,9 @@ struct session_info {
 	uint64_t published;
 	uint64_t delivered;
 	uint64_t memory_used;
+	uint64_t memory_limit;
+	uint32_t requests; /* unanswered */
+	bool wants;	   /* more publish credit than it has */
 };
 
 struct channel_info {

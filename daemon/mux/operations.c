@@ -5,6 +5,7 @@
  */
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/audited.h"
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/credit.h"
@@ -41,6 +42,7 @@ static void refuse(struct session *session, const struct mux_request *request, e
 	struct mux_channel_id id = {request->channel, session_generation(session, request->channel)};
 
 	recorder_at_once(session, id, request->method, fault->code);
+	audited_refused(session, request->method, fault);
 	session->ops->refuse(session->context, request->id, id, scope, fault);
 }
 
@@ -319,17 +321,20 @@ static bool publish_authorized(struct channel *channel, const struct mux_publish
 			       struct fault *ret_fault)
 {
 	struct amqc_method method = {.id = AMQC_BASIC_PUBLISH};
+	const struct mux *mux = channel->upstream->mux;
 	size_t len = publish->exchange.len;
 
-	if (!channel->upstream->mux->options.authorize)
+	if (!mux->options.authorize)
 		return true;
-	if (channel->allowed_known && channel->allowed_len == len &&
+	if (channel->allowed_known && channel->allowed_rules == mux->rules && channel->allowed_len == len &&
 	    (len == 0 || memcmp(channel->allowed, publish->exchange.data, len) == 0))
 		return true;
 	method.basic_publish.exchange = publish->exchange;
 	method.basic_publish.routing_key = publish->routing_key;
 	if (!authorized(channel->session, &method, ret_fault))
 		return false;
+	channel->allowed_known = false;
+	channel->allowed_rules = mux->rules;
 	if (len <= sizeof(channel->allowed)) {
 		channel->allowed_known = true;
 		channel->allowed_len = (uint8_t)len;
@@ -428,7 +433,7 @@ void session_publish(struct session *session, const struct mux_publish *publish)
 		not_sent(channel, publish, &session->upstream->last_fault);
 		return;
 	}
-	repeats = publish_repeats(channel, publish);
+	repeats = channel->allowed_rules == session->mux->rules && publish_repeats(channel, publish);
 	if ((!repeats && !publish_authorized(channel, publish, &fault)) ||
 	    !vet_properties(publish->properties, &fault) || !quirks_vet_publish(channel, publish, &fault)) {
 		refuse_publish(channel, publish, &fault);

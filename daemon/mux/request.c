@@ -1,3 +1,4 @@
+#include "daemon/mux/audited.h"
 #include "daemon/mux/request.h"
 
 #include "daemon/amqp/reply.h"
@@ -161,6 +162,7 @@ static void settle(struct request *request, uint16_t code)
 
 void request_settle(struct request *request)
 {
+	audited_left(request);
 	settle(request, 0);
 }
 
@@ -168,7 +170,9 @@ void request_answer(struct request *request, const struct amqc_method *reply)
 {
 	struct session *session = request->session;
 
-	request_settle(request);
+	settle(request, 0);
+	if (session)
+		audited_end(request, session, NULL);
 	if (session && request->has_resume)
 		session->ops->named(session->context, request->id, request->channel_id, reply,
 				    span_make(request->resume, sizeof(request->resume)));
@@ -181,6 +185,8 @@ void request_refuse(struct request *request, enum fault_scope scope, const struc
 	struct session *session = request->session;
 
 	settle(request, fault->code);
+	if (session)
+		audited_end(request, session, fault);
 	if (session)
 		session->ops->refuse(session->context, request->id, request->channel_id, scope, fault);
 }

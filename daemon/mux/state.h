@@ -78,6 +78,7 @@ struct offender {
 
 struct mux {
 	struct mux_options options;
+	uint32_t rules; /* serial number of what authorize goes by */
 	struct mono now;
 	struct timerq timers;
 	struct pool pool; /* of publishes */
@@ -567,7 +568,8 @@ struct channel {
 	uint8_t last_queue_len;
 	char last_queue[255]; /* what the empty queue name means */
 	enum queue_kind last_kind;
-	bool allowed_known; /* an exchange was authorized: this one was the last */
+	bool allowed_known;	/* an exchange was authorized: this one was the last */
+	uint32_t allowed_rules; /* by these rules; mux->rules if they still hold */
 	uint8_t allowed_len;
 	char allowed[255];
 };

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -41,6 +42,7 @@ struct stream {
 	struct buf own_out;
 	struct buf rest;  /* what on_bytes did not consume */
 	size_t rest_need; /* bytes the rest must have before on_bytes is of use; 0: any more */
+	uint64_t reads;	  /* from the socket, whatever came of it */
 	uint64_t taken;	  /* bytes the socket took */
 	uint64_t dropped; /* bytes of output that nobody will read */
 	struct ahead ahead;
@@ -262,6 +264,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	struct stream *stream = arg;
 
 	loop_enter(stream->loop);
+	stream->reads++;
 	if (stream->state == STREAM_OPEN)
 		read_open(stream);
 	else if (stream->state == STREAM_DRAINING)
@@ -473,6 +476,22 @@ void stream_write_now(struct stream *stream)
 uint64_t stream_position(const struct stream *stream)
 {
 	return stream->taken + stream->dropped + buf_len(stream->out);
+}
+
+struct stream_progress stream_look(const struct stream *stream)
+{
+	struct pollfd poll_fd = {.fd = stream->fd, .events = POLLIN | POLLOUT};
+	struct ahead ahead = stream->ahead; /* looking changes nothing */
+	bool has_output = stream->state == STREAM_OPEN && !stream->write_failed && buf_len(stream->out) > 0;
+	struct stream_progress progress = {.reads = stream->reads, .written = stream->taken};
+
+	if (poll(&poll_fd, 1, 0) < 0)
+		return progress;
+	progress.may_read = stream->state == STREAM_OPEN && (poll_fd.revents & POLLIN);
+	progress.may_write =
+	    has_output && (poll_fd.revents & POLLOUT) &&
+	    (!stream->keeps_little || ahead_room(&ahead, stream->fd, loop_now(stream->loop)) > 0);
+	return progress;
 }
 
 void stream_close(struct stream *stream, uint64_t drain_usec)

@@ -90,6 +90,17 @@ void stream_write_now(struct stream *stream);
 /* Bytes ever queued: what the socket took and what waits. on_written() counts in the same. */
 uint64_t stream_position(const struct stream *stream);
 
+/* What could be done with the socket, and what was done so far. */
+struct stream_progress {
+	bool may_read;	/* bytes are there */
+	bool may_write; /* output is there, and room for it */
+	uint64_t reads; /* how often the socket was read from */
+	uint64_t written;
+};
+
+/* Asks the kernel: for whoever looks now and then whether work advances. */
+struct stream_progress stream_look(const struct stream *stream);
+
 /*
  * Ends the stream. drain_usec 0: at once. Else what is queued is written
  * first (what still comes is read and dropped, so that the peer is not stuck

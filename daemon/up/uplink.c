@@ -57,6 +57,8 @@ struct uplink {
 	void (*changed)(void *context);
 	void *context;
 	struct link main, scout;
+	struct stream *looked_at; /* by uplink_find_stall(), to compare it */
+	struct stream_progress progress;
 };
 
 static const struct link_ops main_ops = {upstream_dialled, upstream_dial_failed, upstream_lost,
@@ -475,6 +477,23 @@ void uplink_alter(struct uplink *uplink, struct uplink_change *change)
 struct upstream *uplink_upstream(const struct uplink *uplink)
 {
 	return uplink->upstream;
+}
+
+const char *uplink_find_stall(struct uplink *uplink)
+{
+	struct stream *stream = uplink->main.stream;
+	struct stream_progress before = uplink->progress, now = {0};
+	bool is_same = stream && uplink->looked_at == stream;
+
+	if (stream)
+		now = stream_look(stream);
+	uplink->looked_at = stream;
+	uplink->progress = now;
+	if (is_same && before.may_read && now.may_read && before.reads == now.reads)
+		return "what the broker has sent is not read";
+	if (is_same && before.may_write && now.may_write && before.written == now.written)
+		return "what is for the broker is not written";
+	return NULL;
 }
 
 static void write_output(struct link *link)

@@ -60,5 +60,11 @@ void uplink_alter(struct uplink *uplink, struct uplink_change *change);
 
 struct upstream *uplink_upstream(const struct uplink *uplink);
 
+/*
+ * Called now and then: NULL if the main connection advances; else what could
+ * have been done since the last call, and was not.
+ */
+const char *uplink_find_stall(struct uplink *uplink);
+
 /* After mux_turn(): what mux wrote is on its way. */
 void uplink_turn(struct uplink *uplink);

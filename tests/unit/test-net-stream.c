@@ -516,6 +516,33 @@ START_TEST(loop__timer_does_not_fire_before_its_time)
 }
 END_TEST
 
+START_TEST(stream__look_tells_what_could_be_done_and_was_not)
+{
+	struct stream_progress before, now;
+	struct end end;
+
+	end_init(&end);
+	before = stream_look(end.stream);
+	ck_assert(!before.may_read && !before.may_write);
+	ck_assert_int_eq(write(end.peer, "\0\0\0\1x", 5), 5);
+	buf_append(stream_out(end.stream), "abc", 3);
+	stream_mark(end.stream);
+	/* Nothing turns the loop: what could be done stays undone, whenever one looks. */
+	for (int i = 0; i < 2; i++) {
+		now = stream_look(end.stream);
+		ck_assert(now.may_read && now.may_write);
+		ck_assert_uint_eq(now.reads, before.reads);
+		ck_assert_uint_eq(now.written, before.written);
+	}
+	turn(&end, true);
+	now = stream_look(end.stream);
+	ck_assert(!now.may_read && !now.may_write);
+	ck_assert_uint_gt(now.reads, before.reads);
+	ck_assert_uint_eq(now.written, before.written + 3);
+	end_deinit(&end);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("net/stream");
@@ -541,6 +568,7 @@ int main(void)
 	tcase_add_test(tests, stream__loop_that_ends_frees_what_still_drains);
 	tcase_add_test(tests, loop__turn_goes_from_clock_to_timers_to_tasks_to_the_end_and_frees_last);
 	tcase_add_test(tests, loop__timer_does_not_fire_before_its_time);
+	tcase_add_test(tests, stream__look_tells_what_could_be_done_and_was_not);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
