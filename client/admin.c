@@ -194,6 +194,7 @@ static int status_fill(struct status_result *result)
 	to->sessions = from->sessions;
 	to->memory_used = from->memory_used;
 	to->memory_limit = from->memory_limit;
+	to->draining = from->draining;
 	result->upstreams = calloc(from->n_upstreams + 1, sizeof(result->upstreams[0]));
 	if (!result->upstreams)
 		return -ENOMEM;

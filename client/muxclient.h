@@ -947,6 +947,7 @@ struct muxc_status {
 	uint64_t memory_used; /* bytes */
 	uint64_t memory_limit;
 	size_t upstreams; /* how many muxc_status_get_upstream() knows */
+	int draining;	  /* muxd stops when its sessions have left */
 };
 
 struct muxc_upstream_status {

@@ -35,13 +35,14 @@ static int status_json(struct ctl *ctl, const struct muxc_status *status)
 
 	for (i = 0; i < status->upstreams; i++)
 		(void)json_array_append_new(upstreams, upstream_json(muxc_status_get_upstream(status, i)));
-	return print_json(
-	    ctl,
-	    json_pack("{s:o, s:I, s:I, s:I, s:o, s:{s:I, s:I}}", "version", text(status->version), "pid",
-		      (json_int_t)status->pid, "uptime_seconds", (json_int_t)status->uptime_seconds,
-		      "sessions", (json_int_t)status->sessions, "upstreams", upstreams, "memory", "used",
-		      (json_int_t)status->memory_used, "limit", (json_int_t)status->memory_limit),
-	    JSON_INDENT(2));
+	return print_json(ctl,
+			  json_pack("{s:o, s:I, s:I, s:I, s:b, s:o, s:{s:I, s:I}}", "version",
+				    text(status->version), "pid", (json_int_t)status->pid, "uptime_seconds",
+				    (json_int_t)status->uptime_seconds, "sessions",
+				    (json_int_t)status->sessions, "draining", status->draining, "upstreams",
+				    upstreams, "memory", "used", (json_int_t)status->memory_used, "limit",
+				    (json_int_t)status->memory_limit),
+			  JSON_INDENT(2));
 }
 
 static int status_print(struct ctl *ctl, const struct muxc_status *status)
@@ -53,10 +54,10 @@ static int status_print(struct ctl *ctl, const struct muxc_status *status)
 	char age[32], used[32], limit[32];
 	size_t i;
 
-	printf("muxd %s, pid %u, up %s, %u session%s, memory %s of %s\n\n", status->version, status->pid,
+	printf("muxd %s, pid %u, up %s, %u session%s, memory %s of %s%s\n\n", status->version, status->pid,
 	       print_seconds(age, sizeof(age), status->uptime_seconds), status->sessions,
 	       status->sessions == 1 ? "" : "s", print_bytes(used, sizeof(used), status->memory_used),
-	       print_bytes(limit, sizeof(limit), status->memory_limit));
+	       print_bytes(limit, sizeof(limit), status->memory_limit), status->draining ? ", draining" : "");
 	for (i = 0; i < status->upstreams; i++) {
 		upstream = muxc_status_get_upstream(status, i);
 		table_add_text(&table, upstream->name);

@@ -115,6 +115,7 @@ void ipc_send_status(struct ipc *ipc, uint32_t request)
 	SET(&status, sessions, mux_session_count(mux));
 	SET(&status, memory_used, mux_memory_used(mux));
 	SET(&status, memory_limit, mux_memory_limit(mux));
+	SET(&status, draining, front->going_away);
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_STATUS;
 	frame.status = &status;
 	send_answer(ipc, &frame, request);

@@ -56,6 +56,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/reader.sh tests/integration/reader.py \
 	tests/integration/blocked.sh tests/integration/blocked.py \
 	tests/integration/examples.sh \
+	tests/integration/audit.sh tests/integration/audit.py \
 	tests/integration/reload.sh tests/integration/reload.py \
 	tests/integration/ended.sh tests/integration/ended.py \
 	tests/integration/owners.sh tests/integration/owners.py \

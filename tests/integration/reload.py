@@ -265,6 +265,18 @@ def scene_access():
     reloaded("and go again")
 
 
+def scene_publish_again():
+    """What was allowed is remembered for a stream of publishes; but not beyond a reload."""
+    with start() as s:
+        check("a publish is allowed", confirmed(s) and confirmed(s))
+        reloaded("it is not any more", access=[("no", {"configure": '".*"', "read": '".*"'})])
+        s.publish(1, s.queue, b"x")
+        frame, _ = s.wait(lambda f: f.HasField("outcome"))
+        check("the same publish again is refused", frame.outcome.kind == pb.NOT_SENT and
+              frame.outcome.error.code == 403, frame)
+    reloaded("back")
+
+
 def other_user(function):
     """As apart(), from a process of another user."""
     def inside():

@@ -10,7 +10,7 @@ fi
 
 # ------------------------------------------------------------------ notification
 
-start "$PYTHON" "$here/notify.py" "$scratch/notify" >"$scratch/told" 2>&1
+start "$PYTHON" "$here/notify.py" "$scratch/notify" >>"$scratch/told" 2>&1
 wait_for 20 test -S "$scratch/notify" || exit 1
 told() { grep -q "$1" "$scratch/told" || { cat "$scratch/told" && return 1; }; }
 
@@ -45,6 +45,46 @@ wait_for 20 grep -q '^ready' "$scratch/client" || say "the client is not ready: 
 check_muxd_stops
 reap "$client" 20
 checks grep -v '^ready' "$scratch/client"
+
+# ---------------------------------------------------------- reload and watchdog
+
+: >"$scratch/told"
+count() { grep -c "$1" "$scratch/told"; } # told() keeps what was written
+more_than() { [ "$(count "$2")" -gt "$1" ]; }
+export NOTIFY_SOCKET=$scratch/notify WATCHDOG_USEC=400000
+start_muxd_and_wait < <(muxd_conf)
+check "WATCHDOG=1 is told again and again" wait_for 20 more_than 3 '^WATCHDOG=1'
+kill -HUP "$MUXD_PID"
+check "a reload begins with RELOADING=1 and MONOTONIC_USEC=" wait_for 10 told '^RELOADING=1'
+check "with the time" told '^MONOTONIC_USEC=[0-9]'
+check "and ends with READY=1" wait_for 10 more_than 1 '^READY=1'
+sed -i '1i drain-timeout = "what"' "$scratch/muxd.conf"
+kill -HUP "$MUXD_PID"
+check "a reload that fails ends with READY=1 as well" wait_for 10 more_than 2 '^READY=1'
+check "STATUS= says why it failed, with file and line" wait_for 10 told '^STATUS=.*reload failed.*muxd.conf:1: drain-timeout'
+sed -i 1d "$scratch/muxd.conf"
+muxctl reload
+good_status() { grep '^STATUS=' "$scratch/told" | tail -n 1 | grep -v 'reload failed'; }
+check "and forgets it when one has worked" wait_for 10 good_status
+kill -STOP "$MUXD_PID"
+wait_for 20 grep -q '^State:.T' "/proc/$MUXD_PID/status"
+"$PYTHON" -c 'import time; time.sleep(0.5)' # what was told before has been read
+stopped=$(count '^WATCHDOG=1')
+"$PYTHON" -c 'import time; time.sleep(2)' # ten times its interval
+check "a muxd that hangs tells no WATCHDOG=1" equal "$stopped" "$(count '^WATCHDOG=1')"
+kill -CONT "$MUXD_PID"
+check "one that goes on does" wait_for 20 more_than "$stopped" '^WATCHDOG=1'
+check_not "nothing was taken for a stall" grep 'does not advance' "$scratch/muxd.log"
+kill -USR1 "$MUXD_PID"
+check "SIGUSR1 dumps it all" wait_for 10 grep -q 'dump: upstream "default".*waiting' "$scratch/muxd.log"
+check "with the limits" grep -q 'dump: limits: total-memory 536870912.*prefetch 256' "$scratch/muxd.log"
+check "and how long it has run" grep -q 'dump: muxd .* running, up for [0-9]* s' "$scratch/muxd.log"
+check "muxctl drain is done" muxctl drain
+late=0
+reap "$MUXD_PID" 20 || late=1
+check "muxd ends by muxctl drain, in order" muxd_ended_well "$late" "$exit_code"
+check "EXTEND_TIMEOUT_USEC= is told for a drain" told '^EXTEND_TIMEOUT_USEC=[0-9]'
+unset NOTIFY_SOCKET WATCHDOG_USEC
 
 # ------------------------------------------------------------- socket activation
 
