@@ -7,16 +7,35 @@
 FUZZ_TARGETS = \
 	tests/fuzz/fuzz-amqp-frame tests/fuzz/fuzz-amqp-method \
 	tests/fuzz/fuzz-amqp-table tests/fuzz/fuzz-amqp-properties \
-	tests/fuzz/fuzz-ipc-frame tests/fuzz/fuzz-ipc-header tests/fuzz/fuzz-ipc-publish
+	tests/fuzz/fuzz-amqp-assemble tests/fuzz/fuzz-amqp-handshake tests/fuzz/fuzz-amqp-upstream \
+	tests/fuzz/fuzz-conf-file tests/fuzz/fuzz-conf-uri \
+	tests/fuzz/fuzz-ipc-frame tests/fuzz/fuzz-ipc-header tests/fuzz/fuzz-ipc-publish \
+	tests/fuzz/fuzz-ipc-session
 tests_fuzz_fuzz_amqp_frame_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_amqp_method_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_amqp_table_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_amqp_properties_LDADD = $(FUZZ_LIBS)
+FUZZ_MUX = $(FUZZ_MAIN) daemon/mux/libmux.a daemon/amqp/libamqp.a daemon/base/libbase.a proto/libproto.la -lm
+tests_fuzz_fuzz_amqp_assemble_SOURCES = tests/fuzz/fuzz-amqp-assemble.c tests/fuzz/input.h
+tests_fuzz_fuzz_amqp_assemble_LDADD = $(FUZZ_MUX)
+tests_fuzz_fuzz_amqp_handshake_SOURCES = tests/fuzz/fuzz-amqp-handshake.c tests/fuzz/input.h
+tests_fuzz_fuzz_amqp_handshake_LDADD = $(FUZZ_MUX)
+tests_fuzz_fuzz_amqp_upstream_SOURCES = tests/fuzz/fuzz-amqp-upstream.c tests/fuzz/input.h
+tests_fuzz_fuzz_amqp_upstream_LDADD = $(FUZZ_MUX)
+FUZZ_CONF = $(FUZZ_MAIN) daemon/conf/libconf.a daemon/base/libbase.a proto/libproto.la $(CONFUSE_LIBS)
+tests_fuzz_fuzz_conf_file_LDADD = $(FUZZ_CONF)
+tests_fuzz_fuzz_conf_uri_LDADD = $(FUZZ_CONF)
 tests_fuzz_fuzz_ipc_frame_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_ipc_header_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_ipc_header_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_fuzz_fuzz_ipc_publish_LDADD = $(FUZZ_MAIN) daemon/front/libfront.a proto/libproto.la
 tests_fuzz_fuzz_ipc_publish_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
+
+tests_fuzz_fuzz_ipc_session_SOURCES = tests/fuzz/fuzz-ipc-session.c tests/fuzz/input.h \
+	tests/fuzz/odd.c tests/fuzz/odd.h tests/fuzz/fake-net.c tests/fuzz/fake-net.h
+tests_fuzz_fuzz_ipc_session_LDADD = $(FUZZ_MAIN) daemon/front/libfront.a daemon/mux/libmux.a tests/broker/libbroker.a \
+	daemon/amqp/libamqp.a daemon/base/libbase.a proto/libproto.la $(PROTOBUF_C_LIBS) -lm
+tests_fuzz_fuzz_ipc_session_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 
 FUZZ_LIBS = $(FUZZ_MAIN) daemon/amqp/libamqp.a daemon/base/libbase.a proto/libproto.la
 check_PROGRAMS += $(FUZZ_TARGETS)
@@ -38,4 +57,4 @@ fuzz-targets: $(BUILT_SOURCES)
 .PHONY: fuzz-targets
 
 dist_noinst_SCRIPTS += tests/fuzz/run tests/fuzz/planted
-EXTRA_DIST += tests/fuzz/targets tests/fuzz/targets.sh tests/fuzz/amqp.dict tests/fuzz/ipc.dict tests/fuzz/corpus
+EXTRA_DIST += tests/fuzz/targets tests/fuzz/targets.sh tests/fuzz/amqp.dict tests/fuzz/ipc.dict tests/fuzz/conf.dict tests/fuzz/corpus

@@ -1,0 +1,861 @@
+/*
+ * The multiplexer between clients and a broker that says what it likes: frames
+ * that are well made or not, answers that are due or not, messages, confirms,
+ * closes, and the connection may go at any time.
+ *
+ * Whatever it does, each request ends once, what muxd sends are whole frames and whole messages on lanes that
+ * were agreed on, and when all sessions are gone no memory is charged to anybody.
+ *
+ * The input is a row of steps, of the broker or of clients.
+ */
+#include "daemon/amqp/content.h"
+#include "daemon/mux/mux.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
+
+#include <stdio.h>
+
+#define SESSIONS 2u
+#define REQUESTS_MAX 1024u
+#define LANES 64u
+#define STEPS_MAX 400u
+#define AWAITED_MAX 32u
+#define OFFERED_FRAME_MAX 131072u
+
+struct client {
+	struct session *session; /* NULL: there is none */
+	bool ended;		 /* told so */
+	uint64_t position;
+	uint64_t published_bytes;
+	uint32_t last_request;
+	uint32_t generation[3];
+	bool pending[REQUESTS_MAX];
+};
+
+/* A channel of the connection, as the broker sees it. */
+struct lane {
+	enum amqc_method_id awaited[AWAITED_MAX]; /* requests without an answer, oldest first */
+	unsigned int awaited_count;
+	char tag[64];	    /* of the last consumer */
+	uint64_t body_left; /* of the publish that is being sent */
+	bool wants_header;
+};
+
+/* The upstream's connection, or its scout's. */
+struct link {
+	bool dialling, up;
+	bool greeted; /* the protocol header came */
+	uint16_t channel_max;
+	uint32_t frame_max;
+	struct buf sent; /* by mux, not looked at yet */
+	struct buf left; /* of what was fed, not consumed */
+	struct lane lanes[LANES];
+};
+
+static struct world {
+	struct mux *mux;
+	struct upstream *upstream;
+	struct mono now;
+	struct link main, scout;
+	struct client clients[SESSIONS];
+	uint8_t chance;
+} w;
+
+/* ------------------------------------------------------------------ what sessions hear */
+
+static void heard(struct client *client)
+{
+	require(client->session != NULL);
+}
+
+static void request_ends(struct client *client, uint32_t request)
+{
+	heard(client);
+	require(request < REQUESTS_MAX && client->pending[request]);
+	client->pending[request] = false;
+}
+
+static void on_reply(void *context, uint32_t request, struct mux_channel_id channel,
+		     const struct amqc_method *reply)
+{
+	require(amqc_method_name(reply->id) != NULL);
+	request_ends(context, request);
+}
+
+static void on_named(void *context, uint32_t request, struct mux_channel_id channel,
+		     const struct amqc_method *reply, struct span resume)
+{
+	require(reply->id == AMQC_QUEUE_DECLARE_OK && resume.len > 0);
+	request_ends(context, request);
+}
+
+static void on_refuse(void *context, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
+		      const struct fault *fault)
+{
+	require(fault->code != 0); /* its text may be a broker's, and empty */
+	request_ends(context, request);
+}
+
+static struct mux_handed handed(struct client *client, const struct mux_content *content)
+{
+	heard(client);
+	/* now and then one that the protocol has no words for */
+	if (content->body.len % 16 == 13)
+		return (struct mux_handed){0, 0};
+	client->position += content->body.len + 40;
+	return (struct mux_handed){client->position, content->body.len + 40};
+}
+
+static struct mux_handed on_got(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
+				const struct amqc_basic_get_ok *method, const struct mux_content *content)
+{
+	struct mux_handed where = handed(context, content);
+
+	if (where.position > 0)
+		request_ends(context, request);
+	return where;
+}
+
+static struct mux_handed on_deliver(void *context, struct mux_channel_id channel, uint32_t consumer,
+				    uint64_t tag, const struct amqc_basic_deliver *method,
+				    const struct mux_content *content)
+{
+	return handed(context, content);
+}
+
+static struct mux_handed on_returned(void *context, struct mux_channel_id channel, uint64_t number,
+				     const struct amqc_basic_return *method,
+				     const struct mux_content *content)
+{
+	require(number > 0);
+	return handed(context, content);
+}
+
+static void on_outcome(void *context, struct mux_channel_id channel, enum outcome_kind kind, uint64_t first,
+		       uint64_t last, const struct fault *fault)
+{
+	heard(context);
+	require(first > 0 && first <= last);
+}
+
+static void on_channel_ended(void *context, struct mux_channel_id channel, const struct fault *fault)
+{
+	heard(context);
+	require(fault->code != 0);
+}
+
+static void on_consumer(void *context, struct mux_channel_id channel, uint32_t consumer, struct span text)
+{
+	heard(context);
+}
+
+static void on_credit(void *context, uint64_t messages, uint64_t bytes)
+{
+	heard(context);
+}
+
+static void on_changed(void *context)
+{
+}
+
+static void on_ended(void *context, const struct fault *fault)
+{
+	struct client *client = context;
+
+	heard(client);
+	require(!client->ended && fault->code != 0);
+	client->ended = true;
+}
+
+static const struct session_ops session_ops = {
+    .reply = on_reply,
+    .named = on_named,
+    .refuse = on_refuse,
+    .got = on_got,
+    .deliver = on_deliver,
+    .returned = on_returned,
+    .outcome = on_outcome,
+    .channel_ended = on_channel_ended,
+    .consumer_cancelled = on_consumer,
+    .consumer_interrupted = on_consumer,
+    .credit = on_credit,
+    .upstream_changed = on_changed,
+    .ended = on_ended,
+};
+
+/* ------------------------------------------------------------------ what mux asks */
+
+static void link_down(struct link *link)
+{
+	buf_deinit(&link->sent);
+	buf_deinit(&link->left);
+	*link = (struct link){.sent = BUF_INIT, .left = BUF_INIT};
+}
+
+static void on_dial(void *context, size_t index)
+{
+	require(index < 2 && !w.main.up && !w.main.dialling);
+	w.main.dialling = true;
+}
+
+static void on_hang_up(void *context)
+{
+	link_down(&w.main);
+}
+
+static void on_scout_dial(void *context, size_t index)
+{
+	require(index < 2 && !w.scout.up && !w.scout.dialling);
+	w.scout.dialling = true;
+}
+
+static void on_scout_hang_up(void *context)
+{
+	link_down(&w.scout);
+}
+
+static const struct upstream_ops upstream_ops = {.dial = on_dial,
+						 .hang_up = on_hang_up,
+						 .changed = on_changed,
+						 .scout_dial = on_scout_dial,
+						 .scout_hang_up = on_scout_hang_up};
+
+static void hand_random(void *context, void *out, size_t count)
+{
+	uint8_t *bytes = out;
+
+	for (size_t i = 0; i < count; i++)
+		bytes[i] = w.chance++;
+}
+
+static bool sum(void *context, struct span of, uint8_t ret[MUX_DIGEST_BYTES])
+{
+	memset(ret, 0, MUX_DIGEST_BYTES);
+	for (size_t i = 0; i < of.len; i++)
+		ret[i % MUX_DIGEST_BYTES] ^= of.data[i];
+	return true;
+}
+
+/* ------------------------------------------------------------------ what mux sends */
+
+static bool has_answer(enum amqc_method_id id)
+{
+	switch (id) {
+	case AMQC_BASIC_ACK:
+	case AMQC_BASIC_NACK:
+	case AMQC_BASIC_REJECT:
+	case AMQC_BASIC_PUBLISH:
+	case AMQC_CHANNEL_CLOSE_OK:
+	case AMQC_CHANNEL_FLOW_OK:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static void take_method(struct lane *lane, struct span payload)
+{
+	struct amqc_method method;
+
+	require(amqc_method_decode(payload, &method) == AMQC_OK);
+	require(!lane->wants_header && lane->body_left == 0);
+	require(amqc_method_sender(method.id) != AMQC_BY_SERVER);
+	lane->wants_header = method.id == AMQC_BASIC_PUBLISH;
+	if (method.id == AMQC_CHANNEL_OPEN)
+		*lane = (struct lane){.awaited_count = 0};
+	if (method.id == AMQC_BASIC_CONSUME)
+		snprintf(lane->tag, sizeof(lane->tag), "%.*s", (int)method.basic_consume.consumer_tag.len,
+			 (const char *)method.basic_consume.consumer_tag.data);
+	if (has_answer(method.id) && lane->awaited_count < AWAITED_MAX)
+		lane->awaited[lane->awaited_count++] = method.id;
+}
+
+static void take_content(struct lane *lane, const struct amqc_frame *frame)
+{
+	struct amqc_content_header header;
+
+	if (frame->type == AMQC_FRAME_HEADER) {
+		require(lane->wants_header);
+		require(amqc_content_header_decode(frame->payload, &header) == AMQC_OK);
+		lane->wants_header = false;
+		lane->body_left = header.body_size;
+		return;
+	}
+	require(frame->type == AMQC_FRAME_BODY && frame->payload.len > 0);
+	require(frame->payload.len <= lane->body_left);
+	lane->body_left -= frame->payload.len;
+}
+
+/* Looks at whole frames; on channel 0 nothing is asked of them. */
+static void look(struct link *link)
+{
+	struct amqc_frame frame;
+	size_t size;
+
+	if (!link->greeted && buf_len(&link->sent) >= AMQC_PROTOCOL_HEADER_LEN) {
+		buf_consume(&link->sent, AMQC_PROTOCOL_HEADER_LEN);
+		link->greeted = true;
+	}
+	while (link->greeted && buf_len(&link->sent) > 0) {
+		require(amqc_frame_peek(buf_span(&link->sent), link->frame_max ? link->frame_max : 131072,
+					&frame, &size) == AMQC_OK);
+		if (frame.channel > 0) {
+			require(frame.channel <= link->channel_max);
+			if (frame.type == AMQC_FRAME_METHOD)
+				take_method(&link->lanes[frame.channel], frame.payload);
+			else
+				take_content(&link->lanes[frame.channel], &frame);
+		}
+		buf_consume(&link->sent, size);
+	}
+}
+
+static void take_output(struct link *link, struct buf *out)
+{
+	if (link->up) {
+		buf_append_span(&link->sent, buf_span(out));
+		look(link);
+	}
+	buf_consume(out, buf_len(out));
+}
+
+static void turn(void)
+{
+	mux_turn(w.mux);
+	for (int i = 0; i < 8 && buf_len(upstream_output(w.upstream)) > 0; i++) {
+		take_output(&w.main, upstream_output(w.upstream));
+		upstream_pump(w.upstream);
+	}
+	take_output(&w.scout, upstream_scout_output(w.upstream));
+}
+
+static void pass(uint64_t usec)
+{
+	w.now = mono_add_usec(w.now, usec);
+	mux_set_now(w.mux, w.now);
+	mux_run_timers(w.mux);
+	turn();
+}
+
+/* ------------------------------------------------------------------ the broker */
+
+static void feed(struct link *link, struct span bytes)
+{
+	struct buf whole = link->left;
+	size_t took;
+
+	link->left = BUF_INIT;
+	buf_append_span(&whole, bytes);
+	if (link->up) {
+		took = link == &w.main ? upstream_feed(w.upstream, buf_span(&whole))
+				       : upstream_scout_feed(w.upstream, buf_span(&whole));
+		require(took <= buf_len(&whole));
+		buf_consume(&whole, took);
+		if (link->up && buf_len(&whole) > 0) {
+			link->left = whole;
+			return;
+		}
+	}
+	buf_deinit(&whole);
+}
+
+static void say(struct link *link, uint16_t lane, const struct amqc_method *method)
+{
+	struct buf bytes = BUF_INIT;
+
+	require(amqc_method_append(&bytes, lane, method) == AMQC_OK);
+	feed(link, buf_span(&bytes));
+	buf_deinit(&bytes);
+}
+
+/* The whole of a handshake as it should be, with the limits of the input. */
+static void connect_link(struct link *link, struct input *input)
+{
+	static const uint32_t frame_maxes[] = {4096, 5000, 131072, 0};
+	struct amqc_method start = {.id = AMQC_CONNECTION_START}, tune = {.id = AMQC_CONNECTION_TUNE};
+	unsigned int choice = input_byte(input);
+	struct buf properties = BUF_INIT;
+
+	if (!link->dialling)
+		return;
+	link->dialling = false;
+	link->up = true;
+	link->channel_max = (uint16_t)(1 + choice % (LANES - 1));
+	link->frame_max = frame_maxes[choice >> 6];
+	if (link == &w.main)
+		upstream_dialled(w.upstream);
+	else
+		upstream_scout_dialled(w.upstream);
+	amqc_field_append_str(&properties, "product", SPAN_LITERAL("RabbitMQ"));
+	amqc_field_append_str(&properties, "version", span_str(choice & 1 ? "3.10.8" : "4.0.1"));
+	start.connection_start = (struct amqc_connection_start){.version_minor = 9,
+								.server_properties = buf_span(&properties),
+								.mechanisms = SPAN_LITERAL("PLAIN"),
+								.locales = SPAN_LITERAL("en_US")};
+	tune.connection_tune =
+	    (struct amqc_connection_tune){link->channel_max, link->frame_max, choice & 2 ? 60 : 0};
+	say(link, 0, &start);
+	say(link, 0, &tune);
+	say(link, 0, &(struct amqc_method){.id = AMQC_CONNECTION_OPEN_OK});
+	buf_deinit(&properties);
+	turn();
+}
+
+static void lose(struct link *link)
+{
+	bool dialling = link->dialling, up = link->up;
+
+	link_down(link);
+	if (link == &w.main && dialling)
+		upstream_dial_failed(w.upstream, "connection refused");
+	else if (link == &w.main && up)
+		upstream_lost(w.upstream, "connection reset");
+	else if (dialling)
+		upstream_scout_dial_failed(w.upstream, "connection refused");
+	else if (up)
+		upstream_scout_lost(w.upstream, "connection reset");
+}
+
+/* A lane, and mostly one that is in use. */
+static uint16_t pick_lane(struct input *input)
+{
+	unsigned int choice = input_byte(input);
+
+	return (uint16_t)(choice < 240 ? 1 + choice % 3 : choice % LANES);
+}
+
+static void answer(struct link *link, uint16_t number)
+{
+	struct lane *lane = &link->lanes[number];
+	struct amqc_method reply;
+
+	if (lane->awaited_count == 0)
+		return;
+	reply = (struct amqc_method){.id = (enum amqc_method_id)((uint32_t)lane->awaited[0] + 1)};
+	if (lane->awaited[0] == AMQC_EXCHANGE_UNBIND)
+		reply.id = AMQC_EXCHANGE_UNBIND_OK;
+	if (lane->awaited[0] == AMQC_BASIC_GET)
+		reply.id = AMQC_BASIC_GET_EMPTY;
+	if (lane->awaited[0] == AMQC_QUEUE_DECLARE)
+		reply.queue_declare_ok.queue = SPAN_LITERAL("q");
+	lane->awaited_count--;
+	memmove(lane->awaited, lane->awaited + 1, lane->awaited_count * sizeof(lane->awaited[0]));
+	say(link, number, &reply);
+}
+
+/* All that is due, and what comes of it; bounded, for muxd may ask again and again. */
+static void answer_all(struct link *link)
+{
+	for (unsigned int round = 0; round < 8; round++) {
+		for (uint16_t number = 1; number < LANES; number++)
+			for (unsigned int i = 0; i < AWAITED_MAX && link->lanes[number].awaited_count > 0;
+			     i++)
+				answer(link, number);
+		turn();
+	}
+}
+
+static void step_method(struct link *link, struct input *input)
+{
+	static const enum amqc_method_id ids[] = {
+	    AMQC_CHANNEL_CLOSE_OK, AMQC_CHANNEL_FLOW,	 AMQC_CHANNEL_OPEN_OK,	    AMQC_QUEUE_DECLARE_OK,
+	    AMQC_BASIC_CONSUME_OK, AMQC_BASIC_CANCEL_OK, AMQC_CONFIRM_SELECT_OK,    AMQC_TX_SELECT_OK,
+	    AMQC_TX_COMMIT_OK,	   AMQC_BASIC_GET_EMPTY, AMQC_QUEUE_PURGE_OK,	    AMQC_CHANNEL_FLOW_OK,
+	    AMQC_BASIC_PUBLISH,	   AMQC_CONNECTION_TUNE, AMQC_CONNECTION_UNBLOCKED, AMQC_CONNECTION_CLOSE_OK,
+	};
+	struct amqc_method method = {.id = ids[input_below(input, sizeof(ids) / sizeof(ids[0]))]};
+	uint16_t lane = pick_lane(input);
+
+	say(link, input_below(input, 8) ? lane : 0, &method);
+}
+
+static void step_content(struct link *link, struct input *input)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_DELIVER};
+	struct amqc_content_header header = {.class_id = AMQC_CLASS_BASIC};
+	uint16_t lane = pick_lane(input);
+	unsigned int kind = input_below(input, 4);
+	struct span body = input_bytes(input);
+	struct buf bytes = BUF_INIT;
+
+	if (kind < 2) {
+		method.basic_deliver.consumer_tag = span_str(link->lanes[lane].tag);
+		method.basic_deliver.delivery_tag = input_byte(input);
+	} else if (kind == 2) {
+		method.id = AMQC_BASIC_RETURN;
+		method.basic_return.reply_code = 312;
+	} else {
+		method.id = AMQC_BASIC_GET_OK;
+		method.basic_get_ok.delivery_tag = input_byte(input);
+		if (link->lanes[lane].awaited_count > 0 && link->lanes[lane].awaited[0] == AMQC_BASIC_GET)
+			link->lanes[lane].awaited_count--;
+		memmove(link->lanes[lane].awaited, link->lanes[lane].awaited + 1,
+			link->lanes[lane].awaited_count * sizeof(link->lanes[lane].awaited[0]));
+	}
+	header.body_size = body.len + (input_below(input, 16) == 1);
+	require(amqc_method_append(&bytes, lane, &method) == AMQC_OK);
+	require(amqc_content_header_append(&bytes, lane, &header) == AMQC_OK);
+	amqc_body_append(&bytes, lane, body, kind == 1 ? 32 : 4096);
+	feed(link, buf_span(&bytes));
+	buf_deinit(&bytes);
+}
+
+static void step_confirm(struct link *link, struct input *input)
+{
+	struct amqc_method method = {.id = AMQC_BASIC_ACK};
+	uint16_t lane = pick_lane(input);
+	unsigned int choice = input_byte(input);
+
+	if (choice & 1) {
+		method.id = AMQC_BASIC_NACK;
+		method.basic_nack.delivery_tag = choice >> 2;
+		method.basic_nack.multiple = choice & 2;
+	} else {
+		method.basic_ack.delivery_tag = choice >> 2;
+		method.basic_ack.multiple = choice & 2;
+	}
+	say(link, lane, &method);
+}
+
+static void step_close(struct link *link, struct input *input)
+{
+	static const uint16_t codes[] = {311, 320, 403, 404, 405, 406, 501, 504, 530, 540, 541, 200};
+	struct amqc_method method = {.id = AMQC_CHANNEL_CLOSE};
+	uint16_t lane = pick_lane(input);
+	uint16_t code = codes[input_below(input, sizeof(codes) / sizeof(codes[0]))];
+	unsigned int choice = input_byte(input);
+	uint32_t blamed = choice & 2 ? AMQC_QUEUE_DECLARE : choice & 4 ? AMQC_BASIC_PUBLISH : 0;
+
+	if (choice & 1) {
+		method.id = AMQC_CONNECTION_CLOSE;
+		method.connection_close = (struct amqc_connection_close){
+		    code, input_bytes(input), (uint16_t)(blamed >> 16), (uint16_t)blamed};
+		lane = 0;
+	} else {
+		method.channel_close = (struct amqc_channel_close){
+		    code, input_bytes(input), (uint16_t)(blamed >> 16), (uint16_t)blamed};
+	}
+	say(link, lane, &method);
+}
+
+static void step_frame(struct link *link, struct input *input)
+{
+	static const uint8_t types[] = {AMQC_FRAME_METHOD, AMQC_FRAME_METHOD, AMQC_FRAME_HEADER,
+					AMQC_FRAME_BODY, AMQC_FRAME_HEARTBEAT};
+	struct buf bytes = BUF_INIT;
+	uint8_t type = types[input_below(input, sizeof(types))];
+	size_t mark = amqc_frame_begin(&bytes, type, pick_lane(input));
+
+	buf_append_span(&bytes, input_bytes(input));
+	amqc_frame_end(&bytes, mark);
+	feed(link, buf_span(&bytes));
+	buf_deinit(&bytes);
+}
+
+static void step_blocked(struct link *link, struct input *input)
+{
+	struct amqc_method method = {.id = AMQC_CONNECTION_BLOCKED};
+
+	method.connection_blocked.reason = input_bytes(input);
+	say(link, 0, &method);
+}
+
+static void broker_step(struct input *input)
+{
+	unsigned int choice = input_byte(input);
+	struct link *link = choice >= 208 ? &w.scout : &w.main;
+	uint16_t lane;
+
+	switch (choice % 13) {
+	case 0:
+		connect_link(link, input);
+		break;
+	case 1:
+		lose(link);
+		break;
+	case 2:
+		feed(link, input_bytes(input));
+		break;
+	case 3:
+		step_frame(link, input);
+		break;
+	case 4:
+		step_method(link, input);
+		break;
+	case 5:
+		lane = pick_lane(input);
+		answer(link, lane);
+		break;
+	case 6:
+	case 7:
+		answer_all(link);
+		break;
+	case 8:
+	case 9:
+		step_content(link, input);
+		break;
+	case 10:
+		step_confirm(link, input);
+		break;
+	case 11:
+		step_close(link, input);
+		break;
+	case 12:
+		step_blocked(link, input);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ------------------------------------------------------------------ clients */
+
+static void session_begin(struct client *client)
+{
+	struct session_options options = {.upstream = w.upstream,
+					  .creds = {.uid = 1, .gid = 1, .pid = 1},
+					  .get_bytes = 4096,
+					  .ops = &session_ops,
+					  .context = client};
+	struct fault fault;
+
+	*client = (struct client){.session = NULL};
+	if (!mux_is_quarantined(w.mux, &options.creds, &fault))
+		require(session_new(w.mux, &options, &client->session) == 0);
+}
+
+static void session_stop(struct client *client)
+{
+	if (client->session)
+		session_end(client->session);
+	client->session = NULL;
+	client->ended = false;
+}
+
+static void step_request(struct client *client, struct input *input)
+{
+	static const enum amqc_method_id ids[] = {
+	    AMQC_QUEUE_DECLARE,	  AMQC_BASIC_CONSUME, AMQC_BASIC_GET,	 AMQC_BASIC_CANCEL,
+	    AMQC_BASIC_QOS,	  AMQC_TX_SELECT,     AMQC_TX_COMMIT,	 AMQC_TX_ROLLBACK,
+	    AMQC_BASIC_RECOVER,	  AMQC_QUEUE_BIND,    AMQC_QUEUE_DELETE, AMQC_EXCHANGE_DECLARE,
+	    AMQC_EXCHANGE_DELETE, AMQC_EXCHANGE_BIND, AMQC_QUEUE_PURGE,
+	};
+	struct amqc_method method = {.id = ids[input_below(input, sizeof(ids) / sizeof(ids[0]))]};
+	struct mux_request request = {.method = &method, .credit_messages = 1000, .credit_bytes = 1 << 20};
+	unsigned int choice = input_byte(input);
+	struct span name = choice & 4 ? SPAN_LITERAL("q") : choice & 8 ? input_bytes(input) : SPAN_NULL;
+
+	if (client->last_request + 1 == REQUESTS_MAX)
+		return;
+	request.id = ++client->last_request;
+	request.channel = 1 + choice % 2;
+	request.consumer = choice >> 7;
+	request.timeout_usec = choice & 16 ? 100 * USEC_PER_MSEC : 0;
+	client->pending[request.id] = true;
+	if (method.id == AMQC_QUEUE_DECLARE) {
+		method.queue_declare.queue = name;
+		method.queue_declare.exclusive = choice & 32;
+	} else if (method.id == AMQC_BASIC_CONSUME) {
+		method.basic_consume.queue = name;
+		method.basic_consume.no_ack = choice & 32;
+		method.basic_consume.exclusive = choice & 64;
+	} else if (method.id == AMQC_BASIC_GET) {
+		method.basic_get.queue = name;
+		method.basic_get.no_ack = choice & 32;
+	} else if (method.id == AMQC_EXCHANGE_DECLARE) {
+		method.exchange_declare.exchange = name;
+		method.exchange_declare.type = span_str(choice & 32 ? "direct" : "x-odd");
+	} else if (method.id == AMQC_QUEUE_BIND) {
+		method.queue_bind.queue = name;
+		method.queue_bind.exchange = SPAN_LITERAL("e");
+	} else if (method.id == AMQC_QUEUE_DELETE) {
+		method.queue_delete.queue = name;
+	} else if (method.id == AMQC_BASIC_QOS) {
+		method.basic_qos.prefetch_count = (uint16_t)(choice >> 4);
+		method.basic_qos.global = choice & 4;
+	} else if (method.id == AMQC_BASIC_RECOVER) {
+		method.basic_recover.requeue = true;
+	}
+	session_request(client->session, &request);
+}
+
+static void step_publish(struct client *client, struct input *input)
+{
+	unsigned int choice = input_byte(input);
+	struct amqc_properties properties = {0};
+	static const uint8_t body[3000];
+	struct mux_publish publish = {
+	    .channel = 1 + choice % 2,
+	    .timeout_usec = choice & 4 ? 100 * USEC_PER_MSEC : 0,
+	    .routing_key = SPAN_LITERAL("q"),
+	    .mandatory = choice & 2,
+	    .resent = choice & 8,
+	    .properties = &properties,
+	    .body = choice & 16 ? input_bytes(input) : span_make(body, choice * 11u),
+	};
+	uint64_t messages, bytes;
+
+	publish.cost_bytes = publish.body.len + 30;
+	session_credit_totals(client->session, &messages, &bytes);
+	if (choice < 250 && client->published_bytes + publish.cost_bytes > bytes)
+		return;
+	client->published_bytes += publish.cost_bytes;
+	session_publish(client->session, &publish);
+}
+
+static void step_open(struct client *client, struct input *input)
+{
+	unsigned int choice = input_byte(input);
+	uint32_t number = 1 + choice % 2;
+
+	session_open_channel(client->session, number, choice == 255 ? 1 : ++client->generation[number]);
+}
+
+static void step_end_channel(struct client *client, struct input *input)
+{
+	if (client->last_request + 1 == REQUESTS_MAX)
+		return;
+	client->pending[++client->last_request] = true;
+	session_close_channel(client->session, client->last_request, 1 + input_below(input, 2));
+}
+
+static void step_credits(struct client *client, struct input *input)
+{
+	unsigned int choice = input_byte(input);
+
+	session_consumer_credit(client->session, 1 + choice % 2, choice >> 7, 100u * choice, 1000u * choice);
+	session_get_credit(client->session, 4096u * choice);
+	session_want(client->session, choice, 4096u * choice);
+	session_written(client->session, client->position);
+}
+
+static void client_step(struct input *input)
+{
+	unsigned int choice = input_byte(input);
+	struct client *client = &w.clients[choice >> 7];
+	unsigned int first;
+
+	if (!client->session || choice % 12 == 11) {
+		session_stop(client);
+		session_begin(client);
+		if (!client->session)
+			return;
+		session_open_channel(client->session, 1, client->generation[1] = 1);
+		session_open_channel(client->session, 2, client->generation[2] = 1);
+		return;
+	}
+	switch (choice % 12) {
+	case 0:
+		step_open(client, input);
+		break;
+	case 1:
+		step_end_channel(client, input);
+		break;
+	case 2:
+	case 3:
+	case 4:
+		step_request(client, input);
+		break;
+	case 5:
+	case 6:
+		step_publish(client, input);
+		break;
+	case 7:
+		first = input_byte(input);
+		session_settle(client->session, 1 + first % 2, (enum settle_kind)(first / 2 % 3),
+			       first / 8 % 4, first / 32);
+		break;
+	case 8:
+		step_credits(client, input);
+		break;
+	default:
+		turn();
+	}
+}
+
+/* ------------------------------------------------------------------ beginning and end */
+
+static void begin(unsigned int choice)
+{
+	static const struct upstream_endpoint endpoints[] = {{"one:5672", "/", "guest", "secret"},
+							     {"two:5672", "/", "guest", "secret"}};
+	struct mux_options options = {.limits = {.total_memory = 4u << 20,
+						 .session_memory = 1u << 20,
+						 .message_max = 64u << 10,
+						 .sessions = SESSIONS,
+						 .channels_per_session = 16,
+						 .prefetch = 10,
+						 .request_timeout_usec = 30 * USEC_PER_SEC,
+						 .publish_timeout_usec = 300 * USEC_PER_SEC},
+				      .random = hand_random,
+				      .digest = sum};
+	struct upstream_options upstream = {.name = "default",
+					    .endpoints = endpoints,
+					    .endpoint_count = 2,
+					    .sasl = "PLAIN",
+					    .heartbeat_sec = 20,
+					    .connect_timeout_usec = 10 * USEC_PER_SEC,
+					    .reconnect_min_usec = 200 * USEC_PER_MSEC,
+					    .reconnect_max_usec = 30 * USEC_PER_SEC,
+					    .warm_lanes = choice % 4,
+					    .unconfirmed_messages = choice & 4 ? 3 : 1000,
+					    .unconfirmed_bytes = 1u << 20,
+					    .adaptive_window = choice & 8,
+					    .queue_prefix = "muxd.gen-"};
+
+	memset(&w, 0, sizeof(w));
+	w.main.sent = w.main.left = w.scout.sent = w.scout.left = BUF_INIT;
+	w.now = (struct mono){1000 * USEC_PER_SEC};
+	require(mux_new(&options, &w.mux) == 0);
+	mux_set_now(w.mux, w.now);
+	require(upstream_new(w.mux, &upstream, &upstream_ops, NULL, &w.upstream) == 0);
+	upstream_start(w.upstream);
+}
+
+/* Nothing outlives its deadline: first requests end, then sessions and what they left. */
+static void finish(void)
+{
+	for (int i = 0; i < 40; i++)
+		pass(USEC_PER_SEC);
+	for (size_t i = 0; i < SESSIONS; i++) {
+		struct client *client = &w.clients[i];
+
+		for (uint32_t id = 1; client->session && id <= client->last_request; id++)
+			require(!client->pending[id]);
+		session_stop(client);
+	}
+	for (int i = 0; i < 40; i++) {
+		lose(&w.main);
+		lose(&w.scout);
+		pass(10 * USEC_PER_SEC);
+	}
+	require(mux_session_count(w.mux) == 0 && mux_channel_count(w.mux) == 0);
+	require(mux_memory_used(w.mux) == 0 && upstream_is_drained(w.upstream));
+	mux_free(w.mux);
+	link_down(&w.main);
+	link_down(&w.scout);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input input = {span_make(data, size)};
+
+	begin(input_byte(&input));
+	for (unsigned int i = 0; i < STEPS_MAX && input.rest.len > 0; i++) {
+		unsigned int kind = input_byte(&input);
+
+		if (kind < 112)
+			broker_step(&input);
+		else if (kind < 240)
+			client_step(&input);
+		else
+			pass((1u << (kind - 240)) * USEC_PER_MSEC);
+		turn();
+		/* the front lets go of a session in the turn in which it ended */
+		for (size_t k = 0; k < SESSIONS; k++)
+			if (w.clients[k].ended)
+				session_stop(&w.clients[k]);
+	}
+	finish();
+	return 0;
+}
