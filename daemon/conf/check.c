@@ -23,7 +23,10 @@ struct checker {
 static void begin(struct checker *c, const char *kind, const char *name, const char *source,
 		  unsigned int line)
 {
-	snprintf(c->label, sizeof(c->label), "%s \"%s\"", kind, name);
+	char shown[LABEL_MAX - 16];
+
+	snprintf(c->label, sizeof(c->label), "%s \"%s\"", kind,
+		 log_clean(shown, sizeof(shown), span_str(name)));
 	c->place = (struct conf_place){.source = source, .line = line, .section = c->label};
 }
 

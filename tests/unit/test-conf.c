@@ -323,6 +323,19 @@ START_TEST(conf__every_key_is_in_the_manual)
 }
 END_TEST
 
+/* Found by fuzzing. */
+START_TEST(conf__no_error_shows_control_characters_of_a_name)
+{
+	struct loaded l = load_text("upstream \"a\033[2J\" { uri = amqp://192.0.2.1 }\n"
+				    "access \"b\033[2J\" { upstream = \"c\033\" }\n");
+
+	ck_assert_int_eq(l.result, -EINVAL);
+	ck_assert_ptr_nonnull(strstr(l.errors, "the user is missing"));
+	ck_assert_ptr_nonnull(strstr(l.errors, "there is no upstream"));
+	ck_assert_ptr_null(strchr(l.errors, '\033'));
+}
+END_TEST
+
 START_TEST(conf__example_names_what_the_manual_has)
 {
 	const struct key *const tables[] = {keys_global, keys_upstream, keys_limits};
@@ -979,6 +992,7 @@ int main(void)
 	tcase_add_test(tests, conf__access_sections_keep_their_order);
 	tcase_add_test(tests, conf__example_that_is_shipped_is_accepted);
 	tcase_add_test(tests, conf__every_key_is_in_the_manual);
+	tcase_add_test(tests, conf__no_error_shows_control_characters_of_a_name);
 	tcase_add_test(tests, conf__example_names_what_the_manual_has);
 	tcase_add_loop_test(tests, conf__wrong_file_is_told_all_its_errors_with_their_lines, 0,
 			    COUNT(wrongs));
