@@ -424,6 +424,12 @@ static uint16_t pick_lane(struct input *input)
 	return (uint16_t)(choice < 240 ? 1 + choice % 3 : choice % LANES);
 }
 
+static void answered(struct lane *lane)
+{
+	lane->awaited_count--;
+	memmove(lane->awaited, lane->awaited + 1, lane->awaited_count * sizeof(lane->awaited[0]));
+}
+
 static void answer(struct link *link, uint16_t number)
 {
 	struct lane *lane = &link->lanes[number];
@@ -438,8 +444,7 @@ static void answer(struct link *link, uint16_t number)
 		reply.id = AMQC_BASIC_GET_EMPTY;
 	if (lane->awaited[0] == AMQC_QUEUE_DECLARE)
 		reply.queue_declare_ok.queue = SPAN_LITERAL("q");
-	lane->awaited_count--;
-	memmove(lane->awaited, lane->awaited + 1, lane->awaited_count * sizeof(lane->awaited[0]));
+	answered(lane);
 	say(link, number, &reply);
 }
 
@@ -488,9 +493,7 @@ static void step_content(struct link *link, struct input *input)
 		method.id = AMQC_BASIC_GET_OK;
 		method.basic_get_ok.delivery_tag = input_byte(input);
 		if (link->lanes[lane].awaited_count > 0 && link->lanes[lane].awaited[0] == AMQC_BASIC_GET)
-			link->lanes[lane].awaited_count--;
-		memmove(link->lanes[lane].awaited, link->lanes[lane].awaited + 1,
-			link->lanes[lane].awaited_count * sizeof(link->lanes[lane].awaited[0]));
+			answered(&link->lanes[lane]);
 	}
 	header.body_size = body.len + (input_below(input, 16) == 1);
 	require(amqc_method_append(&bytes, lane, &method) == AMQC_OK);
