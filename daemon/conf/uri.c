@@ -170,8 +170,13 @@ static int take_address_six(struct uri *uri, struct span inside)
 
 	if (r < 0)
 		return r;
-	/* The zone of a link-local address is the resolver's to judge. */
+	/* The zone of a link-local address is the resolver's to judge, if it can be a name. */
 	zone = strchr(uri->endpoint->host, '%');
+	for (const char *p = zone; p && *p; p++)
+		if ((unsigned char)*p <= ' ' || *p == 0x7f)
+			return fail(uri, "the zone of the IPv6 address has a character that no name has");
+	if (strlen(uri->endpoint->host) > HOST_MAX)
+		return fail(uri, "the host is longer than 253 bytes");
 	if (zone)
 		*zone = 0;
 	r = inet_pton(AF_INET6, uri->endpoint->host, &address);

@@ -620,6 +620,9 @@ static const struct uri_example uris[] = {
     {"amqp://u:a:b%40%3a%25@localhost", "localhost", 5672, "u", "a:b@:%", "/"},
 };
 
+#define EIGHTY "eightyeightyeightyeightyeightyeightyeightyeightyeightyeightyeightyeightyeightyei"
+#define HOST_LONG EIGHTY EIGHTY EIGHTY EIGHTY
+
 static const struct wrong_uri wrong_uris[] = {
     {"", "the scheme must be amqp:// or amqps://"},
     {"localhost", "the scheme must be amqp:// or amqps://"},
@@ -642,6 +645,8 @@ static const struct wrong_uri wrong_uris[] = {
     {"amqp://[::1", "\"[\" without \"]\" around an IPv6 address"},
     {"amqp://[localhost]", "what stands in brackets is no IPv6 address"},
     {"amqp://[]", "what stands in brackets is no IPv6 address"},
+    {"amqp://[fe80::1%25e%0a]", "the zone of the IPv6 address has a character that no name has"},
+    {"amqp://[fe80::1%25" HOST_LONG "]", "the host is longer than 253 bytes"},
     {"amqp://local host", "the host has a character that no host name has"},
     {"amqp://local%00host", ESCAPE_ERROR("host")},
     {"amqp://localhost/%", ESCAPE_ERROR("vhost")},
