@@ -331,8 +331,10 @@ static enum muxd_result make_upstreams(struct muxd *muxd, struct conf_errors *er
 	enum muxd_result result = MUXD_OK;
 
 	muxd->upstreams = calloc(muxd->conf->upstream_count, sizeof(*muxd->upstreams));
-	if (!muxd->upstreams)
+	if (!muxd->upstreams) {
+		log_error("cannot start: %s", strerror(ENOMEM));
 		return MUXD_FAILED;
+	}
 	while (result == MUXD_OK && muxd->upstream_count < muxd->conf->upstream_count) {
 		result = make_upstream(muxd, muxd->upstream_count, errors);
 		if (result == MUXD_OK)
@@ -387,6 +389,8 @@ static enum muxd_result make_all(struct muxd *muxd, struct conf_errors *errors)
 	enum muxd_result result;
 	int r = gate_new(muxd->conf, errors, &muxd->gate);
 
+	if (r < 0 && r != -EINVAL)
+		log_error("cannot start: %s", strerror(-r));
 	if (r < 0)
 		return r == -EINVAL ? MUXD_BAD_CONFIG : MUXD_FAILED;
 	if (make_base(muxd) < 0)

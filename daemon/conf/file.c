@@ -26,8 +26,10 @@ static int store(cfg_t *section, cfg_opt_t *opt, const char *text, void *result)
 	size_t len = text ? strlen(text) : 0;
 	struct file_value *value = malloc(sizeof(*value) + len + 1);
 
+	/* libConfuse would take an error here for a mistake of the file, or of ours, and abort. */
+	*(struct file_value **)result = value;
 	if (!value)
-		return -1;
+		return 0;
 	value->line = (unsigned int)section->line;
 	/* The default's number is of no use to a pointer option, and each section has its own. */
 	/* Behind the first of a list come the others; a second list has replaced the one before. */
@@ -37,7 +39,6 @@ static int store(cfg_t *section, cfg_opt_t *opt, const char *text, void *result)
 	if (len > 0)
 		memcpy(value->text, text, len);
 	value->text[len] = 0;
-	*(struct file_value **)result = value;
 	return 0;
 }
 
@@ -45,6 +46,8 @@ static void discard(void *pointer)
 {
 	struct file_value *value = pointer;
 
+	if (!value)
+		return;
 	explicit_bzero(value->text, strlen(value->text));
 	free(value);
 }

@@ -34,9 +34,9 @@ void file_root_end(cfg_opt_t *options, size_t count);
 int file_parse(cfg_opt_t *options, const struct conf_text *text, const char *path, cfg_t **ret,
 	       struct conf_errors *errors) __attribute__((warn_unused_result));
 
-/* The number of values that a key has, and one of them. */
+/* The number of values that a key has, and one of them; NULL: there was no memory for it. */
 unsigned int file_count(cfg_t *section, const char *key);
 const struct file_value *file_get(cfg_t *section, const char *key, unsigned int index);
 
-/* Where a section begins. */
+/* Where a section begins; 0: there was no memory to remember it. */
 unsigned int file_section_line(cfg_t *section);

@@ -279,6 +279,10 @@ static void read_keys(struct reader *r, cfg_t *section, const struct key *keys, 
 		for (unsigned int k = 0; k < file_count(section, keys[i].name); k++) {
 			const struct file_value *value = file_get(section, keys[i].name, k);
 
+			if (!value) {
+				r->no_memory = true;
+				continue;
+			}
 			/* What was appended to a file that ends too early. */
 			if (value->line > r->lines)
 				continue;
@@ -296,7 +300,17 @@ static void read_keys(struct reader *r, cfg_t *section, const struct key *keys, 
 	}
 }
 
-/* Errors are about this section from now on, and its name is checked. */
+/* Errors are about this section from now on. */
+static void enter(struct reader *r, cfg_t *section, const char *label)
+{
+	r->place.line = file_section_line(section);
+	r->place.section = label;
+	r->place.key = NULL;
+	if (r->place.line == 0)
+		r->no_memory = true;
+}
+
+/* The same for one with a name, which is checked. */
 static void begin_section(struct reader *r, cfg_t *section, char *label, size_t size)
 {
 	char title[SHOWN_MAX];
@@ -304,9 +318,7 @@ static void begin_section(struct reader *r, cfg_t *section, char *label, size_t 
 
 	log_clean(title, sizeof(title), span_str(cfg_title(section)));
 	snprintf(label, size, "%s \"%s\"", cfg_name(section), title);
-	r->place.line = file_section_line(section);
-	r->place.section = label;
-	r->place.key = NULL;
+	enter(r, section, label);
 	if (problem)
 		conf_error(r->errors, r->place, "%s", problem);
 }
@@ -356,9 +368,7 @@ static void read_access(struct reader *r, cfg_t *section, struct conf *conf)
 
 static void read_limits(struct reader *r, cfg_t *section, struct conf *conf)
 {
-	r->place.line = file_section_line(section);
-	r->place.section = "limits";
-	r->place.key = NULL;
+	enter(r, section, "limits");
 	if (conf->limits_line)
 		conf_error(r->errors, r->place, "given twice, first on line %u", conf->limits_line);
 	else
