@@ -170,6 +170,7 @@ static struct lane *lane_new(struct upstream *upstream, bool needed, bool tx)
 {
 	struct amqc_method select = {.id = tx ? AMQC_TX_SELECT : AMQC_CONFIRM_SELECT};
 	uint16_t number = free_number(upstream, needed);
+	struct request *request;
 	struct lane *lane;
 
 	if (number == 0)
@@ -190,6 +191,8 @@ static struct lane *lane_new(struct upstream *upstream, bool needed, bool tx)
 	lane->confirms.next = 1;
 	if (!request_send_own(lane, &(struct amqc_method){.id = AMQC_CHANNEL_OPEN}) ||
 	    !request_send_own(lane, &select)) {
+		while ((request = list_first(&lane->awaiting, struct request, op.node)))
+			request_drop(request);
 		buf_deinit(&lane->control);
 		free(lane);
 		return NULL;
