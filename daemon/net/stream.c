@@ -327,10 +327,13 @@ static size_t write_some(struct stream *stream, size_t most)
 		buf_consume(stream->out, (size_t)n);
 		return (size_t)n;
 	}
-	if (is_passing(n))
+	if (is_passing(n)) {
 		set_write_armed(stream, true);
-	else
-		drop_output(stream);
+		return 0;
+	}
+	/* A peer that is there all the same (the kernel had no memory) must not wait for more. */
+	(void)shutdown(stream->fd, SHUT_WR);
+	drop_output(stream);
 	return 0;
 }
 
