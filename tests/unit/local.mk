@@ -346,3 +346,20 @@ tests_unit_test_mux_blame_LDADD = tests/broker/libbroker.a $(UNIT_MUX) $(CHECK_L
 tests_unit_test_mux_recovery_SOURCES = tests/unit/test-mux-recovery.c $(MUX_RIG)
 tests_unit_test_mux_recovery_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_recovery_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+
+# The whole daemon, with what it calls put through wrap-failing.c by the linker.
+check_PROGRAMS += tests/unit/test-muxd-failing
+TESTS += tests/unit/test-muxd-failing
+tests_unit_test_muxd_failing_SOURCES = $(daemon_muxd_SOURCES) tests/unit/test-muxd-failing.c \
+	tests/unit/wrap-failing.c tests/unit/wrap-failing.h
+tests_unit_test_muxd_failing_CPPFLAGS = $(UNIT_CPPFLAGS) $(CONFUSE_CFLAGS) $(EVENT_CFLAGS) -Dmain=muxd_main
+tests_unit_test_muxd_failing_CFLAGS = $(daemon_muxd_CFLAGS) -Wno-missing-prototypes
+tests_unit_test_muxd_failing_LDADD = $(daemon_muxd_LDADD)
+WRAP = -Wl,--wrap=
+tests_unit_test_muxd_failing_LDFLAGS = $(AM_LDFLAGS) $(WRAP)loop_run \
+	$(WRAP)malloc $(WRAP)calloc $(WRAP)realloc $(WRAP)reallocarray $(WRAP)strdup $(WRAP)asprintf $(WRAP)vasprintf \
+	$(WRAP)event_config_new $(WRAP)event_base_new_with_config $(WRAP)event_new $(WRAP)event_add $(WRAP)cfg_init \
+	$(WRAP)pcre2_match_context_create_8 $(WRAP)pcre2_compile_context_create_8 $(WRAP)pcre2_match_data_create_8 \
+	$(WRAP)EVP_Digest $(WRAP)socket $(WRAP)bind $(WRAP)listen $(WRAP)accept4 $(WRAP)connect $(WRAP)getsockopt \
+	$(WRAP)setsockopt $(WRAP)eventfd $(WRAP)fstat $(WRAP)chmod $(WRAP)read $(WRAP)readv $(WRAP)send $(WRAP)getaddrinfo \
+	$(WRAP)pthread_create $(WRAP)open $(WRAP)fcntl

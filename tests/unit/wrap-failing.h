@@ -1,0 +1,30 @@
+/*
+ * What the linker puts between muxd and the system in test-muxd-failing (its
+ * --wrap options): a call of muxd's own code, and of no library it uses, can be
+ * made to fail as the system would make it fail.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+enum wrap_kind {
+	WRAP_NOTHING,
+	WRAP_MEMORY, /* malloc, calloc, realloc, reallocarray, strdup, asprintf, and what libraries allocate
+			for us */
+	WRAP_SYSTEM  /* system calls, threads, files */
+};
+
+/* The counts live in memory that a forked child shares with its parent. False: there is none. */
+bool wrap_init(void);
+
+/* This process is one whose calls count and fail. */
+void wrap_take_part(void);
+
+/* From now on, the nth call of the kind fails, from 1; 0: none does, but they are counted. */
+void wrap_arm(enum wrap_kind kind, unsigned long nth);
+
+/* How many calls there were since wrap_arm(), in processes that take part. */
+unsigned long wrap_count(void);
+
+/* The name of the one that failed; NULL: none has. */
+const char *wrap_failed(void);
