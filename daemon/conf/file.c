@@ -104,7 +104,8 @@ describe(char *out, size_t size, const char *format, va_list args)
 	} else if (strncmp(format, "unexpected token", 16) == 0) {
 		text = va_arg(args, const char *);
 		if (text && text[0] && !text[1])
-			snprintf(out, size, "unexpected \"%s\"", text);
+			snprintf(out, size, "unexpected \"%s\"",
+				 log_clean(shown, sizeof(shown), span_str(text)));
 		else
 			snprintf(out, size, "unexpected text");
 	} else {

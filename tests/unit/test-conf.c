@@ -333,6 +333,10 @@ START_TEST(conf__no_error_shows_control_characters_of_a_name)
 	ck_assert_ptr_nonnull(strstr(l.errors, "the user is missing"));
 	ck_assert_ptr_nonnull(strstr(l.errors, "there is no upstream"));
 	ck_assert_ptr_null(strchr(l.errors, '\033'));
+	l = load_text("upstream a { uri = { \"amqp://localhost\"\033 } }\n");
+	ck_assert_int_eq(l.result, -EINVAL);
+	ck_assert_ptr_nonnull(strstr(l.errors, "unexpected"));
+	ck_assert_ptr_null(strchr(l.errors, '\033'));
 }
 END_TEST
 
