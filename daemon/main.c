@@ -260,6 +260,8 @@ static int run(const struct arguments *arguments, const struct conf *conf)
 	raise_descriptor_limit();
 	inherited_fd = listener_take_inherited_fd();
 	socket = inherited_fd >= 0 ? strdup("") : choose_socket(arguments, conf);
+	if (!socket && inherited_fd >= 0)
+		log_error("cannot start: %s", strerror(ENOMEM));
 	if (socket)
 		code = serve(arguments, conf, socket, inherited_fd);
 	free(socket);

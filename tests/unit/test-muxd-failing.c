@@ -273,19 +273,23 @@ _Noreturn static void be_muxd(int listener)
 			     NULL};
 	int log = open(t.log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
 	char pid[16];
+	int code;
 
 	if (log < 0 || dup2(log, STDERR_FILENO) < 0)
 		_exit(98);
 	(void)close(log);
 	alarm(STUCK_SECONDS);
+	(void)signal(SIGTERM, SIG_IGN); /* muxd hears it while its loop runs; it may have left by then */
 	if (listener >= 0) {
 		snprintf(pid, sizeof(pid), "%d", (int)getpid());
 		if ((listener != 3 && (dup2(listener, 3) < 0 || close(listener) < 0)) ||
 		    setenv("LISTEN_FDS", "1", 1) < 0 || setenv("LISTEN_PID", pid, 1) < 0)
 			_exit(98);
 	}
-	wrap_take_part();
-	exit(muxd_main(5, arguments));
+	wrap_take_part(true);
+	code = muxd_main(5, arguments);
+	wrap_take_part(false); /* gcov's own end is not muxd's */
+	exit(code);
 }
 
 static void read_log(char out[LOG_MAX])

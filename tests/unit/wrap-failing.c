@@ -43,9 +43,9 @@ bool wrap_init(void)
 	return counts != NULL;
 }
 
-void wrap_take_part(void)
+void wrap_take_part(bool yes)
 {
-	takes_part = true;
+	takes_part = yes;
 }
 
 void wrap_arm(enum wrap_kind kind, unsigned long nth)

@@ -17,8 +17,8 @@ enum wrap_kind {
 /* The counts live in memory that a forked child shares with its parent. False: there is none. */
 bool wrap_init(void);
 
-/* This process is one whose calls count and fail. */
-void wrap_take_part(void);
+/* From now on calls of this process count and fail; or not any more. */
+void wrap_take_part(bool yes);
 
 /* From now on, the nth call of the kind fails, from 1; 0: none does, but they are counted. */
 void wrap_arm(enum wrap_kind kind, unsigned long nth);
