@@ -1,5 +1,5 @@
 # Each of these adds to check_PROGRAMS, TESTS and noinst_PROGRAMS.
-dist_noinst_SCRIPTS += tests/totals
+dist_noinst_SCRIPTS += tests/totals tests/coverage/run
 # The broker is built always: quickstart uses it.
 include $(top_srcdir)/tests/broker/local.mk
 if HAVE_CHECK
