@@ -6,6 +6,8 @@
 # rabbitmq_start FOLDER   sets and exports RABBITMQ_FOLDER and RABBITMQ_PORT;
 #                         1, with a reason on stderr, if it cannot
 #                         RABBITMQ_TEST_ADDRESS: where it listens, if not on 127.0.0.1
+#                         RABBITMQ_TEST_CERTS: a folder with ca.pem, broker.pem and broker.key (certs.sh);
+#                         then it speaks TLS as well, at RABBITMQ_TLS_PORT
 # rabbitmq_ctl ARG...     rabbitmqctl for the node of RABBITMQ_FOLDER
 # rabbitmq_stop           also after a start that failed
 
@@ -26,12 +28,17 @@ rabbitmq_free_port() {
 rabbitmq_write_settings() {
   local dist
   RABBITMQ_PORT=$(rabbitmq_free_port) && RABBITMQ_EPMD_PORT=$(rabbitmq_free_port) &&
-    dist=$(rabbitmq_free_port) || return 1
+    dist=$(rabbitmq_free_port) && RABBITMQ_TLS_PORT=$(rabbitmq_free_port) || return 1
   mkdir -p "$RABBITMQ_FOLDER/log" "$RABBITMQ_FOLDER/mnesia"
-  echo '[].' >"$RABBITMQ_FOLDER/plugins"
+  if [ -z "${RABBITMQ_TEST_CERTS-}" ]; then
+    echo '[].' >"$RABBITMQ_FOLDER/plugins"
+  else
+    echo '[rabbitmq_auth_mechanism_ssl].' >"$RABBITMQ_FOLDER/plugins"
+  fi
   {
     echo "disk_free_limit.absolute = 64MB"
     [ -z "${RABBITMQ_TEST_ADDRESS-}" ] || echo "loopback_users = none"
+    [ -z "${RABBITMQ_TEST_CERTS-}" ] || rabbitmq_tls_settings
   } >"$RABBITMQ_FOLDER/rabbitmq.conf"
   cat >"$RABBITMQ_FOLDER/settings" <<EOS
 HOME=$RABBITMQ_FOLDER
@@ -49,6 +56,21 @@ RABBITMQ_MNESIA_BASE=$RABBITMQ_FOLDER/mnesia
 RABBITMQ_LOG_BASE=$RABBITMQ_FOLDER/log
 RABBITMQ_ENABLED_PLUGINS_FILE=$RABBITMQ_FOLDER/plugins
 RABBITMQ_PID_FILE=$RABBITMQ_FOLDER/pid
+EOS
+}
+
+# A client's certificate is asked for, looked at if there is one, and names the user for EXTERNAL.
+rabbitmq_tls_settings() {
+  cat <<EOS
+listeners.ssl.1 = ${RABBITMQ_TEST_ADDRESS:-127.0.0.1}:$RABBITMQ_TLS_PORT
+ssl_options.cacertfile = $RABBITMQ_TEST_CERTS/ca.pem
+ssl_options.certfile = $RABBITMQ_TEST_CERTS/broker.pem
+ssl_options.keyfile = $RABBITMQ_TEST_CERTS/broker.key
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = EXTERNAL
+ssl_cert_login_from = common_name
 EOS
 }
 
@@ -72,7 +94,7 @@ rabbitmq_start_processes() {
 }
 
 rabbitmq_start() {
-  export RABBITMQ_FOLDER=$1 RABBITMQ_PORT
+  export RABBITMQ_FOLDER=$1 RABBITMQ_PORT RABBITMQ_TLS_PORT
   if [ ! -x "$rabbitmq_bin/rabbitmq-server" ]; then
     echo "RabbitMQ is not installed (Debian's package rabbitmq-server)" >&2
     return 1

@@ -1,0 +1,67 @@
+/*
+ * For tests of TLS: certificates made on the spot, and a server of one
+ * connection that is turned by hand, over a socket pair.
+ */
+#pragma once
+
+#include "proto/span.h"
+
+#include <openssl/ssl.h>
+
+#define PEM_MAX 4096u
+
+/* A certificate with its key, as PEM and as objects. */
+struct cert {
+	X509 *x509;
+	EVP_PKEY *key;
+	char cert_pem[PEM_MAX];
+	char key_pem[PEM_MAX];
+};
+
+struct cert_options {
+	const char *name;	   /* common name */
+	const char *san;	   /* "DNS:a,IP:127.0.0.1", or NULL */
+	const struct cert *issuer; /* NULL: signs itself */
+	bool is_ca;
+	int from_days; /* from now */
+	int to_days;   /* 0: 30 */
+};
+
+void cert_make(struct cert *cert, const struct cert_options *options);
+void cert_deinit(struct cert *cert);
+
+/* The key, encrypted with a passphrase. */
+void cert_encrypt_key(const struct cert *cert, char pem[PEM_MAX]);
+
+struct peer_options {
+	const struct cert *cert;
+	const struct cert *between; /* sent behind it; or NULL */
+	const struct cert *client_ca;
+	bool needs_client; /* a client without a certificate is refused */
+	int version;	   /* TLS1_2_VERSION..., the only one; 0: any */
+};
+
+/* The server's side. */
+struct peer {
+	SSL_CTX *ctx;
+	SSL *ssl;
+	int fd; /* non-blocking; -1: closed */
+	bool done;
+	bool failed;
+	bool ended; /* the client said good-bye */
+	bool reads; /* takes what comes */
+	size_t received;
+	size_t queued; /* bytes of a pattern, to be sent */
+	size_t sent;
+};
+
+void peer_init(struct peer *peer, const struct peer_options *options, int fd);
+void peer_step(struct peer *peer);
+void peer_close(struct peer *peer); /* the socket */
+void peer_deinit(struct peer *peer);
+
+/* Byte number i of what both sides send. */
+static inline uint8_t pattern(size_t i)
+{
+	return (uint8_t)(i * 31 + i / 251);
+}
