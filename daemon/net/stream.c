@@ -18,6 +18,7 @@
 #define WRITE_BYTES_MAX (1024u * 1024u)
 #define BORROWED_BLOCK_MAX (256u * 1024u)
 #define REASON_BYTES_MAX 128u
+#define TRANSPORT_REASON_MAX 256u
 
 enum stream_state {
 	STREAM_OPEN,
@@ -131,12 +132,21 @@ static void die_of_errno(struct stream *stream, const char *what, ssize_t error)
 	die(stream, reason);
 }
 
+/* The owner may close the stream, and with it the transport, before it reads the reason. */
+static void die_of_transport(struct stream *stream)
+{
+	char reason[TRANSPORT_REASON_MAX];
+
+	(void)snprintf(reason, sizeof(reason), "%s", stream->transport->reason(stream->transport_context));
+	die(stream, reason);
+}
+
 static void die_of_read(struct stream *stream, ssize_t error)
 {
 	if (error == 0)
 		die(stream, "closed by the peer");
 	else if (error == -EPROTO && stream->transport->reason)
-		die(stream, stream->transport->reason(stream->transport_context));
+		die_of_transport(stream);
 	else if (!is_passing(error))
 		die_of_errno(stream, "read", error);
 }

@@ -71,9 +71,9 @@ static void on_closed(void *context, const char *reason)
 	struct world *w = context;
 
 	w->closed = true;
-	(void)snprintf(w->reason, sizeof(w->reason), "%s", reason);
 	stream_close(w->stream, 0);
 	w->stream = NULL;
+	(void)snprintf(w->reason, sizeof(w->reason), "%s", reason); /* it is there yet */
 }
 
 static const struct stream_ops ops = {on_bytes, on_written, NULL, on_closed};
