@@ -74,7 +74,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/systemd.sh \
 	tests/integration/threads.sh \
 	tests/integration/upstream.sh tests/integration/upstream.py \
-	tests/integration/upstreams.sh
+	tests/integration/upstreams.sh tests/integration/user.sh
 
 # What tests/integration/run needs, without running anything.
 integration-programs: all $(INTEGRATION_TARGETS) $(E2E_TARGETS) $(SYSTEMD_TARGETS) $(CLIENT_EXAMPLES)
