@@ -138,6 +138,7 @@ static void probe_memory(void)
 static void probe_privileges(void)
 {
 	struct sched_param param = {.sched_priority = 1};
+	long r;
 
 	say(geteuid() != 0 && getuid() != 0 && getegid() != 0, "it is not root");
 	refused("becoming root", setresuid(0, 0, 0));
@@ -147,8 +148,10 @@ static void probe_privileges(void)
 	refused("a better priority", setpriority(PRIO_PROCESS, 0, -1));
 	refused("a user namespace", syscall(SYS_unshare, CLONE_NEWUSER));
 	refused("a mount namespace", syscall(SYS_unshare, CLONE_NEWNS));
-	refused("a process in a user namespace",
-		syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL));
+	r = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
+	if (r == 0)
+		_exit(0);
+	refused("a process in a user namespace", r);
 	refused("mounting", mount("none", "/tmp", "tmpfs", 0, NULL));
 	refused("another root", chroot("/tmp"));
 	refused("tracing", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
@@ -162,7 +165,6 @@ static void probe_privileges(void)
 	refused("a key", syscall(SYS_add_key, "user", "probe", "x", 1, KEY_SPEC_PROCESS_KEYRING));
 	refused("shared memory of System V", syscall(SYS_shmget, 1, 4096, 01600));
 	refused("a message queue of System V", syscall(SYS_msgget, 1, 01600));
-	refused("running a shell", execl("/bin/sh", "sh", "-c", "exit 0", (char *)NULL));
 }
 
 static void *wait_for_ever(void *arg)
@@ -184,7 +186,15 @@ static void probe_limits(void)
 	say(limit.rlim_max == 0, "no core is written");
 	while (count < 64 && pthread_create(&thread, NULL, wait_for_ever, NULL) == 0)
 		count++;
-	say(count < 16, "it can make few threads");
+	say(count >= 2 && count < 16, "it can make few threads");
+}
+
+/* At last: if it succeeds, nothing of this program is left. */
+static void probe_exec(void)
+{
+	fflush(stdout);
+	refused("running a shell", execl("/bin/sh", "sh", "-c",
+					 "echo FAILED: running a shell is refused; exit 1", (char *)NULL));
 }
 
 int main(int argc, char **argv)
@@ -196,5 +206,6 @@ int main(int argc, char **argv)
 	probe_memory();
 	probe_privileges();
 	probe_limits();
+	probe_exec();
 	_exit(!all_good);
 }
