@@ -11,14 +11,16 @@ client_muxctl_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 client_muxctl_LDADD = client/libmuxclient.la $(JANSSON_LIBS)
 dist_man_MANS += client/muxctl.1
 
-# bash finds it by the command's name.
-bashcompletiondir = $(datadir)/bash-completion/completions
+# The shells find these by their names.
 nodist_bashcompletion_DATA = client/tool/completions/muxctl
-client/tool/completions/muxctl: client/tool/completion.bash
-	$(AM_V_GEN)$(MKDIR_P) client/tool/completions && cp $(srcdir)/client/tool/completion.bash $@
+client/tool/completions/muxctl: client/tool/completion/muxctl.bash
+	$(AM_V_GEN)$(MKDIR_P) client/tool/completions && cp $(srcdir)/client/tool/completion/muxctl.bash $@
+dist_zshcompletion_DATA = client/tool/completion/_muxctl
+dist_fishcompletion_DATA = client/tool/completion/muxctl.fish
 CLEANFILES += client/tool/completions/muxctl
-EXTRA_DIST += client/tool/completion.bash
+EXTRA_DIST += client/tool/completion/muxctl.bash
 
 # Needs no daemon. What needs one: tests/integration/muxctl.sh.
-dist_check_SCRIPTS += tests/unit/test-muxctl-usage
-TESTS += tests/unit/test-muxctl-usage
+dist_check_SCRIPTS += tests/unit/test-muxctl-usage tests/unit/test-muxctl-completion
+EXTRA_DIST += tests/unit/complete.zsh
+TESTS += tests/unit/test-muxctl-usage tests/unit/test-muxctl-completion

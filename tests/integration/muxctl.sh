@@ -78,6 +78,21 @@ generated=$(cat "$out")
 check "with its prefix" grep -q '^muxd\.gen-.' "$out"
 check "and it is there" prints "$generated" declare queue --passive "$generated"
 check "passive declare of what is not there is refused" fails 1 "AMQP 404" declare queue --passive nothing
+# Completion asks muxd for what it knows.
+completed() { # EXPECTED WORD...
+  local expected=$1
+  shift
+  COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+  _muxctl "$builddir/client/muxctl"
+  printf '%s\n' "${COMPREPLY[@]}" | grep -Eqx -- "$expected"
+}
+# shellcheck source=client/tool/completion/muxctl.bash
+. "$srcdir/client/tool/completion/muxctl.bash"
+check "names of upstreams are completed" completed default muxctl status --upstream d
+check "with the socket of the command line" completed default muxctl -s "$MUXD_SOCKET" --upstream d
+check_not "and with no other" completed default muxctl -s /nowhere --upstream d
+check "ids of sessions are completed" completed '[0-9]+' muxctl recorder ""
+
 check "an exclusive queue goes with muxctl" prints mine declare queue mine --exclusive
 check "so it is gone" wait_for 10 fails 1 "AMQP 404" declare queue mine --passive
 check "declare exchange prints the name" prints e declare exchange e topic --durable
