@@ -12,5 +12,6 @@ include $(top_srcdir)/tests/fuzz/local.mk
 include $(top_srcdir)/tests/integration/local.mk
 include $(top_srcdir)/tests/e2e/local.mk
 include $(top_srcdir)/tests/systemd/local.mk
+include $(top_srcdir)/tests/package/local.mk
 include $(top_srcdir)/tests/sim/local.mk
 include $(top_srcdir)/tests/lint/local.mk
