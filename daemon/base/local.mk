@@ -8,4 +8,5 @@ daemon_base_libbase_a_SOURCES = \
 	daemon/base/duration.c daemon/base/duration.h \
 	daemon/base/log.c daemon/base/log.h \
 	daemon/base/map.c daemon/base/map.h \
-	daemon/base/pool.c daemon/base/pool.h
+	daemon/base/pool.c daemon/base/pool.h \
+	daemon/base/quiet.c daemon/base/quiet.h

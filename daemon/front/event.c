@@ -17,11 +17,15 @@
 /* The peer lets its output grow beyond its memory: there is nobody to tell. */
 static void cut_off(struct ipc *ipc)
 {
+	char more[QUIET_MORE_BYTES];
+
 	ipc->state = IPC_ENDING;
 	ipc->end_drain_usec = 0;
-	log_info("session %llu (pid %u, uid %u) ended: it does not read what it is sent (%llu bytes wait)",
-		 (unsigned long long)(ipc->session ? session_id(ipc->session) : 0), ipc->peer.pid,
-		 ipc->peer.uid, (unsigned long long)buf_len(stream_out(ipc->stream)));
+	if (ipc_may_say(ipc, more))
+		log_info("session %llu (pid %u, uid %u) ended: it does not read what it is sent (%llu bytes "
+			 "wait)%s",
+			 (unsigned long long)(ipc->session ? session_id(ipc->session) : 0), ipc->peer.pid,
+			 ipc->peer.uid, (unsigned long long)buf_len(stream_out(ipc->stream)), more);
 	loop_defer(ipc->front->options.loop, &ipc->end_task);
 }
 

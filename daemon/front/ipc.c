@@ -28,21 +28,31 @@
 
 /* ------------------------------------------------------------------ the end */
 
-static void log_end(const struct ipc *ipc, const char *reason, bool is_error)
+bool ipc_may_say(struct ipc *ipc, char more[QUIET_MORE_BYTES])
+{
+	struct front *front = ipc->front;
+
+	return quiet_may_say(&front->quiets[ipc->peer.uid % QUIETS], loop_now(front->options.loop), more);
+}
+
+static void log_end(struct ipc *ipc, const char *reason, bool is_error)
 {
 	uint64_t age_usec = mono_since_usec(loop_now(ipc->front->options.loop), ipc->accepted);
 	unsigned long long id = ipc->session ? session_id(ipc->session) : 0;
 	char session[NUMBER_BYTES_MAX], pid[NUMBER_BYTES_MAX], uid[NUMBER_BYTES_MAX];
+	char more[QUIET_MORE_BYTES] = "";
 	const struct log_field fields[] = {
 	    {"MUXD_SESSION", session}, {"MUXD_CLIENT_PID", pid}, {"MUXD_CLIENT_UID", uid}};
 
+	if (is_error && !ipc_may_say(ipc, more))
+		return;
 	(void)snprintf(session, sizeof(session), "%llu", id);
 	(void)snprintf(pid, sizeof(pid), "%u", ipc->peer.pid);
 	(void)snprintf(uid, sizeof(uid), "%u", ipc->peer.uid);
 	log_write(is_error ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, fields, sizeof(fields) / sizeof(fields[0]),
-		  "session %llu (pid %u, uid %u) ended after %llu.%03llu s: %s", id, ipc->peer.pid,
+		  "session %llu (pid %u, uid %u) ended after %llu.%03llu s: %s%s", id, ipc->peer.pid,
 		  ipc->peer.uid, (unsigned long long)(age_usec / USEC_PER_SEC),
-		  (unsigned long long)(age_usec % USEC_PER_SEC / USEC_PER_MSEC), reason);
+		  (unsigned long long)(age_usec % USEC_PER_SEC / USEC_PER_MSEC), reason, more);
 }
 
 static void drop(struct ipc *ipc)
@@ -54,7 +64,7 @@ static void drop(struct ipc *ipc)
 	if (ipc->session)
 		session_end(ipc->session);
 	stream_close(ipc->stream, ipc->end_drain_usec);
-	users_leave(&front->users, ipc->peer.uid);
+	users_seat_end(&ipc->seat);
 	peer_deinit(&ipc->peer);
 	list_unlink(&ipc->node);
 	front->count--;
@@ -168,6 +178,27 @@ static struct upstream *find_upstream(const struct ipc *ipc, const Muxd__V1__Hel
 	return NULL;
 }
 
+/* count: those that it has besides this one. */
+static struct fault too_many_of_user(const struct ipc *ipc, uint32_t count)
+{
+	return fault_make_retryable(
+	    506,
+	    "RESOURCE_ERROR - too many sessions of this user: sessions-per-uid is %u, and "
+	    "uid %u has %u",
+	    ipc->limits.sessions_per_uid, ipc->peer.uid, count);
+}
+
+static struct fault too_many(const struct front *front)
+{
+	struct users_entry most = users_most(&front->users);
+
+	return fault_make_retryable(
+	    506,
+	    "RESOURCE_ERROR - too many sessions: the limit of sessions is %u, and uid %u has "
+	    "%u of them",
+	    front->options.sessions_max, most.uid, most.count);
+}
+
 static bool make_session(struct ipc *ipc, const Muxd__V1__Hello *hello, struct upstream *upstream,
 			 struct fault *ret_fault)
 {
@@ -187,14 +218,20 @@ static bool make_session(struct ipc *ipc, const Muxd__V1__Hello *hello, struct u
 		return false;
 	session.limits = front_session_limits(&ipc->limits);
 	if (users_count(&ipc->front->users, ipc->peer.uid) > ipc->limits.sessions_per_uid) {
-		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions of this user");
+		*ret_fault = too_many_of_user(ipc, users_count(&ipc->front->users, ipc->peer.uid) - 1);
 		return false;
 	}
 	if (mux_is_quarantined(options->mux, &session.creds, ret_fault))
 		return false;
 	r = session_new(options->mux, &session, &ipc->session);
 	if (r == -EUSERS)
-		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions");
+		*ret_fault = too_many(ipc->front);
+	else if (r == -ENOBUFS)
+		*ret_fault = fault_make_retryable(506,
+						  "RESOURCE_ERROR - what uid %u published in sessions that "
+						  "have ended, and the broker has not "
+						  "confirmed, fills this user's share of total-memory",
+						  ipc->peer.uid);
 	else if (r < 0)
 		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - no memory for a session");
 	return r == 0;
@@ -365,11 +402,13 @@ static struct ipc *make_ipc(struct front *front, int fd)
 	struct ipc *ipc = calloc(1, sizeof(*ipc));
 	struct stream_options options = {.fd = fd, .ops = &stream_ops, .context = ipc};
 	int r = ipc ? peer_init(&ipc->peer, fd) : -ENOMEM;
+	char more[QUIET_MORE_BYTES];
 
 	if (r == 0)
 		r = stream_new(front->options.loop, &options, &ipc->stream);
 	if (r < 0) {
-		log_warning("cannot serve a new connection: %s", strerror(-r));
+		if (quiet_may_say(&front->trouble, loop_now(front->options.loop), more))
+			log_warning("cannot serve a new connection: %s%s", strerror(-r), more);
 		if (ipc)
 			peer_deinit(&ipc->peer);
 		free(ipc);
@@ -385,13 +424,15 @@ static struct ipc *make_ipc(struct front *front, int fd)
 }
 
 /* One more than the limits allow: it is told, and leaves. */
-static void turn_away(struct ipc *ipc, const char *whose)
+static void turn_away(struct ipc *ipc, const struct fault *fault)
 {
-	struct fault fault = fault_make_retryable(506, "RESOURCE_ERROR - too many sessions%s", whose);
+	char reason[FAULT_TEXT_MAX + 1];
+	char more[QUIET_MORE_BYTES];
 
-	log_info("refused a connection of pid %u, uid %u: too many sessions%s", ipc->peer.pid, ipc->peer.uid,
-		 whose);
-	ipc_send_error(ipc, 0, (struct mux_channel_id){0, 0}, SCOPE_SESSION, &fault);
+	if (ipc_may_say(ipc, more))
+		log_info("refused a connection of pid %u, uid %u: %s%s", ipc->peer.pid, ipc->peer.uid,
+			 log_clean(reason, sizeof(reason), fault_text(fault)), more);
+	ipc_send_error(ipc, 0, (struct mux_channel_id){0, 0}, SCOPE_SESSION, fault);
 	stream_close(ipc->stream, IPC_LAST_WORDS_USEC);
 	peer_deinit(&ipc->peer);
 	free(ipc);
@@ -400,15 +441,19 @@ static void turn_away(struct ipc *ipc, const char *whose)
 void front_accept(struct front *front, int fd)
 {
 	struct ipc *ipc = make_ipc(front, fd);
+	struct fault fault;
 
 	if (!ipc)
 		return;
 	if (front->count >= front->options.sessions_max) {
-		turn_away(ipc, "");
+		fault = too_many(front);
+		turn_away(ipc, &fault);
 		return;
 	}
-	if (!users_enter(&front->users, ipc->peer.uid, front->options.limits.sessions_per_uid)) {
-		turn_away(ipc, " of this user");
+	if (!users_seat_take(&ipc->seat, &front->users, ipc->peer.uid,
+			     front->options.limits.sessions_per_uid)) {
+		fault = too_many_of_user(ipc, users_count(&front->users, ipc->peer.uid));
+		turn_away(ipc, &fault);
 		return;
 	}
 	list_append(&front->connections, &ipc->node);

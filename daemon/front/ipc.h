@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "daemon/base/quiet.h"
 #include "daemon/front/front.h"
 #include "daemon/front/table.h"
 #include "daemon/front/users.h"
@@ -25,11 +26,16 @@
 /* muxd's own code for a deadline; AMQP has none (PROTOCOL.md, "Errors"). */
 #define IPC_TIMED_OUT 408u
 
+/* Users whose noise is told apart; others share with one of them. */
+#define QUIETS 16u
+
 struct front {
 	struct front_options options;
 	struct list connections;
 	size_t count;
 	struct users users;
+	struct quiet quiets[QUIETS]; /* of lines about connections, by uid */
+	struct quiet trouble;	     /* and about what the kernel, or memory, would not do */
 	struct mono started;
 	bool going_away;
 	struct mono away_deadline;
@@ -52,7 +58,8 @@ struct ipc {
 	enum ipc_state state;
 	struct stream *stream;	 /* owned */
 	struct session *session; /* mux's; NULL before Hello */
-	struct peer peer;	 /* its groups only until Hello */
+	struct users_seat seat;
+	struct peer peer; /* its groups only until Hello */
 	struct mono accepted;
 	struct timer hello_timer;
 	struct loop_task end_task;
@@ -78,6 +85,9 @@ void ipc_fail(struct ipc *ipc, const struct fault *fault);
 
 /* The session has ended, or never was: last words, then the drop. */
 void ipc_end(struct ipc *ipc, const struct fault *fault);
+
+/* Whether a line about its user is to be logged now; see quiet.h. */
+bool ipc_may_say(struct ipc *ipc, char more[QUIET_MORE_BYTES]);
 
 /* ------------------------------------------------------------------ dispatch.c */
 

@@ -27,14 +27,16 @@ static bool grow(struct users *users)
 
 void users_deinit(struct users *users)
 {
+	assert(users->count == 0);
 	free(users->entries);
 	*users = (struct users){0};
 }
 
-bool users_enter(struct users *users, uint32_t uid, uint32_t max)
+bool users_seat_take(struct users_seat *seat, struct users *users, uint32_t uid, uint32_t max)
 {
 	struct users_entry *entry = find(users, uid);
 
+	assert(!seat->users);
 	if (max == 0 || (entry && entry->count >= max))
 		return false;
 	if (!entry) {
@@ -44,7 +46,22 @@ bool users_enter(struct users *users, uint32_t uid, uint32_t max)
 		*entry = (struct users_entry){uid, 0};
 	}
 	entry->count++;
+	*seat = (struct users_seat){users, uid};
 	return true;
+}
+
+void users_seat_end(struct users_seat *seat)
+{
+	struct users *users = seat->users;
+	struct users_entry *entry;
+
+	if (!users)
+		return;
+	entry = find(users, seat->uid);
+	assert(entry);
+	if (--entry->count == 0)
+		*entry = users->entries[--users->count];
+	*seat = USERS_SEAT_NONE;
 }
 
 uint32_t users_count(const struct users *users, uint32_t uid)
@@ -54,11 +71,12 @@ uint32_t users_count(const struct users *users, uint32_t uid)
 	return entry ? entry->count : 0;
 }
 
-void users_leave(struct users *users, uint32_t uid)
+struct users_entry users_most(const struct users *users)
 {
-	struct users_entry *entry = find(users, uid);
+	struct users_entry most = {0, 0};
 
-	assert(entry);
-	if (--entry->count == 0)
-		*entry = users->entries[--users->count];
+	for (size_t i = 0; i < users->count; i++)
+		if (users->entries[i].count > most.count)
+			most = users->entries[i];
+	return most;
 }

@@ -1,5 +1,6 @@
 #include "daemon/base/fault.h"
 #include "daemon/base/log.h"
+#include "daemon/base/quiet.h"
 
 #include <check.h>
 #include <errno.h>
@@ -188,6 +189,28 @@ START_TEST(fault__long_text_is_cut_between_characters)
 }
 END_TEST
 
+START_TEST(quiet__says_a_few_lines_and_counts_the_rest)
+{
+	struct quiet quiet = QUIET_INIT;
+	char more[QUIET_MORE_BYTES];
+	struct mono now = {1};
+
+	for (unsigned int i = 0; i < QUIET_LINES_MAX; i++) {
+		ck_assert(quiet_may_say(&quiet, now, more));
+		ck_assert_str_eq(more, "");
+	}
+	for (unsigned int i = 0; i < 100000; i++)
+		ck_assert(!quiet_may_say(&quiet, now, more));
+	now = mono_add_usec(now, QUIET_INTERVAL_USEC - 1);
+	ck_assert(!quiet_may_say(&quiet, now, more));
+	now = mono_add_usec(now, 1);
+	ck_assert(quiet_may_say(&quiet, now, more));
+	ck_assert_str_eq(more, " (100001 such lines were left out before)");
+	ck_assert(quiet_may_say(&quiet, now, more));
+	ck_assert_str_eq(more, "");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("base/log, base/fault");
@@ -206,6 +229,7 @@ int main(void)
 	tcase_add_test(tests, fault__made_here_says_so);
 	tcase_add_test(tests, fault__of_a_broker_keeps_its_bytes);
 	tcase_add_test(tests, fault__long_text_is_cut_between_characters);
+	tcase_add_test(tests, quiet__says_a_few_lines_and_counts_the_rest);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -451,7 +451,7 @@ START_TEST(ipc__user_with_too_many_sessions_is_turned_away)
 	ck_assert_int_eq(frame->event_case, MUXD__V1__SERVER_FRAME__EVENT_ERROR);
 	ck_assert_uint_eq(frame->error->code, 506);
 	ck_assert(frame->error->retryable);
-	assert_text(frame->error->text, "too many sessions of this user");
+	assert_text(frame->error->text, "too many sessions of this user: sessions-per-uid is 3, and uid ");
 	ck_assert_ptr_null(receive(client));
 	ck_assert_uint_eq(mux_session_count(t.mux), 3);
 	send_ping(0, 1); /* the others do not notice */
