@@ -9,14 +9,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN_MAX 64u
+#define RESERVE 32u /* descriptors that no client gets: for brokers, name service, files to be read again */
+#define RESERVE_PART 4u	  /* of few it is such a part */
 #define BACKLOG_MAX 4096u /* Linux's SOMAXCONN; nothing comes any more when the file is gone */
 #define PAUSE_USEC (100 * USEC_PER_MSEC)
 #define PAUSE_LOG_USEC (60 * USEC_PER_SEC) /* one line in so much time, however often it pauses */
@@ -30,6 +34,7 @@ struct listener {
 	struct event *event;
 	struct timer resume;
 	struct mono logged; /* when a pause was last logged; 0: never */
+	bool is_near;	    /* the last connection came near the reserve: it is looked at before the next */
 	char *path;	    /* owned; NULL: not ours to remove */
 	dev_t device;	    /* of the file we made */
 	ino_t inode;
@@ -37,12 +42,34 @@ struct listener {
 
 /* ------------------------------------------------------------------ accepting */
 
+/* The first descriptor that is of the reserve; the kernel gives out the lowest that is free. */
+static unsigned int reserve_begin(void)
+{
+	struct rlimit limit;
+	unsigned int most = UINT_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < UINT_MAX)
+		most = (unsigned int)limit.rlim_cur;
+	return most - (most / RESERVE_PART < RESERVE ? most / RESERVE_PART : RESERVE);
+}
+
+static void log_pause(int error)
+{
+	if (error == EMFILE)
+		log_warning(
+		    "cannot accept connections: all descriptors are in use but for a few that are kept in "
+		    "reserve; new processes wait. Raise the limit of open files, or lower limits in the "
+		    "configuration");
+	else
+		log_warning("cannot accept connections: %s; new processes wait", strerror(error));
+}
+
 static void pause_accepting(struct listener *listener, int error)
 {
 	struct mono now = loop_now(listener->loop);
 
 	if (listener->logged.usec == 0 || mono_since_usec(now, listener->logged) >= PAUSE_LOG_USEC) {
-		log_warning("cannot accept connections: %s; new processes wait", strerror(error));
+		log_pause(error);
 		listener->logged = now;
 	}
 	(void)event_del(listener->event);
@@ -65,21 +92,52 @@ static bool is_of_connection(int error)
 	return error == ECONNABORTED || error == EINTR || error == EPROTO || error == EPERM;
 }
 
+/* Whether one more connection would take of the reserve: 0 or EMFILE. */
+static int look_at_reserve(struct listener *listener)
+{
+	unsigned int begin = reserve_begin();
+	int probe;
+
+	if (!listener->is_near)
+		return 0;
+	probe = fcntl(listener->fd, F_DUPFD_CLOEXEC, 0);
+	if (probe < 0)
+		return errno;
+	(void)close(probe);
+	listener->is_near = (unsigned int)probe + RESERVE >= begin;
+	return (unsigned int)probe >= begin ? EMFILE : 0;
+}
+
+static void accepted(struct listener *listener, int peer)
+{
+	if ((unsigned int)peer + RESERVE >= reserve_begin())
+		listener->is_near = true;
+	listener->options.on_accept(listener->options.context, peer);
+}
+
 /* As many as wait, at most so many. 0, or the error for which it must pause. */
 static int accept_some(struct listener *listener, unsigned int most)
 {
+	int failed = 0;
+
 	for (unsigned int i = 0; i < most; i++) {
-		int peer = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int error = look_at_reserve(listener);
+		int peer = error ? -1 : accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (peer >= 0) {
-			listener->options.on_accept(listener->options.context, peer);
+			accepted(listener, peer);
+			failed = 0;
 			continue;
 		}
-		if (is_of_connection(errno))
-			continue;
-		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : errno;
+		error = error ? error : errno;
+		if (error == EAGAIN || error == EWOULDBLOCK)
+			return 0;
+		if (!is_of_connection(error))
+			return error;
+		failed = error;
 	}
-	return 0;
+	/* An error of each of so many connections is not theirs. */
+	return failed;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
