@@ -3,9 +3,22 @@
 #include <assert.h>
 #include <stddef.h>
 
-static uint64_t free_here(const struct account *account)
+static uint64_t free_of_limit(const struct account *account)
 {
 	return account->used < account->limit ? account->limit - account->used : 0;
+}
+
+static uint64_t free_here(const struct account *account)
+{
+	uint64_t of_limit = free_of_limit(account), whole, of_share;
+
+	if (account->share == 0)
+		return of_limit;
+	/* used + more <= share * (whole - more) */
+	whole = free_of_limit(account->parent);
+	whole = whole > UINT64_MAX / account->share ? UINT64_MAX : whole * account->share;
+	of_share = whole > account->used ? (whole - account->used) / (account->share + 1) : 0;
+	return of_share < of_limit ? of_share : of_limit;
 }
 
 uint64_t account_free(const struct account *account)

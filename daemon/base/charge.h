@@ -2,6 +2,10 @@
  * Accounts of memory. An account has a limit and may have a parent: what is
  * charged to a session is charged to its uid and to the daemon as well.
  *
+ * An account with a share may have a multiple of what is left free in its
+ * parent: among several that want everything each gets the same, and something
+ * stays free for one more.
+ *
  * A charge is a value that remembers what it took and from whom, so that it is
  * given back whole, once, by charge_end(), however its owner ends.
  */
@@ -14,9 +18,11 @@ struct account {
 	struct account *parent; /* outlives this one; NULL for the root */
 	uint64_t used;		/* bytes, at most limit but for charge_force() */
 	uint64_t limit;		/* bytes; UINT64_MAX: none */
+	uint32_t share;		/* at most so many times what then is free in the parent; 0: no matter */
 };
 
-#define ACCOUNT_INIT(parent, limit) ((struct account){(parent), 0, (limit)})
+#define ACCOUNT_INIT(parent, limit) ((struct account){(parent), 0, (limit), 0})
+#define ACCOUNT_INIT_SHARE(parent, share) ((struct account){(parent), 0, UINT64_MAX, (share)})
 
 struct charge {
 	struct account *account; /* NULL: nothing is charged */

@@ -13,6 +13,7 @@
 #include "daemon/mux/request.h"
 #include "daemon/mux/tx.h"
 #include "daemon/mux/uncommitted.h"
+#include "daemon/mux/user.h"
 
 #include <stdlib.h>
 
@@ -232,14 +233,19 @@ static void forget_session(struct channel *channel)
 
 void channel_abandon(struct channel *channel)
 {
+	struct session *session = channel->session;
+
 	/* What was settled with the session still counts there. */
-	if (channel->session)
-		channel->session->unacked -= channel->unacked;
+	if (session)
+		session->unacked -= channel->unacked;
 	forget_session(channel);
 	if (channel->lane)
 		party_take(&channel->upstream->common, channel->lane);
 	uncommitted_unpay(channel);
-	charge_force(&channel->charge, &channel->upstream->mux->orphaned, channel->unsettled_bytes);
+	if (session) {
+		user_ref_copy(&channel->user, &session->user);
+		charge_force(&channel->charge, &session->user.user->orphaned, channel->unsettled_bytes);
+	}
 	list_unlink(&channel->node);
 	list_append(&channel->upstream->orphans, &channel->node);
 	if (channel->state == CHANNEL_OPEN)
@@ -362,6 +368,7 @@ void channel_free(struct channel *channel)
 	timerq_clear(&upstream->mux->timers, &channel->timer);
 	tx_end(channel, &FAULT_NONE);
 	charge_end(&channel->charge);
+	user_ref_end(&channel->user);
 	list_unlink(&channel->node);
 	list_unlink(&channel->lane_node);
 	list_unlink(&channel->touched_node);

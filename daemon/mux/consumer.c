@@ -242,13 +242,16 @@ static bool relieve(const struct session *session, uint64_t bytes)
 	struct session *other;
 	struct consumer *victim = NULL;
 	uint64_t most = session->memory.used;
+	/* Who has used up the share of its uid is not relieved by others. */
+	bool of_user = account_free(&session->mux->memory) >= bytes;
 
 	if (session->memory.used + bytes > session->memory.limit)
 		return false;
 	list_foreach (other, &session->mux->sessions, node) {
 		struct consumer *largest;
 
-		if (other->ended || other->memory.used <= most)
+		if (other->ended || other->memory.used <= most ||
+		    (of_user && other->user.user != session->user.user))
 			continue;
 		largest = largest_of(other);
 		if (!largest)

@@ -192,21 +192,36 @@ static void refresh(struct session *session)
 	tell(session);
 }
 
+/* True if nobody behind it in the line may have anything now. */
+static bool holds_up_all(struct mux *mux, const struct session *session)
+{
+	uint64_t lacks = session->want_bytes - session->granted_bytes;
+
+	if (account_free(&mux->memory) < lacks)
+		return true;
+	if (account_free(&session->user.user->memory) < lacks)
+		session->user.user->want_round = mux->want_round;
+	return false;
+}
+
 /*
  * In the order they asked. Who is short of its own memory waits alone; who is
- * short of everybody's keeps those behind it waiting, so that nobody is passed
- * for ever.
+ * short of its user's, or of everybody's, keeps those behind it waiting, of
+ * that user or of all, so that nobody is passed for ever.
  */
 static void serve_wants(struct mux *mux)
 {
 	struct session *session, *tmp;
 
+	mux->want_round++;
 	list_foreach_safe (session, tmp, &mux->wants, want_node) {
 		bool more = session->want_bytes > session->granted_bytes ||
 			    session->want_messages > session->granted_messages;
 
+		if (session->user.user->want_round == mux->want_round)
+			continue;
 		if (more && !grant(session, session->want_messages, session->want_bytes)) {
-			if (account_free(&mux->memory) < session->want_bytes - session->granted_bytes)
+			if (holds_up_all(mux, session))
 				return;
 			continue;
 		}

@@ -45,4 +45,5 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/tx.c daemon/mux/tx.h \
 	daemon/mux/uncommitted.c daemon/mux/uncommitted.h \
 	daemon/mux/upstream.c daemon/mux/upstream.h \
+	daemon/mux/user.c daemon/mux/user.h \
 	daemon/mux/vet.c daemon/mux/vet.h

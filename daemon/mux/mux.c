@@ -24,6 +24,8 @@ int mux_new(const struct mux_options *options, struct mux **ret)
 	mux->orphaned = ACCOUNT_INIT(&mux->memory, options->limits.total_memory / 2);
 	list_init(&mux->upstreams);
 	list_init(&mux->sessions);
+	mux->users = MAP_INIT;
+	list_init(&mux->user_list);
 	list_init(&mux->touched);
 	list_init(&mux->unhurried);
 	timer_init(&mux->ack_timer, channel_flush_unhurried);
@@ -56,6 +58,7 @@ void mux_free(struct mux *mux)
 	run_touched(mux);
 	while ((upstream = list_first(&mux->upstreams, struct upstream, node)))
 		upstream_free(upstream);
+	map_deinit(&mux->users);
 	pool_deinit(&mux->pool);
 	timerq_deinit(&mux->timers);
 	buf_deinit(&mux->scratch);

@@ -34,6 +34,7 @@
 struct mux;
 struct upstream;
 struct session;
+struct user;
 
 /* ------------------------------------------------------------------ options */
 
@@ -404,8 +405,9 @@ struct session_options {
 bool mux_is_quarantined(struct mux *mux, const struct mux_creds *creds, struct fault *ret_fault);
 
 /*
- * 0; -ENOMEM; -EUSERS when there are as many sessions as the limits allow
- * (nothing was made, and the front tells its peer).
+ * 0; -ENOMEM; -ENOBUFS when what the uid's ended sessions published, and the
+ * broker has not confirmed, fills its share of the memory; -EUSERS when there are as many sessions as the
+ * limits allow (nothing was made, and the front tells its peer).
  */
 int session_new(struct mux *mux, const struct session_options *options, struct session **ret);
 
@@ -539,6 +541,16 @@ bool mux_next_session(const struct mux *mux, uint64_t after, struct session_info
 
 /* The channel behind (session, channel), in order of both; false: no more. */
 bool mux_next_channel(const struct mux *mux, uint64_t session, uint32_t channel, struct channel_info *ret);
+
+struct user_info {
+	uint32_t uid;
+	uint32_t sessions;
+	uint64_t memory_used;  /* of what sessions left behind as well */
+	uint64_t memory_limit; /* what it could have now */
+};
+
+/* Who has sessions, or left publishes behind, in no order. NULL: the first; NULL when there are no more. */
+const struct user *mux_next_user(const struct mux *mux, const struct user *after, struct user_info *ret);
 
 /* NULL: there is none with that id. */
 struct session *mux_find_session(const struct mux *mux, uint64_t id);

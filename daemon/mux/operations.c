@@ -20,6 +20,7 @@
 #include "daemon/mux/session.h"
 #include "daemon/mux/subscribe.h"
 #include "daemon/mux/tx.h"
+#include "daemon/mux/user.h"
 #include "daemon/mux/vet.h"
 
 #include <stdio.h>
@@ -168,7 +169,7 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 			consumer_free(consumer);
 		fault = result == AMQC_TOO_LONG
 			    ? fault_make(AMQC_SYNTAX_ERROR, "SYNTAX_ERROR - a name is longer than 255 bytes")
-			    : fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a request");
+			    : user_no_memory(channel->session, "a request");
 		refuse(channel->session, source, SCOPE_REQUEST, &fault);
 		return;
 	}
@@ -213,7 +214,7 @@ static void cancel(struct channel *channel, const struct mux_request *source)
 	}
 	method.basic_cancel.consumer_tag = subscribe_tag(consumer, tag);
 	if (request_queue(channel, &method, source->id, source->timeout_usec, &request) != AMQC_OK) {
-		struct fault fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a request");
+		struct fault fault = user_no_memory(channel->session, "a request");
 
 		refuse(channel->session, source, SCOPE_REQUEST, &fault);
 		return;

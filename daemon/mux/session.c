@@ -22,6 +22,7 @@
 #include "daemon/mux/taken.h"
 #include "daemon/mux/topology.h"
 #include "daemon/mux/tx.h"
+#include "daemon/mux/user.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -41,21 +42,35 @@ static int copy_creds(struct mux_creds *to, const struct mux_creds *from)
 	return 0;
 }
 
+/* What it has of its user's. */
+static int join(struct session *session, struct mux *mux, const struct session_options *options)
+{
+	int r;
+
+	if (!user_ref_take(&session->user, mux, options->creds.uid))
+		return -ENOMEM;
+	/* Who comes, publishes and goes, again and again while the broker is away, would fill the memory. */
+	if (account_free(&session->user.user->orphaned) == 0)
+		r = -ENOBUFS;
+	else
+		r = copy_creds(&session->creds, &options->creds);
+	if (r < 0)
+		user_ref_end(&session->user);
+	return r;
+}
+
 int session_new(struct mux *mux, const struct session_options *options, struct session **ret)
 {
 	struct session *session;
+	int r;
 
 	if (mux->session_count >= mux->options.limits.sessions)
 		return -EUSERS;
-	/* Who comes, publishes and goes, again and again while the broker is away, would fill the memory. */
-	if (mux->orphaned.used >= mux->orphaned.limit)
-		return -ENOMEM;
 	session = calloc(1, sizeof(*session));
-	if (!session)
-		return -ENOMEM;
-	if (copy_creds(&session->creds, &options->creds) < 0) {
+	r = session ? join(session, mux, options) : -ENOMEM;
+	if (r < 0) {
 		free(session);
-		return -ENOMEM;
+		return r;
 	}
 	session->mux = mux;
 	session->upstream = options->upstream;
@@ -66,7 +81,7 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 	if (session->program_len > 0)
 		memcpy(session->program, options->program.data, session->program_len);
 	session->get_credit = options->get_bytes;
-	session->memory = ACCOUNT_INIT(&mux->memory, 0);
+	session->memory = ACCOUNT_INIT(&session->user.user->memory, 0);
 	session_set_limits(session, &options->limits);
 	list_init(&session->leaving);
 	list_init(&session->requests);
@@ -79,6 +94,7 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 	list_append(&mux->sessions, &session->node);
 	mux->session_count++;
 	session->upstream->session_count++;
+	session->user.user->sessions++;
 	*ret = session;
 	return 0;
 }
@@ -103,6 +119,8 @@ void session_end(struct session *session)
 	list_unlink(&session->node);
 	mux->session_count--;
 	session->upstream->session_count--;
+	session->user.user->sessions--;
+	user_ref_end(&session->user);
 	free(session->channels);
 	free(session->taken);
 	free((uint32_t *)(uintptr_t)session->creds.groups);

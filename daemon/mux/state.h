@@ -76,6 +76,23 @@ struct offender {
 	struct mono last;
 };
 
+/* The sessions of one uid: see user.h. */
+struct user {
+	struct map_node map_node; /* in mux->users */
+	struct list node;	  /* in mux->user_list */
+	struct mux *mux;
+	uint32_t uid;
+	uint32_t references;
+	uint64_t want_round; /* of mux, if a session of it could not be granted then what it wants */
+	uint32_t sessions;
+	struct account memory;	 /* of the sessions, its share of mux->memory */
+	struct account orphaned; /* of what they left behind, its share of mux->orphaned */
+};
+
+struct user_ref {
+	struct user *user; /* NULL: none */
+};
+
 struct mux {
 	struct mux_options options;
 	uint32_t rules; /* serial number of what authorize goes by */
@@ -86,6 +103,8 @@ struct mux {
 	struct account orphaned; /* of memory: publishes whose session has ended */
 	struct list upstreams;	 /* struct upstream, in configured order */
 	struct list sessions;	 /* struct session, by rising id */
+	struct map users;	 /* struct user */
+	struct list user_list;	 /* the same */
 	uint32_t session_count;
 	uint64_t last_session;
 	struct list touched;	/* struct channel to be looked at when the turn ends */
@@ -93,6 +112,7 @@ struct mux {
 	struct timer ack_timer; /* when they go all the same */
 	struct list credits;	/* struct session whose credit may have grown */
 	struct list wants;	/* struct session that asked for more than there was, in turn */
+	uint64_t want_round;	/* how often the line was served */
 	struct buf scratch;	/* for encoding */
 	struct pace pace;	/* of all sessions' messages */
 	struct mono prompt;	/* when a session that is not bulk had one last */
@@ -548,6 +568,7 @@ struct channel {
 	uint64_t unsettled;	    /* publishes without an outcome */
 	uint64_t unsettled_bytes;   /* of credit that these cost */
 	struct charge charge;	    /* for them, when the session that paid before has ended */
+	struct user_ref user;	    /* who pays then */
 	uint64_t unacked;	    /* deliveries with the client */
 	struct timer timer;	    /* earliest deadline of a publish */
 	enum outcome_kind run_kind; /* outcomes not yet told: run_first..run_last */
@@ -670,6 +691,7 @@ struct session {
 	struct session_limits limits;	    /* the lower of both */
 	uint64_t told_message_max;	    /* the most they ever were: what its client goes by */
 	uint32_t told_channels;
+	struct user_ref user;
 	struct account memory;
 	struct charge credit_charge;		    /* what the granted credit may still cost */
 	uint64_t window_bytes;			    /* credit that is kept open; grows with use */

@@ -104,6 +104,45 @@ START_TEST(charge__lowering_by_more_than_it_has_aborts)
 }
 END_TEST
 
+/* How much the account has when it wants everything. */
+static uint64_t take_all(struct account *account, struct charge *charge)
+{
+	while (charge_take(charge, account, 1))
+		;
+	return account->used;
+}
+
+START_TEST(charge__share_leaves_room_for_others)
+{
+	struct account whole = ACCOUNT_INIT(NULL, 700);
+	struct account first = ACCOUNT_INIT_SHARE(&whole, 3);
+	struct account second = ACCOUNT_INIT_SHARE(&whole, 3);
+	struct charge one = CHARGE_NONE, two = CHARGE_NONE;
+
+	ck_assert_uint_eq(account_free(&first), 525);
+	ck_assert_uint_eq(take_all(&first, &one), 525); /* three quarters */
+	ck_assert_uint_eq(account_free(&second), 131);
+	/* both want everything, and the first one's come and go: it gets no more than the other */
+	for (unsigned int i = 0; i < 1000; i++) {
+		(void)take_all(&second, &two);
+		charge_lower(&one, 5);
+		(void)take_all(&second, &two);
+		(void)take_all(&first, &one);
+	}
+	ck_assert_uint_ge(second.used, 300);
+	ck_assert_uint_ge(account_free(&whole), 95); /* a seventh stays free, but for what is rounded */
+	charge_end(&one);
+	ck_assert_uint_eq(take_all(&second, &two), 525);
+	/* what was forced past it is no fault, and nothing more is had */
+	charge_force(&one, &first, 600);
+	ck_assert_uint_eq(account_free(&first), 0);
+	ck_assert_uint_eq(account_free(&second), 0);
+	charge_end(&one);
+	charge_end(&two);
+	ck_assert_uint_eq(whole.used, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("base/charge");
@@ -117,6 +156,7 @@ int main(void)
 	tcase_add_test(tests, charge__forced_may_pass_the_limit_and_is_given_back);
 	tcase_add_test(tests, charge__end_again_does_nothing);
 	tcase_add_test(tests, charge__lowered_to_nothing_may_go_to_another_account);
+	tcase_add_test(tests, charge__share_leaves_room_for_others);
 	tcase_add_test_raise_signal(tests, charge__lowering_by_more_than_it_has_aborts, SIGABRT);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -541,7 +541,7 @@ START_TEST(want__is_granted_in_turn)
 
 	/* Room for one large message, and the standing credit of all. */
 	rig_init(&rig);
-	rig.options.limits.total_memory = 4u << 20;
+	rig.options.limits.total_memory = 5u << 20;
 	rig.options.limits.session_memory = 4u << 20;
 	rig_start(&rig);
 	rig_connect(&rig, 10, 131072);
@@ -591,7 +591,7 @@ START_TEST(want__of_one_that_goes_lets_the_next_have_it)
 	struct rig_session *one, *two;
 
 	rig_init(&rig);
-	rig.options.limits.total_memory = 4u << 20;
+	rig.options.limits.total_memory = 5u << 20;
 	rig.options.limits.session_memory = 4u << 20;
 	rig_start(&rig);
 	rig_connect(&rig, 10, 131072);
