@@ -30,6 +30,7 @@ struct status_result {
 	struct muxc_status status; /* first: what the program sees */
 	struct pages pages;
 	struct muxc_upstream_status *upstreams;
+	struct muxc_user_status *users; /* owned */
 };
 
 struct muxc_session_list {
@@ -179,6 +180,21 @@ static void upstream_fill(struct muxc_upstream_status *to, Muxd__V1__UpstreamSta
 	to->lanes_warm = from->lanes->warm;
 }
 
+static int users_fill(struct status_result *result, Muxd__V1__Status *from)
+{
+	size_t i;
+
+	result->users = calloc(from->n_users + 1, sizeof(result->users[0]));
+	if (!result->users)
+		return -ENOMEM;
+	for (i = 0; i < from->n_users; i++)
+		result->users[i] = (struct muxc_user_status){
+		    from->users[i]->uid, from->users[i]->sessions, from->users[i]->sessions_limit,
+		    from->users[i]->memory_used, from->users[i]->memory_limit};
+	result->status.users = from->n_users;
+	return 0;
+}
+
 static int status_fill(struct status_result *result)
 {
 	Muxd__V1__ServerFrame *frame = result->pages.frames[0];
@@ -201,7 +217,8 @@ static int status_fill(struct status_result *result)
 	for (i = 0; i < from->n_upstreams; i++)
 		upstream_fill(&result->upstreams[i], from->upstreams[i]);
 	to->upstreams = from->n_upstreams;
-	return 0;
+	to->sessions_limit = from->sessions_limit;
+	return users_fill(result, from);
 }
 
 int muxc_status(struct muxc *c, uint64_t timeout_usec, struct muxc_status **ret, struct muxc_error *ret_error)
@@ -237,6 +254,13 @@ const struct muxc_upstream_status *muxc_status_get_upstream(const struct muxc_st
 	return status && index < status->upstreams ? &result->upstreams[index] : NULL;
 }
 
+const struct muxc_user_status *muxc_status_get_user(const struct muxc_status *status, size_t index)
+{
+	const struct status_result *result = (const struct status_result *)status;
+
+	return status && index < status->users ? &result->users[index] : NULL;
+}
+
 struct muxc_status *muxc_status_free(struct muxc_status *status)
 {
 	struct status_result *result = (struct status_result *)status;
@@ -245,6 +269,7 @@ struct muxc_status *muxc_status_free(struct muxc_status *status)
 		return NULL;
 	pages_free(&result->pages);
 	free(result->upstreams);
+	free(result->users);
 	free(result);
 	return NULL;
 }
@@ -267,6 +292,7 @@ static void session_fill(struct muxc_session_info *to, Muxd__V1__SessionInfo *fr
 	to->published = from->published;
 	to->delivered = from->delivered;
 	to->memory_used = from->memory_used;
+	to->memory_limit = from->memory_limit;
 }
 
 /* Returns 1 when there are more. */

@@ -947,7 +947,18 @@ struct muxc_status {
 	uint64_t memory_used; /* bytes */
 	uint64_t memory_limit;
 	size_t upstreams; /* how many muxc_status_get_upstream() knows */
+	size_t users;	  /* how many muxc_status_get_user() knows */
 	int draining;	  /* muxd stops when its sessions have left */
+	uint32_t sessions_limit;
+};
+
+/* What a user has of muxd, and may have. */
+struct muxc_user_status {
+	uint32_t uid;
+	uint32_t sessions;
+	uint32_t sessions_limit;
+	uint64_t memory_used;  /* bytes */
+	uint64_t memory_limit; /* what it could have now: it changes with what others have */
 };
 
 struct muxc_upstream_status {
@@ -980,6 +991,7 @@ struct muxc_session_info {
 	uint64_t published;
 	uint64_t delivered;
 	uint64_t memory_used;
+	uint64_t memory_limit;
 };
 
 struct muxc_channel_info {
@@ -997,6 +1009,7 @@ int muxc_status(struct muxc *c, uint64_t timeout_usec, struct muxc_status **ret,
 		struct muxc_error *ret_error) MUXC_CHECK;
 /* NULL if there are not so many. */
 const struct muxc_upstream_status *muxc_status_get_upstream(const struct muxc_status *status, size_t index);
+const struct muxc_user_status *muxc_status_get_user(const struct muxc_status *status, size_t index);
 struct muxc_status *muxc_status_free(struct muxc_status *status);
 
 int muxc_sessions(struct muxc *c, uint64_t timeout_usec, struct muxc_session_list **ret,

@@ -152,6 +152,7 @@ const uint8_t prescan_table[PRESCAN_KIND_COUNT][PRESCAN_FIELD_NUMBER_MAX + 1] =
 	[PRESCAN_KIND_STATUS] =
 	    {
 		[5] = PRESCAN_REPEATED | PRESCAN_KIND_UPSTREAM_STATUS, /* upstreams */
+		[9] = PRESCAN_REPEATED | PRESCAN_KIND_LEAF,	       /* users */
 	    },
 	[PRESCAN_KIND_UPSTREAM_STATUS] =
 	    {

@@ -28,21 +28,52 @@ static json_t *upstream_json(const struct muxc_upstream_status *upstream)
 			 (json_int_t)upstream->unconfirmed);
 }
 
+static json_t *user_json(const struct muxc_user_status *user)
+{
+	return json_pack("{s:I, s:{s:I, s:I}, s:{s:I, s:I}}", "uid", (json_int_t)user->uid, "sessions",
+			 "used", (json_int_t)user->sessions, "limit", (json_int_t)user->sessions_limit,
+			 "memory", "used", (json_int_t)user->memory_used, "limit",
+			 (json_int_t)user->memory_limit);
+}
+
 static int status_json(struct ctl *ctl, const struct muxc_status *status)
 {
 	json_t *upstreams = json_array();
+	json_t *users = json_array();
 	size_t i;
 
 	for (i = 0; i < status->upstreams; i++)
 		(void)json_array_append_new(upstreams, upstream_json(muxc_status_get_upstream(status, i)));
-	return print_json(ctl,
-			  json_pack("{s:o, s:I, s:I, s:I, s:b, s:o, s:{s:I, s:I}}", "version",
-				    text(status->version), "pid", (json_int_t)status->pid, "uptime_seconds",
-				    (json_int_t)status->uptime_seconds, "sessions",
-				    (json_int_t)status->sessions, "draining", status->draining, "upstreams",
-				    upstreams, "memory", "used", (json_int_t)status->memory_used, "limit",
-				    (json_int_t)status->memory_limit),
-			  JSON_INDENT(2));
+	for (i = 0; i < status->users; i++)
+		(void)json_array_append_new(users, user_json(muxc_status_get_user(status, i)));
+	return print_json(
+	    ctl,
+	    json_pack("{s:o, s:I, s:I, s:I, s:b, s:o, s:{s:I, s:I}, s:I, s:o}", "version",
+		      text(status->version), "pid", (json_int_t)status->pid, "uptime_seconds",
+		      (json_int_t)status->uptime_seconds, "sessions", (json_int_t)status->sessions,
+		      "draining", status->draining, "upstreams", upstreams, "memory", "used",
+		      (json_int_t)status->memory_used, "limit", (json_int_t)status->memory_limit,
+		      "sessions_limit", (json_int_t)status->sessions_limit, "users", users),
+	    JSON_INDENT(2));
+}
+
+static int users_print(struct ctl *ctl, const struct muxc_status *status)
+{
+	static const char *const titles[] = {"#UID", "#SESSIONS", "#OF", "#MEMORY", "#OF"};
+	struct table table = {.titles = titles, .columns = sizeof(titles) / sizeof(titles[0])};
+	char used[32], limit[32];
+	size_t i;
+
+	for (i = 0; i < status->users; i++) {
+		const struct muxc_user_status *user = muxc_status_get_user(status, i);
+
+		table_add(&table, "%u", user->uid);
+		table_add(&table, "%u", user->sessions);
+		table_add(&table, "%u", user->sessions_limit);
+		table_add(&table, "%s", print_bytes(used, sizeof(used), user->memory_used));
+		table_add(&table, "%s", print_bytes(limit, sizeof(limit), user->memory_limit));
+	}
+	return table_print(ctl, &table);
 }
 
 static int status_print(struct ctl *ctl, const struct muxc_status *status)
@@ -70,7 +101,10 @@ static int status_print(struct ctl *ctl, const struct muxc_status *status)
 		table_add(&table, "%llu", (unsigned long long)upstream->unconfirmed);
 		table_add_text(&table, *upstream->last_error ? upstream->last_error : "-");
 	}
-	return table_print(ctl, &table);
+	if (table_print(ctl, &table) != CTL_DONE)
+		return CTL_FAILED;
+	printf("\n");
+	return users_print(ctl, status);
 }
 
 int cmd_status(struct ctl *ctl, int argc, char **argv)
@@ -94,14 +128,14 @@ int cmd_status(struct ctl *ctl, int argc, char **argv)
 
 static json_t *session_json(const struct muxc_session_info *info)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
+	return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
 			 (json_int_t)info->id, "pid", (json_int_t)info->pid, "uid", (json_int_t)info->uid,
 			 "gid", (json_int_t)info->gid, "program", text(info->program), "upstream",
 			 text(info->upstream), "age_seconds", (json_int_t)info->age_seconds, "channels",
 			 (json_int_t)info->channels, "consumers", (json_int_t)info->consumers, "unconfirmed",
 			 (json_int_t)info->unconfirmed, "unacked", (json_int_t)info->unacked, "published",
 			 (json_int_t)info->published, "delivered", (json_int_t)info->delivered, "memory_used",
-			 (json_int_t)info->memory_used);
+			 (json_int_t)info->memory_used, "memory_limit", (json_int_t)info->memory_limit);
 }
 
 static int sessions_json(struct ctl *ctl, const struct muxc_session_list *list)

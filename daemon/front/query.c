@@ -8,6 +8,7 @@
 
 #define PAGE_ENTRIES_MAX 500u
 #define UPSTREAMS_MAX 256u /* in one status */
+#define USERS_MAX 500u	   /* the same */
 #define RECORDER_ENTRIES_MAX 256u
 
 static void send_answer(struct ipc *ipc, Muxd__V1__ServerFrame *frame, uint32_t request)
@@ -90,6 +91,29 @@ static size_t count_upstreams(struct mux *mux)
 	return count;
 }
 
+/* NULL: no memory. */
+static Muxd__V1__UserStatus **list_users(struct front *front, size_t *ret_count)
+{
+	const struct mux *mux = front->options.mux;
+	void **entries = alloc_entries(front, USERS_MAX, sizeof(Muxd__V1__UserStatus));
+	const struct user *user = NULL;
+	struct user_info info;
+	size_t count = 0;
+
+	while (entries && count < USERS_MAX && (user = mux_next_user(mux, user, &info))) {
+		Muxd__V1__UserStatus *entry = entries[count++];
+
+		muxd__v1__user_status__init(entry);
+		SET(entry, uid, info.uid);
+		SET(entry, sessions, info.sessions);
+		SET(entry, sessions_limit, front->options.limits.sessions_per_uid);
+		SET(entry, memory_used, info.memory_used);
+		SET(entry, memory_limit, info.memory_limit);
+	}
+	*ret_count = count;
+	return (Muxd__V1__UserStatus **)entries;
+}
+
 void ipc_send_status(struct ipc *ipc, uint32_t request)
 {
 	struct front *front = ipc->front;
@@ -100,7 +124,8 @@ void ipc_send_status(struct ipc *ipc, uint32_t request)
 	size_t count = count_upstreams(mux);
 	void **rooms = alloc_entries(front, count, sizeof(struct upstream_room));
 
-	if (!rooms) {
+	status.users = list_users(front, &status.n_users);
+	if (!rooms || !status.users) {
 		refuse_no_memory(ipc, request);
 		return;
 	}
@@ -113,6 +138,7 @@ void ipc_send_status(struct ipc *ipc, uint32_t request)
 	SET(&status, uptime_seconds,
 	    mono_since_usec(loop_now(front->options.loop), front->started) / USEC_PER_SEC);
 	SET(&status, sessions, mux_session_count(mux));
+	SET(&status, sessions_limit, front->options.sessions_max);
 	SET(&status, memory_used, mux_memory_used(mux));
 	SET(&status, memory_limit, mux_memory_limit(mux));
 	SET(&status, draining, front->going_away);
@@ -140,6 +166,7 @@ static void fill_session(Muxd__V1__SessionInfo *entry, const struct session_info
 	SET(entry, published, info->published);
 	SET(entry, delivered, info->delivered);
 	SET(entry, memory_used, info->memory_used);
+	SET(entry, memory_limit, info->memory_limit);
 }
 
 void ipc_send_sessions(struct ipc *ipc, uint32_t request, uint64_t after)
