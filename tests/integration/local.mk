@@ -22,7 +22,7 @@ endif
 
 # Tests of the whole: a real muxd, a broker, processes. They are not run by
 # `make check`, because each broker has its own run: tests/integration/run.
-INTEGRATION_TARGETS = tests/integration/attached tests/integration/canary tests/integration/neighbour tests/integration/share \
+INTEGRATION_TARGETS = tests/integration/attached tests/integration/canary tests/integration/hostile tests/integration/neighbour tests/integration/share \
 	tests/integration/threads tests/integration/transact
 check_PROGRAMS += $(INTEGRATION_TARGETS)
 tests_integration_attached_LDADD = client/libmuxclient.la -lpthread
@@ -41,6 +41,8 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/idle.sh tests/integration/idle.py \
 	tests/integration/blame.sh tests/integration/blame.py \
 	tests/integration/clash.sh tests/integration/clash.py \
+	tests/integration/hostile.sh tests/integration/hostile.py tests/integration/faulty.c \
+	tests/integration/quota.sh tests/integration/quota.py \
 	tests/integration/access.sh tests/integration/access.py \
 	tests/integration/permissions.sh tests/integration/permissions.py \
 	tests/integration/kill.sh tests/integration/kill.py \
