@@ -5,6 +5,8 @@
  */
 #include "daemon/front/ipc.h"
 
+#include <stdlib.h>
+
 #define OP(name) MUXD__V1__CLIENT_FRAME__OP_##name
 #define OP_COUNT (OP(DRAIN) + 1)
 
@@ -368,34 +370,64 @@ static void do_hello(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const 
 
 /* ------------------------------------------------------------------ to muxd itself */
 
+/*
+ * Such a request is answered at once, and yet counts as unanswered until the
+ * socket has taken the answer. Else a peer that asks and never reads would have
+ * muxd write as fast as it can, and keep it all.
+ */
+static bool claim_answer(struct ipc *ipc, uint32_t request)
+{
+	struct answers *answers = &ipc->answers;
+	struct fault fault;
+
+	if (!session_request_local(ipc->session, request))
+		return false;
+	if (!answers->positions)
+		answers->positions = calloc(SESSION_REQUESTS_MAX, sizeof(*answers->positions));
+	while (answers->count > 0 && answers->positions[answers->first] < ipc->written) {
+		answers->first = (answers->first + 1) % SESSION_REQUESTS_MAX;
+		answers->count--;
+	}
+	if (answers->positions && answers->count < SESSION_REQUESTS_MAX) {
+		answers->positions[(answers->first + answers->count++) % SESSION_REQUESTS_MAX] =
+		    stream_position(ipc->stream);
+		return true;
+	}
+	fault = answers->positions ? fault_make(506, "RESOURCE_ERROR - more than %u unanswered requests",
+						SESSION_REQUESTS_MAX)
+				   : fault_make_retryable(506, "RESOURCE_ERROR - no memory for an answer");
+	ipc_fail(ipc, &fault);
+	return false;
+}
+
 static void do_ping(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (session_request_local(ipc->session, frame->request))
+	if (claim_answer(ipc, frame->request))
 		ipc_send_done(ipc, frame->request);
 }
 
 static void do_status(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (session_request_local(ipc->session, frame->request))
+	if (claim_answer(ipc, frame->request))
 		ipc_send_status(ipc, frame->request);
 }
 
 static void do_sessions(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (session_request_local(ipc->session, frame->request))
+	if (claim_answer(ipc, frame->request))
 		ipc_send_sessions(ipc, frame->request, frame->sessions->after);
 }
 
 static void do_channels(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (session_request_local(ipc->session, frame->request))
+	if (claim_answer(ipc, frame->request))
 		ipc_send_channels(ipc, frame->request, frame->channels->after_session,
 				  frame->channels->after_channel);
 }
 
 static void do_recorder(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (session_request_local(ipc->session, frame->request))
+	if (claim_answer(ipc, frame->request))
 		ipc_send_recorder(ipc, frame->request, frame->recorder->session);
 }
 

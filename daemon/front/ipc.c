@@ -66,6 +66,7 @@ static void drop(struct ipc *ipc)
 	stream_close(ipc->stream, ipc->end_drain_usec);
 	users_seat_end(&ipc->seat);
 	peer_deinit(&ipc->peer);
+	free(ipc->answers.positions);
 	list_unlink(&ipc->node);
 	front->count--;
 	free(ipc);
@@ -388,6 +389,7 @@ static void on_written(void *context, uint64_t total)
 {
 	struct ipc *ipc = context;
 
+	ipc->written = total;
 	if (ipc->session && ipc->state != IPC_ENDING)
 		session_written(ipc->session, total);
 }

@@ -52,6 +52,12 @@ enum ipc_state {
 	IPC_ENDING /* told so, or beyond telling; dropped later in this turn */
 };
 
+/* Where the answers begin that muxd itself gave and the peer has not taken: a ring. */
+struct answers {
+	uint64_t *positions; /* owned, SESSION_REQUESTS_MAX of them; NULL: nothing was asked yet */
+	uint32_t first, count;
+};
+
 struct ipc {
 	struct list node; /* in the front's connections */
 	struct front *front;
@@ -63,7 +69,9 @@ struct ipc {
 	struct mono accepted;
 	struct timer hello_timer;
 	struct loop_task end_task;
-	uint64_t end_drain_usec;    /* how long the last words may take; 0: none */
+	uint64_t end_drain_usec; /* how long the last words may take; 0: none */
+	struct answers answers;
+	uint64_t written;	    /* of the output */
 	uint64_t spent_bytes;	    /* publish credit that was used */
 	struct front_limits limits; /* message_max: the most it ever was, as its client may go by that */
 };

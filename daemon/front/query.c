@@ -95,12 +95,15 @@ static size_t count_upstreams(struct mux *mux)
 static Muxd__V1__UserStatus **list_users(struct front *front, size_t *ret_count)
 {
 	const struct mux *mux = front->options.mux;
-	void **entries = alloc_entries(front, USERS_MAX, sizeof(Muxd__V1__UserStatus));
 	const struct user *user = NULL;
 	struct user_info info;
-	size_t count = 0;
+	size_t most = 0, count = 0;
+	void **entries;
 
-	while (entries && count < USERS_MAX && (user = mux_next_user(mux, user, &info))) {
+	while (most < USERS_MAX && (user = mux_next_user(mux, user, &info)))
+		most++;
+	entries = alloc_entries(front, most, sizeof(Muxd__V1__UserStatus));
+	for (user = NULL; entries && count < most && (user = mux_next_user(mux, user, &info));) {
 		Muxd__V1__UserStatus *entry = entries[count++];
 
 		muxd__v1__user_status__init(entry);

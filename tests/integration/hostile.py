@@ -83,7 +83,7 @@ def huge(count):
 
 def deaf(count):
     """Sessions that ask and never read."""
-    sessions, request = [], Session.encode(Client(request=1, status=pb.StatusQuery()))
+    sessions = []
     for _ in range(int(count)):
         session = Session()
         session.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -91,20 +91,18 @@ def deaf(count):
         session.socket.setblocking(False)
         sessions.append(session)
     number, open_ones, end = 1, list(sessions), time.monotonic() + 4
-    sent = 0
     while open_ones and time.monotonic() < end:
         for session in list(open_ones):
             try:
                 for _ in range(20):
                     number += 1
                     session.socket.send(Session.encode(Client(request=number, status=pb.StatusQuery())))
-                    sent += 1
             except BlockingIOError:
                 pass
             except OSError:
                 open_ones.remove(session)
-    print(f"{sent} questions were asked, {count} sessions read none of the answers, {len(open_ones)} are left")
-    check("sessions that never read are held, or ended, each by itself", True)
+    print(f"{number} questions were asked")
+    check("sessions that ask and never read are ended", not open_ones, len(open_ones))
 
 
 def channels(count):

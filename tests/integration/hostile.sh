@@ -105,6 +105,7 @@ staying half-frames 100
 passing bytewise 50
 passing huge 40
 passing deaf 20
+check "the log says why" contains "$scratch/muxd.log" "more than 256 unanswered requests"
 staying channels 20
 passing large $((16 << 20))
 staying hoard
