@@ -224,6 +224,18 @@ static void raise_descriptor_limit(void)
 		log_warning("cannot raise the limit of open files: %s", strerror(errno));
 }
 
+/* Passwords and keys are in memory. Who wants a core all the same can raise it again: prlimit(1). */
+static void forbid_cores(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_CORE, &limit) < 0)
+		return;
+	limit.rlim_cur = 0;
+	if (setrlimit(RLIMIT_CORE, &limit) < 0)
+		log_warning("cannot forbid core files: %s", strerror(errno));
+}
+
 /* ------------------------------------------------------------------ running */
 
 static int serve(const struct arguments *arguments, const struct conf *conf, char *socket, int inherited_fd)
@@ -258,6 +270,7 @@ static int run(const struct arguments *arguments, const struct conf *conf)
 	for (size_t i = 0; i < conf->warnings.count; i++)
 		log_warning("%s", conf->warnings.texts[i]);
 	raise_descriptor_limit();
+	forbid_cores();
 	inherited_fd = listener_take_inherited_fd();
 	socket = inherited_fd >= 0 ? strdup("") : choose_socket(arguments, conf);
 	if (!socket && inherited_fd >= 0)

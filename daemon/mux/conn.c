@@ -145,9 +145,20 @@ static void on_closing_method(struct conn *conn, const struct amqc_method *metho
 		(void)amqc_method_append(&conn->out, 0, &reply); /* both closed at once */
 }
 
+/* The broker has answered what was written before, a password perhaps: it stays in no block. */
+static void wipe_written(struct buf *out)
+{
+	if (!out->data)
+		return;
+	explicit_bzero(out->data, out->start);
+	explicit_bzero(out->data + out->end, out->capacity - out->end);
+}
+
 static void on_handshake_method(struct conn *conn, const struct amqc_method *method, struct mono now)
 {
 	struct fault fault = FAULT_NONE;
+
+	wipe_written(&conn->out);
 
 	switch (handshake_method(&conn->handshake, method, &conn->out, &fault)) {
 	case HANDSHAKE_GOES_ON:

@@ -5,6 +5,9 @@
 
 #include <stdio.h>
 
+/* What start-ok has besides its table and response, rounded up. */
+#define START_OK_MORE 64u
+
 /* What we can do with, told in start-ok, so that the broker makes use of it. */
 static const char *const capabilities[] = {
     "publisher_confirms",	    "exchange_exchange_bindings", "basic.nack",
@@ -112,7 +115,9 @@ static enum handshake_result answer_start(struct handshake *handshake,
 	read_server(handshake, start->server_properties);
 	append_client_properties(&table, options);
 	if (strcmp(options->sasl, "PLAIN") == 0) {
-		buf_append_u8(&response, 0);
+		/* Blocks that grow leave copies behind. */
+		if (buf_reserve(&response, strlen(options->user) + strlen(options->password) + 2))
+			buf_append_u8(&response, 0);
 		buf_append_span(&response, span_str(options->user));
 		buf_append_u8(&response, 0);
 		buf_append_span(&response, span_str(options->password));
@@ -121,7 +126,8 @@ static enum handshake_result answer_start(struct handshake *handshake,
 	reply.connection_start_ok.mechanism = span_str(options->sasl);
 	reply.connection_start_ok.response = buf_span(&response);
 	reply.connection_start_ok.locale = SPAN_LITERAL("en_US");
-	(void)amqc_method_append(out, 0, &reply); /* nothing in it can be too long */
+	if (buf_reserve(out, buf_len(&table) + buf_len(&response) + START_OK_MORE))
+		(void)amqc_method_append(out, 0, &reply); /* nothing in it can be too long */
 	if (response.data)
 		explicit_bzero(response.data, response.capacity);
 	if (buf_failed(&table) || buf_failed(&response))

@@ -11,8 +11,9 @@ start_link() {
   local port zeros
   zeros=$(for ((port = 0; port < ${1-1}; port++)); do echo 0; done)
   # shellcheck disable=SC2086 # as many words as ports
-  start_dialog link 'listening *' "$builddir/tests/e2e/relay" "$BROKER_PORT" $zeros
+  start_dialog link 'listening *' "$builddir/tests/e2e/relay" "$UPSTREAM_PORT" $zeros
   read -r -a link_ports <<<"${greeting#listening }"
+  note_tls_port "$BROKER_PORT" "${link_ports[*]}"
 }
 
 # LINE-FOR-UPSTREAM...: through the link, all its ports; and beside it the upstream

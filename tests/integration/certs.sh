@@ -5,6 +5,12 @@
 # certs_issue FOLDER NAME SUBJECT [OPTION...]
 #                             FOLDER/NAME.pem and NAME.key, signed by ca. SUBJECT as /CN=broker; options:
 #                             san=DNS:a,IP:127.0.0.1   from=20200101 to=20200201   by=CA   use=clientAuth
+# certs_broker FOLDER         a CA, and broker.pem for this host by address and name; sets RABBITMQ_TEST_CERTS
+
+certs_broker() {
+  export RABBITMQ_TEST_CERTS=$1
+  certs_ca "$1" && certs_issue "$1" broker /CN=broker san=IP:127.0.0.1,DNS:localhost
+}
 
 certs_say() {
   "$@" 2>"$certs_folder/openssl.out" || {

@@ -10,7 +10,8 @@
 #
 # Nothing waits by sleeping: wait_for SECONDS COMMAND... tries until it is true.
 # The broker is $BROKER, testbroker or rabbitmq; start_broker and the broker_...
-# functions are the same for both. At exit, whatever the reason, all that was
+# functions are the same for both. With rabbitmqs muxd speaks TLS to it, which no
+# test need know: its configurations are rewritten (to_tls). At exit, whatever the reason, all that was
 # started is stopped, the scratch folder goes, and the totals are printed.
 
 set -u
@@ -20,6 +21,8 @@ builddir=$(cd "${builddir:-.}" && pwd)
 name=$(basename "$0" .sh)
 : "${BROKER:=testbroker}"
 : "${PYTHON:=/usr/bin/python3}"
+label=$BROKER OVER_TLS=
+[ "$BROKER" != rabbitmqs ] || { BROKER=rabbitmq && OVER_TLS=yes; }
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/muxd-$name.XXXXXX")
 export builddir srcdir scratch BROKER MUXD_SOCKET="$scratch/muxd.sock"
 export PYTHONPATH="$scratch/python:$here" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -30,6 +33,8 @@ declare -A waited_by # a pid -> the child of ours that ends with it
 
 # shellcheck source=tests/integration/rabbitmq.sh
 . "$here/rabbitmq.sh"
+# shellcheck source=tests/integration/certs.sh
+. "$here/certs.sh"
 
 say() { printf '%s\n' "$*"; }
 complain() { printf '%s: %s\n' "$name" "$*" >&2; }
@@ -154,7 +159,7 @@ cleanup() {
   rm -rf "$scratch"
   # a test that ends in the middle has failed
   [ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
-  say "$name-$BROKER: $passed passed, $failed failed, $skipped skipped"
+  say "$name-$label: $passed passed, $failed failed, $skipped skipped"
   exit $((failed > 0)) # in a trap, exit without a number is the status from before it
 }
 trap cleanup EXIT
@@ -195,13 +200,15 @@ tell() { # NAME LINE: prints the answer; 1 if there is none, or it does not begi
 
 # --------------------------------------------------------------------- broker
 
-# [TESTBROKER-OPTION...]: starts or finds the broker; sets BROKER_PORT, VHOST, BROKER_URI.
+# [TESTBROKER-OPTION...]: starts or finds the broker; sets BROKER_PORT, VHOST, BROKER_URI; and UPSTREAM_PORT, at
+# which muxd finds it.
 start_broker() {
   case $BROKER in
   testbroker) start_testbroker "$@" ;;
   rabbitmq) start_rabbitmq ;;
   *) complain "unknown broker '$BROKER'" && exit 2 ;;
   esac
+  : "${UPSTREAM_PORT:=$BROKER_PORT}"
   BROKER_URI="amqp://127.0.0.1:$BROKER_PORT"
   [ "$VHOST" = / ] || BROKER_URI="$BROKER_URI/$VHOST"
 }
@@ -248,10 +255,12 @@ start_broker_with_user_limit() {
 # One node serves a whole run; each test has virtual hosts of its own there.
 start_rabbitmq() {
   if [ -z "${RABBITMQ_FOLDER-}" ]; then
+    [ -z "${OVER_TLS}${WANTS_TLS-}" ] || certs_broker "$scratch/certs" || exit 1
     rabbitmq_start "$scratch/rabbitmq" || exit 1
     own_rabbitmq=yes
   fi
   BROKER_PORT=$RABBITMQ_PORT
+  [ -z "$OVER_TLS" ] || UPSTREAM_PORT=$RABBITMQ_TLS_PORT
   VHOST="$name.$$"
   case "${vhosts-} " in *" $VHOST "*) ;; *) add_vhost "$VHOST" ;; esac
 }
@@ -297,8 +306,33 @@ broker_restart() {
   esac
 }
 
+# The ports by which muxd speaks TLS; and what a relay to the broker's leads to then.
+tls_ports=
+target_of() { # PORT
+  if [ -n "$OVER_TLS" ] && [ "$1" = "$BROKER_PORT" ]; then say "$UPSTREAM_PORT"; else say "$1"; fi
+}
+note_tls_port() { # TARGET-PORT PORT
+  [ -z "$OVER_TLS" ] || [ "$1" != "$BROKER_PORT" ] || tls_ports="$tls_ports $2"
+}
+
+# A configuration from stdin, with amqps where TLS is spoken.
+to_tls() {
+  local port edit=()
+  [ -n "$OVER_TLS" ] || {
+    cat
+    return
+  }
+  for port in $BROKER_PORT $tls_ports; do
+    edit+=(-e "s#amqp://(([^\"@/]*@)?127\.0\.0\.1):$port([/\"])#amqp+:\1:$(target_of "$port")\3#g")
+  done
+  sed -E "${edit[@]}" -e '/amqp\+:/{s#amqp\+:#amqps://#g;s#$#\n  tls-ca = "'"$RABBITMQ_TEST_CERTS"'/ca.pem"#}'
+}
+
 # MODE [TARGET-PORT [PORT]]: what stands in for a broker, or before one; see relay.py.
 start_relay() {
+  local mode=$1 target=${2-}
+  shift $(($# > 1 ? 2 : 1))
+  set -- "$mode" ${target:+"$(target_of "$target")"} "$@"
   start "$PYTHON" "$here/relay.py" "$@" </dev/null >"$scratch/relay.out" 2>"$scratch/relay.log"
   relay_pid=$started
   wait_for 20 grep -q '^listening' "$scratch/relay.out" || {
@@ -306,10 +340,14 @@ start_relay() {
     exit 1
   }
   relay_port=$(sed -n 's/^listening //p' "$scratch/relay.out")
+  note_tls_port "$target" "$relay_port"
 }
 
 # TARGET-PORT DELAY-MS [WINDOW-BYTES [PORT]]: a broker far away; see far.py.
 start_far() {
+  local target=$1
+  shift
+  set -- "$(target_of "$target")" "$@"
   start "$PYTHON" "$here/far.py" "$@" </dev/null >"$scratch/far.out" 2>"$scratch/far.log"
   far_pid=$started
   wait_for 20 grep -q '^listening' "$scratch/far.out" || {
@@ -317,12 +355,17 @@ start_far() {
     exit 1
   }
   far_port=$(sed -n 's/^listening //p' "$scratch/far.out")
+  note_tls_port "$target" "$far_port"
 }
 
 # ----------------------------------------------------------------------- muxd
 
 # What a test needs: the upstream, and short times.
 muxd_conf() { # [URI [LINE-FOR-UPSTREAM...]]
+  write_conf "$@" | to_tls
+}
+
+write_conf() {
   local uri=${1:-$BROKER_URI}
   shift $(($# > 0))
   say "socket = \"$MUXD_SOCKET\""
@@ -343,7 +386,7 @@ esac
 
 # [MUXD-OPTION...] < <(muxd_conf): waits until it answers; sets MUXD_PID.
 start_muxd() {
-  cat >"$scratch/muxd.conf"
+  to_tls >"$scratch/muxd.conf"
   start "$muxd_program" -c "$scratch/muxd.conf" "$@" </dev/null 2>>"$scratch/muxd.log"
   MUXD_PID=$started
   wait_for 20 muxctl ping || {

@@ -35,7 +35,7 @@ tests_integration_transact_LDADD = client/libmuxclient.la -lpthread
 tests_integration_share_LDADD = client/libmuxclient.la -lpthread -lm
 
 dist_check_SCRIPTS += tests/integration/run
-EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integration/ipc.py \
+EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integration/certs.sh tests/integration/ipc.py \
 	tests/integration/relay.py \
 	tests/integration/frames.sh tests/integration/frames.py \
 	tests/integration/idle.sh tests/integration/idle.py \
@@ -75,6 +75,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/start.sh \
 	tests/integration/systemd.sh \
 	tests/integration/threads.sh \
+	tests/integration/tls.sh tests/integration/tls.py \
 	tests/integration/upstream.sh tests/integration/upstream.py \
 	tests/integration/upstreams.sh tests/integration/user.sh
 

@@ -53,7 +53,7 @@ check "with the upstream and its state" grep -Eq '^default +up +127\.0\.0\.1:' "
 check "status as JSON has what surface promises" json "
 all((isinstance(j['version'], str), j['pid'] == $MUXD_PID, j['uptime_seconds'] >= 0, j['sessions'] == 1,
   j['memory']['used'] >= 0, j['memory']['limit'] > 0, len(j['upstreams']) == 1)) and
-all((lambda u: (u['name'] == 'default', u['state'] == 'up', u['endpoint'] == '127.0.0.1:$BROKER_PORT', u['epoch'] == 1,
+all((lambda u: (u['name'] == 'default', u['state'] == 'up', u['endpoint'] == '127.0.0.1:$UPSTREAM_PORT', u['epoch'] == 1,
   u['reconnects'] == 0, isinstance(u['last_error'], str), u['lanes']['max'] > 0, u['lanes']['open'] >= 0,
   u['lanes']['leased'] == 0, u['lanes']['warm'] >= 0, u['unconfirmed'] == 0))(j['upstreams'][0]))" --json status
 check "options may stand behind the command" json "j['version']" status --json
