@@ -134,14 +134,25 @@ check "who was attached works on" tell attached publish
 # ------------------------------------------------------------------------- reload
 
 before=$(main_pid)
-sed -i 's/^log-level.*/log-level = "info"/' /etc/muxd/muxd.conf
+check "who is in the group muxd may do everything" as 60001 "$builddir/client/muxctl" declare queue "" --exclusive
+configure <<'TEXT'
+log-level = "info"
+limits { total-memory = "300M" }
+access "root" { user = "root" configure = ".*" write = ".*" read = ".*" control = true }
+TEXT
+sed -i '/^log-level = "debug"/d' /etc/muxd/muxd.conf
 check "systemctl reload works, under the unit's own filter" systemctl reload muxd.service
-check "and changes something" wait_for 20 journal_has "the log level is info"
+check "it changes the log level" wait_for 20 journal_has "the log level is info"
+check "it changes a limit" wait_for 20 status_is memory.limit $((300 * 1024 * 1024))
+check_not "it changes who may do what" as 60001 "$builddir/client/muxctl" declare queue "" --exclusive
 check "the service is ready again" wait_for 20 property_is SubState running
+check "its sessions work on" tell attached publish
 echo 'upstream "default" { uri = ' >>/etc/muxd/muxd.conf
 check "systemctl reload is taken with a broken file" systemctl reload muxd.service
 check "the log says where the mistake is" wait_for 20 journal_has "/etc/muxd/muxd.conf:"
+check "the status line says that it failed, and why" wait_for 20 property_has StatusText "the last reload failed: /etc/muxd/muxd.conf:"
 check "the service goes on" wait_for 20 property_is SubState running
+check "with the limits that it had" status_is memory.limit $((300 * 1024 * 1024))
 check "it is still the same process" equal "$before" "$(main_pid)"
 check "its sessions work on" tell attached publish
 configure </dev/null
