@@ -297,7 +297,7 @@ MUX_RIG_TESTS = tests/unit/test-mux-lane tests/unit/test-mux-limit tests/unit/te
 	tests/unit/test-mux-delivery tests/unit/test-mux-reader tests/unit/test-mux-request \
 	tests/unit/test-mux-session tests/unit/test-mux-upstream tests/unit/test-mux-recovery \
 	tests/unit/test-mux-blame tests/unit/test-mux-flow tests/unit/test-mux-recorder \
-	tests/unit/test-mux-subscribe
+	tests/unit/test-mux-subscribe tests/unit/test-mux-alter
 MUX_RIG = tests/unit/mux-rig.c tests/unit/mux-rig.h
 check_PROGRAMS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
 TESTS += $(MUX_ENGINE_TESTS) $(MUX_RIG_TESTS)
@@ -341,6 +341,9 @@ tests_unit_test_mux_request_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_session_SOURCES = tests/unit/test-mux-session.c $(MUX_RIG)
 tests_unit_test_mux_session_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_session_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
+tests_unit_test_mux_alter_SOURCES = tests/unit/test-mux-alter.c $(MUX_RIG)
+tests_unit_test_mux_alter_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mux_alter_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_upstream_SOURCES = tests/unit/test-mux-upstream.c $(MUX_RIG)
 tests_unit_test_mux_upstream_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_upstream_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
