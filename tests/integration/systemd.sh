@@ -13,9 +13,9 @@ install_service
 export MUXD_SOCKET=/run/muxd/muxd.sock
 start journalctl -q -f -o short-monotonic -u muxd.service -u muxd.socket >"$scratch/journal.log"
 
-# [LINE-FOR-UPSTREAM...]: the service's configuration; what stdin has stands before it
+# The service's configuration; what stdin has stands before it.
 configure() {
-  muxd_conf "$BROKER_URI" "$@" | sed '/^socket =/d' >"$scratch/conf"
+  muxd_conf | sed '/^socket =/d' >"$scratch/conf"
   cat - "$scratch/conf" >/etc/muxd/muxd.conf
 }
 configure </dev/null

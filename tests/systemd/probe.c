@@ -88,8 +88,8 @@ static void probe_proc(void)
 	struct dirent *entry;
 
 	while (dir && (entry = readdir(dir)))
-		others +=
-		    entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && atoi(entry->d_name) != getpid();
+		others += entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
+			  strtol(entry->d_name, NULL, 10) != getpid();
 	if (dir)
 		closedir(dir);
 	say(dir && others == 0, "no other process is to be seen in /proc");
