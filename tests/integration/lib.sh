@@ -325,7 +325,9 @@ to_tls() {
   for port in $BROKER_PORT $tls_ports; do
     edit+=(-e "s#amqp://(([^\"@/]*@)?127\.0\.0\.1):$port([/\"])#amqp+:\1:$(target_of "$port")\3#g")
   done
-  sed -E "${edit[@]}" -e '/amqp\+:/{s#amqp\+:#amqps://#g;s#$#\n  tls-ca = "'"$RABBITMQ_TEST_CERTS"'/ca.pem"#}'
+  # on the line of the uri, which some tests replace
+  edit+=(-e '/amqp\+:/s#(uri = (\{[^}]*\}|"[^"]*"))#\1 tls-ca = "'"$RABBITMQ_TEST_CERTS"'/ca.pem"#')
+  sed -E "${edit[@]}" -e 's#amqp\+:#amqps://#g'
 }
 
 # MODE [TARGET-PORT [PORT]]: what stands in for a broker, or before one; see relay.py.
