@@ -198,7 +198,7 @@ tests_unit_test_client_oom_LDADD = tests/unit/libfailing.a $(PROTOBUF_C_LIBS) $(
 # net
 UNIT_NET = daemon/net/libnet.a $(UNIT_BASE) $(EVENT_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS) -lpthread
 NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener tests/unit/test-net-dial tests/unit/test-net-ahead \
-	tests/unit/test-net-tls
+	tests/unit/test-net-tls tests/unit/test-net-tls-oom
 check_PROGRAMS += $(NET_TESTS)
 TESTS += $(NET_TESTS)
 tests_unit_test_net_ahead_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -208,6 +208,9 @@ tests_unit_test_net_stream_LDADD = $(UNIT_NET) $(CHECK_LIBS)
 tests_unit_test_net_dial_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_net_dial_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo
 tests_unit_test_net_dial_LDADD = $(UNIT_NET) $(CHECK_LIBS)
+tests_unit_test_net_tls_oom_SOURCES = tests/unit/test-net-tls-oom.c tests/unit/tls-peer.c tests/unit/tls-peer.h
+tests_unit_test_net_tls_oom_CPPFLAGS = $(UNIT_CPPFLAGS) $(SSL_CFLAGS)
+tests_unit_test_net_tls_oom_LDADD = $(UNIT_NET) $(CHECK_LIBS)
 tests_unit_test_net_tls_SOURCES = tests/unit/test-net-tls.c tests/unit/tls-peer.c tests/unit/tls-peer.h
 tests_unit_test_net_tls_CPPFLAGS = $(UNIT_CPPFLAGS) $(SSL_CFLAGS)
 tests_unit_test_net_tls_LDADD = $(UNIT_NET) $(CHECK_LIBS)
