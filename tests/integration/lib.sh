@@ -260,7 +260,8 @@ start_rabbitmq() {
     own_rabbitmq=yes
   fi
   BROKER_PORT=$RABBITMQ_PORT
-  [ -z "$OVER_TLS" ] || UPSTREAM_PORT=$RABBITMQ_TLS_PORT
+  # a copy, because a muxd in a sandbox may see this folder alone
+  [ -z "$OVER_TLS" ] || { UPSTREAM_PORT=$RABBITMQ_TLS_PORT && cp "$RABBITMQ_TEST_CERTS/ca.pem" "$scratch/ca.pem"; }
   VHOST="$name.$$"
   case "${vhosts-} " in *" $VHOST "*) ;; *) add_vhost "$VHOST" ;; esac
 }
@@ -326,7 +327,7 @@ to_tls() {
     edit+=(-e "s#amqp://(([^\"@/]*@)?127\.0\.0\.1):$port([/\"])#amqp+:\1:$(target_of "$port")\3#g")
   done
   # on the line of the uri, which some tests replace
-  edit+=(-e '/amqp\+:/s#(uri = (\{[^}]*\}|"[^"]*"))#\1 tls-ca = "'"$RABBITMQ_TEST_CERTS"'/ca.pem"#')
+  edit+=(-e '/amqp\+:/s#(uri = (\{[^}]*\}|"[^"]*"))#\1 tls-ca = "'"$scratch"'/ca.pem"#')
   sed -E "${edit[@]}" -e 's#amqp\+:#amqps://#g'
 }
 
