@@ -46,15 +46,15 @@ static int status_json(struct ctl *ctl, const struct muxc_status *status)
 		(void)json_array_append_new(upstreams, upstream_json(muxc_status_get_upstream(status, i)));
 	for (i = 0; i < status->users; i++)
 		(void)json_array_append_new(users, user_json(muxc_status_get_user(status, i)));
-	return print_json(
-	    ctl,
-	    json_pack("{s:o, s:I, s:I, s:I, s:b, s:o, s:{s:I, s:I}, s:I, s:o}", "version",
-		      text(status->version), "pid", (json_int_t)status->pid, "uptime_seconds",
-		      (json_int_t)status->uptime_seconds, "sessions", (json_int_t)status->sessions,
-		      "draining", status->draining, "upstreams", upstreams, "memory", "used",
-		      (json_int_t)status->memory_used, "limit", (json_int_t)status->memory_limit,
-		      "sessions_limit", (json_int_t)status->sessions_limit, "users", users),
-	    JSON_INDENT(2));
+	return print_json(ctl,
+			  json_pack("{s:o, s:I, s:I, s:I, s:b, s:o, s:{s:I, s:I}, s:I, s:o}", "version",
+				    text(status->version), "pid", (json_int_t)status->pid, "uptime_seconds",
+				    (json_int_t)status->uptime_seconds, "sessions",
+				    (json_int_t)status->sessions, "draining", status->draining, "upstreams",
+				    upstreams, "memory", "used", (json_int_t)status->memory_used, "limit",
+				    (json_int_t)status->memory_limit, "sessions_limit",
+				    (json_int_t)status->sessions_limit, "users", users),
+			  JSON_INDENT(2));
 }
 
 static int users_print(struct ctl *ctl, const struct muxc_status *status)
