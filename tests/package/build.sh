@@ -51,7 +51,7 @@ next_version() {
   sed -i "1s/($version)/($next)/" "$1/build/muxd/debian/changelog"
 }
 
-test_deb() {
+test_packages() {
   local tree=$work/deb lint
   step "the packages are built"
   tree_copy "$work/base" "$tree"
@@ -91,10 +91,4 @@ test_deb() {
   mv "$tree"/build/*.deb "$packages/next"
   rm -f "$packages"/*/*-dbgsym_*
   rm -rf --one-file-system "$tree"
-}
-
-test_build() {
-  make_tarball
-  test_tarball
-  test_deb
 }
