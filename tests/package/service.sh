@@ -125,7 +125,8 @@ test_broken() {
   check "systemctl status tells why" inside sh -c 'systemctl status muxd.service | grep muxd.conf:'
   check "the broken file has been left alone" is 'upstream "default" {' inside cat /etc/muxd/muxd.conf
   inside cp /root/good.conf /etc/muxd/muxd.conf
-  check "mended, it runs again" inside sh -c 'systemctl restart muxd.socket muxd.service ||
+  check "mended, it runs again" inside sh -c 'systemctl reset-failed muxd.socket muxd.service
+    systemctl restart muxd.socket muxd.service ||
     { systemctl status muxd.socket muxd.service; journalctl -u muxd.service -u muxd.socket --no-pager -n 30; false; }'
   check "and publishes" as_user alice 'muxctl --timeout 60s publish -m -r jobs mended'
 }
