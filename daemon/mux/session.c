@@ -25,7 +25,10 @@
 #include "daemon/mux/user.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#define WHY_BYTES 80u
 
 static int copy_creds(struct mux_creds *to, const struct mux_creds *from)
 {
@@ -210,12 +213,14 @@ void session_open_channel(struct session *session, uint32_t number, uint32_t gen
 	struct channel *old = session_channel(session, number);
 	struct channel_slot *slot;
 	bool too_many;
+	char why[WHY_BYTES];
 
 	if (session->ended)
 		return;
 	if (number == 0 || number > session->told_channels) {
-		fail_open(session, AMQC_CHANNEL_ERROR, number,
-			  "the number is out of the range that Welcome gave");
+		(void)snprintf(why, sizeof(why), "numbers go from 1 to %u, which is channels-per-session",
+			       session->told_channels);
+		fail_open(session, AMQC_CHANNEL_ERROR, number, why);
 		return;
 	}
 	if (old && old->state == CHANNEL_OPEN) {

@@ -134,8 +134,8 @@ def session_limits(one, small, other):
 def other_limits(one, small):
     for child, channels, size in ((one, 30, 1 << 20), (small, 5, 1 << 16)):
         child.tell("attach 1")
-        says(f"{channels} channels, and not one more", child.tell(f"channels {channels}"), "504", str(channels),
-             str(channels + 1))
+        says(f"{channels} channels, and not one more", child.tell(f"channels {channels}"), "504",
+             f"channel {channels + 1} cannot", f"from 1 to {channels}, which is channels-per-session")
         child.tell("leave")
         child.tell("attach 1")
         says(f"messages of {size} bytes, and not one more", child.tell(f"message {size}"), "True 311", str(size),
