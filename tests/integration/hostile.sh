@@ -119,6 +119,11 @@ check "nobody's mistake cost a connection" status_is upstreams.0.epoch 1
 check_canary canary
 check_muxd_stops
 
+[ -z "${MUXD_UNDER-}" ] || {
+  skip "no descriptors are left, and accept4() fails" "a muxd in the sandbox is started by systemd, not by us"
+  exit 0
+}
+
 # ------------------------------------------------------------------ no descriptors left
 
 ulimit -S -n 4096

@@ -35,5 +35,9 @@ check "and leaves the socket of the new one alone" status_is pid "$MUXD_PID"
 check_muxd_stops
 
 # A socket that somebody else holds, as systemd does.
+[ -z "${MUXD_UNDER-}" ] || {
+  skip "a socket that somebody else holds" "in the sandbox it is systemd who does (see systemd.sh)"
+  exit 0
+}
 muxd_conf | sed '/^socket =/d' >"$scratch/muxd.conf"
 checks timeout 60 "$PYTHON" "$here/leave.py" held "$builddir/daemon/muxd" "$scratch/muxd.conf"

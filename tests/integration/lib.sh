@@ -327,7 +327,7 @@ to_tls() {
     edit+=(-e "s#amqp://(([^\"@/]*@)?127\.0\.0\.1):$port([/\"])#amqp+:\1:$(target_of "$port")\3#g")
   done
   # on the line of the uri, which some tests replace
-  edit+=(-e '/amqp\+:/s#(uri = (\{[^}]*\}|"[^"]*"))#\1 tls-ca = "'"$scratch"'/ca.pem"#')
+  edit+=(-e '/amqp\+:/s#(uri = (\{[^}]*\}|"[^"]*"))#\1 tls-ca = "'"${tls_ca-$scratch/ca.pem}"'"#')
   sed -E "${edit[@]}" -e 's#amqp\+:#amqps://#g'
 }
 
@@ -399,7 +399,23 @@ start_muxd() {
   [ -z "${MUXD_UNDER-}" ] || {
     MUXD_PID=$(systemctl show -P MainPID "muxd-under-$started.service")
     waited_by[$MUXD_PID]=$started
+    is_sandboxed || exit 1
   }
+}
+
+# A muxd that only seems to be in the sandbox would pass every test.
+is_sandboxed() {
+  grep -qP '^Seccomp:\t2$' "/proc/$MUXD_PID/status" && grep -qP '^CapBnd:\t0+$' "/proc/$MUXD_PID/status" && return 0
+  complain "muxd is not in the sandbox of its unit"
+  return 1
+}
+
+# The same of TLS; what it logs of it is for debugging.
+speaks_tls() {
+  grep -q '^log-level = "debug"' "$scratch/muxd.conf" || return 0
+  grep -q ': TLS: TLSv1\.[23],' "$scratch/muxd.log" && return 0
+  complain "muxd does not speak TLS"
+  return 1
 }
 
 muxctl() { timeout 60 "$builddir/client/muxctl" "$@"; }
@@ -423,6 +439,7 @@ start_muxd_and_wait() { # [MUXD-OPTION...] <CONFIGURATION: until the first upstr
     complain "the upstream does not come up"
     exit 1
   }
+  [ -z "$OVER_TLS" ] || speaks_tls || exit 1
 }
 
 # Ends muxd; it must do so in order, and its sanitizers, if any, must be content.
@@ -499,8 +516,8 @@ need_systemd() {
   [ -z "$reason" ] || skip_all "no systemd can be started: $reason"
   trap - EXIT HUP INT TERM
   rm -rf "$scratch"
-  exec "$srcdir/tests/systemd/boot" -n -b "$srcdir" -b "$builddir" ${RABBITMQ_FOLDER:+-b "$RABBITMQ_FOLDER"} / -- \
-    env -u TMPDIR MUXD_IN_SYSTEMD=yes bash "$(realpath "$0")" "$@"
+  exec "$srcdir/tests/systemd/boot" -n -b "$srcdir" -b "$builddir" ${RABBITMQ_FOLDER:+-b "$RABBITMQ_FOLDER"} \
+    ${RABBITMQ_TEST_CERTS:+-b "$RABBITMQ_TEST_CERTS"} / -- env -u TMPDIR BROKER="$label" MUXD_IN_SYSTEMD=yes bash "$(realpath "$0")" "$@"
 }
 
 skip_all() { # REASON

@@ -5,7 +5,7 @@
     reload.py upstreams   upstreams come, change and go
     reload.py often       many reloads, good and bad, beside a load
 
-Needs $MUXD_CONF, which it writes anew, $MUXD_LOG, $MUXD_PID and $BROKER_URI.
+Needs $MUXD_CONF, which it writes anew, $MUXD_LOG, $MUXD_PID and $BROKER_URI; and $TLS_CA, if that is amqps.
 """
 import json
 import os
@@ -20,6 +20,8 @@ MUXCTL = os.path.join(os.environ["builddir"], "client/muxctl")
 OTHER_UID = 12345
 
 UPSTREAM = {"uri": f'{{ "{URI}" }}', "reconnect-min": '"50ms"', "reconnect-max": '"500ms"'}
+if "TLS_CA" in os.environ:
+    UPSTREAM["tls-ca"] = f'"{os.environ["TLS_CA"]}"'
 WHOLE = {"socket": f'"{os.environ["MUXD_SOCKET"]}"', "log-level": '"debug"', "socket-mode": '"0666"',
          "drain-timeout": '"20s"'}
 
@@ -361,7 +363,7 @@ def refused_uri():
     """An address where nothing listens."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
-        return f'{{ "amqp://127.0.0.1:{s.getsockname()[1]}" }}'
+        return f'{{ "{URI.partition(":")[0]}://127.0.0.1:{s.getsockname()[1]}" }}'
 
 
 def upstreams():

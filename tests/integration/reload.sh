@@ -4,6 +4,8 @@
 need_ipc
 start_broker
 chmod 0711 "$scratch" # other users come to the socket
+# reload.py writes configurations that to_tls does not see
+[ -z "$OVER_TLS" ] || { BROKER_URI="amqps://127.0.0.1:$UPSTREAM_PORT/$VHOST" && export TLS_CA="$scratch/ca.pem"; }
 export BROKER_URI MUXD_LOG="$scratch/muxd.log" MUXD_CONF="$scratch/muxd.conf"
 
 # One conf for each run: reload.py writes those that follow.

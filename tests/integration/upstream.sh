@@ -7,12 +7,12 @@ good_uri=$BROKER_URI
 
 log=$scratch/muxd.log
 
-# NAME URI STATE TEXT... : what all of these have in common
+# NAME URI STATE TEXT... : what all of these have in common; $patience is muxd's, if not 2 s
 bad_upstream() {
   local what=$1 uri=$2 state=$3
   shift 3
   : >"$log"
-  start_muxd < <(muxd_conf "$uri" 'connect-timeout = "2s"')
+  start_muxd < <(muxd_conf "$uri" "connect-timeout = \"${patience:-2s}\"")
   check "$what: the state becomes '$state'" wait_for 20 upstream_is "$state"
   for text in "$@"; do
     check "$what: the status says '$text'" wait_for 5 status_says "$text"
@@ -57,8 +57,9 @@ start_relay cut "$BROKER_PORT"
 bad_upstream "a broker that closes in the handshake" "amqp://127.0.0.1:$relay_port$path" backoff "closed"
 stop "$relay_pid"
 
+# short, so that it is seen between two attempts as often as within one
 start_relay silent
-bad_upstream "a server that says nothing" "amqp://127.0.0.1:$relay_port" backoff "handshake"
+patience=300ms bad_upstream "a server that says nothing" "amqp://127.0.0.1:$relay_port" backoff "handshake"
 stop "$relay_pid"
 
 # ---------------------------------------- a broker that is not there, and then is

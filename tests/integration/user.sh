@@ -1,6 +1,7 @@
 #!/bin/bash
 # Each user can have a muxd of their own, as under `systemd --user`: its socket is in $XDG_RUNTIME_DIR, and named nowhere.
 . "$(dirname "$0")/lib.sh"
+[ -z "${MUXD_UNDER-}" ] || skip_all "a user's own muxd is not the service"
 start_broker
 
 user=() other=()

@@ -14,6 +14,8 @@ install_service() {
     install -m 0644 "$builddir/systemd/muxd.service" "$srcdir/systemd/muxd.socket" "$units" &&
     systemd-sysusers "$srcdir/systemd/muxd.sysusers.conf" 2>"$scratch/sysusers.log" &&
     install -d -m 0755 /etc/muxd || exit 1
+  # the service sees nothing of the test's folder
+  [ -z "$OVER_TLS" ] || { tls_ca=/etc/muxd/ca.pem && install -m 0644 "$scratch/ca.pem" "$tls_ca" || exit 1; }
   drop_in muxd.service 00-test < <(test_drop_in)
 }
 
