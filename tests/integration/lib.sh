@@ -323,7 +323,7 @@ to_tls() {
     cat
     return
   }
-  for port in $BROKER_PORT $tls_ports; do
+  for port in ${BROKER_PORT-} $tls_ports; do
     edit+=(-e "s#amqp://(([^\"@/]*@)?127\.0\.0\.1):$port([/\"])#amqp+:\1:$(target_of "$port")\3#g")
   done
   # on the line of the uri, which some tests replace
