@@ -22,7 +22,7 @@ check "the connection is the first one" status_is upstreams.0.epoch 1
 # SIGNAL...: muxd gets each, and there is another one
 steady() {
   local signal
-  start env PYTHONPATH="$scratch/python:$(dirname "$demo")" timeout 120 "$PYTHON" "$demo" steady 4 \
+  start env PYTHONPATH="$scratch/python:$(dirname "$demo")" timeout 120 "$PYTHON" "$demo" steady 100 \
     </dev/null >"$scratch/steady" 2>"$scratch/steady.log"
   client=$started
   wait_for 20 grep -q '^ready' "$scratch/steady" || say "it is not ready"
@@ -31,6 +31,8 @@ steady() {
     stop "$MUXD_PID" "$signal"
     start_muxd_and_wait < <(muxd_conf)
   done
+  wait_for 20 has_published
+  kill -TERM "$client"
   reap "$client" 60
   check "it ends in order ($*)" equal 0 "$exit_code"
   check "nothing is lost, and nothing comes twice without a mark ($*)" \

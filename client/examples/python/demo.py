@@ -2,10 +2,11 @@
 
     demo.py count NUMBER    publishes so many messages, consumes as many
     demo.py call TEXT       asks another process, by direct reply-to
-    demo.py steady SECONDS  does the first for so long, whatever becomes of muxd; what is lost or
-                            comes twice without the mark of PROTOCOL.md is told
+    demo.py steady SECONDS  does the first for so long, or until SIGTERM, whatever becomes of muxd;
+                            what is lost or comes twice without the mark of PROTOCOL.md is told
 """
 import os
+import signal
 import sys
 import time
 
@@ -91,6 +92,8 @@ def call(text):
 
 
 def steady(seconds):
+    told = []
+    signal.signal(signal.SIGTERM, lambda *_: told.append(True))
     client = muxd.Client(program=b"demo steady")
     channel, other = client.channel(), client.channel()
     own = channel.declare(exclusive=True)
@@ -98,7 +101,7 @@ def steady(seconds):
     publications, seen, unmarked, end = [], set(), [], time.monotonic() + seconds
     print("ready", flush=True)
     while True:
-        more = time.monotonic() < end
+        more = not told and time.monotonic() < end
         if more and len(publications) < len(seen) + 500:
             publications.append(channel.publish(b"%d" % len(publications), QUEUE, delivery_mode=2))
         elif not more and len(seen) == len(publications):
