@@ -96,6 +96,16 @@ check "a client in the group muxd is seen with its own uid" seen_as 60001
 check_not "who is not in the group cannot connect" as 60001 60001 "$builddir/client/muxctl" ping
 check "root can" muxctl ping
 
+# One of a service that runs elsewhere, with DynamicUser=: systemd alone knows it, and asking it takes system calls.
+systemd-run -q --unit=elsewhere -p DynamicUser=yes -p User=muxd-elsewhere sleep 600
+cp /etc/muxd/muxd.conf "$scratch/before.conf"
+say 'access "elsewhere" { user = "muxd-elsewhere" read = ".*" }' >>/etc/muxd/muxd.conf
+check "a user whom no file has can be named in an access rule" muxctl reload
+check "muxd has not died of it" equal "$pid" "$(main_pid)"
+cp "$scratch/before.conf" /etc/muxd/muxd.conf
+check "and the rule can go again" muxctl reload
+systemctl stop elsewhere.service
+
 # ------------------------------------------------------------------------ secrets
 
 # SECRET: the broker's password as a credential, readable by root alone
