@@ -58,10 +58,16 @@ checks give_report
 
 # ----------------------------------------------------------------- many sessions
 
+# LINE: when muxd logged it last, in ms. (Its end is seen late from outside the sandbox.)
+logged() {
+  local at
+  at=$(sed -n "s/ notice: $1\$//p" "$scratch/muxd.log" | tail -n 1)
+  [ -n "$at" ] && date -d "$at" +%s%3N
+}
+
 start_dialog attached ready "$builddir/tests/integration/attached" "$sessions"
-began=$EPOCHREALTIME
 check_muxd_stops
-took=$(echo "$EPOCHREALTIME $began" | awk '{ printf "%d", ($1 - $2) * 1000 }')
+took=$(($(logged 'muxd has ended') - $(logged 'Terminated: muxd leaves')))
 say "muxd ended $took ms after SIGTERM, with $sessions sessions"
 check "a drain with $sessions sessions ends within 2 s" test "$took" -lt 2000
 check "they know that muxd is gone, or was left" tell attached gone
