@@ -170,8 +170,20 @@ static enum handshake_result answer_tune(struct handshake *handshake, const stru
 	return HANDSHAKE_GOES_ON;
 }
 
+/* RabbitMQ puts the vhost's name into its text, unquoted: one that is empty cannot be seen. */
+static void name_empty_vhost(struct fault *fault)
+{
+	struct fault named = fault_make(
+	    fault->code, "%.150s (the vhost is \"\" as the URI ends in \"/\"; without that it is \"/\")",
+	    fault->text);
+
+	memcpy(fault->text, named.text, sizeof(named.text));
+	fault->text_len = named.text_len;
+}
+
 /* The broker closes instead of going on: 403 for credentials, 530 for the vhost, 320 while it shuts down. */
-static enum handshake_result closed_by_broker(const struct amqc_connection_close *close, struct buf *out,
+static enum handshake_result closed_by_broker(const struct handshake *handshake,
+					      const struct amqc_connection_close *close, struct buf *out,
 					      struct fault *ret_fault)
 {
 	struct amqc_method reply = {.id = AMQC_CONNECTION_CLOSE_OK};
@@ -180,6 +192,8 @@ static enum handshake_result closed_by_broker(const struct amqc_connection_close
 	*ret_fault =
 	    fault_from_broker(close->reply_code, close->reply_text, close->class_id, close->method_id);
 	ret_fault->retryable = true;
+	if (handshake->state == HANDSHAKE_WAIT_OPEN_OK && handshake->options.vhost[0] == '\0')
+		name_empty_vhost(ret_fault);
 	switch (close->reply_code) {
 	case AMQC_ACCESS_REFUSED:
 	case AMQC_INVALID_PATH:
@@ -196,7 +210,7 @@ enum handshake_result handshake_method(struct handshake *handshake, const struct
 	const char *name = amqc_method_name(method->id);
 
 	if (method->id == AMQC_CONNECTION_CLOSE)
-		return closed_by_broker(&method->connection_close, out, ret_fault);
+		return closed_by_broker(handshake, &method->connection_close, out, ret_fault);
 	switch (handshake->state) {
 	case HANDSHAKE_WAIT_START:
 		if (method->id == AMQC_CONNECTION_START)

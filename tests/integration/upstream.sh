@@ -41,6 +41,10 @@ start_relay pass "$BROKER_PORT"
 bad_upstream "wrong vhost" "amqp://127.0.0.1:$relay_port/no-such-vhost" failed "no-such-vhost"
 stop "$relay_pid"
 
+start_relay pass "$BROKER_PORT"
+bad_upstream "empty vhost" "amqp://127.0.0.1:$relay_port/" failed 'the vhost is ""'
+stop "$relay_pid"
+
 start_relay junk
 bad_upstream "a server that sends junk" "amqp://127.0.0.1:$relay_port" backoff "AMQP"
 stop "$relay_pid"

@@ -246,6 +246,34 @@ START_TEST(handshake__a_close_is_answered_and_means_what_its_code_says)
 }
 END_TEST
 
+START_TEST(handshake__an_empty_vhost_that_is_refused_is_named)
+{
+	static const struct {
+		const char *vhost, *text;
+	} rows[] = {{"", "NOT_ALLOWED - vhost  not found (the vhost is \"\" as the URI ends in \"/\"; "
+			 "without that it is \"/\")"},
+		    {"v", "NOT_ALLOWED - vhost  not found"}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct amqc_method close = {.id = AMQC_CONNECTION_CLOSE}, tune = tune_with(0, 0, 60);
+		struct handshake_options options = wishes;
+		struct talk talk;
+
+		options.vhost = rows[i].vhost;
+		close.connection_close.reply_code = 530;
+		close.connection_close.reply_text = SPAN_LITERAL("NOT_ALLOWED - vhost  not found");
+		up_to_tune(&talk, &options);
+		ck_assert_int_eq(hear(&talk, &tune), HANDSHAKE_GOES_ON);
+		ck_assert_int_eq(hear(&talk, &close), HANDSHAKE_REFUSED);
+		ck_assert_str_eq(talk.fault.text, rows[i].text);
+		ck_assert_uint_eq(talk.fault.text_len, strlen(rows[i].text));
+		ck_assert_int_eq(talk.fault.origin, FAULT_BROKER);
+		ck_assert(talk.fault.retryable);
+		buf_deinit(&talk.out);
+	}
+}
+END_TEST
+
 /* Every method but the one that is expected, in every state. */
 START_TEST(handshake__anything_else_makes_no_sense)
 {
@@ -343,6 +371,7 @@ int main(void)
 	tcase_add_test(tcase, handshake__a_frame_max_below_the_least_makes_no_sense);
 	tcase_add_test(tcase, handshake__a_vhost_of_256_bytes_is_refused);
 	tcase_add_test(tcase, handshake__a_close_is_answered_and_means_what_its_code_says);
+	tcase_add_test(tcase, handshake__an_empty_vhost_that_is_refused_is_named);
 	tcase_add_test(tcase, handshake__anything_else_makes_no_sense);
 	tcase_add_test(tcase, handshake__takes_product_version_and_capabilities_from_the_broker);
 	tcase_add_test(tcase, handshake__properties_of_other_types_and_sizes_do_no_harm);
