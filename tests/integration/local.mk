@@ -80,5 +80,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/upstreams.sh tests/integration/user.sh
 
 # What tests/integration/run needs, without running anything.
-integration-programs: all $(INTEGRATION_TARGETS) $(E2E_TARGETS) $(SYSTEMD_TARGETS) $(CLIENT_EXAMPLES)
+# A make of its own: `all` is one as well, and beside it both would link the libraries.
+integration-programs: all
+	@$(MAKE) $(AM_MAKEFLAGS) $(INTEGRATION_TARGETS) $(E2E_TARGETS) $(SYSTEMD_TARGETS) $(CLIENT_EXAMPLES)
 .PHONY: integration-programs
