@@ -1,5 +1,6 @@
 # Each of these adds to check_PROGRAMS, TESTS and noinst_PROGRAMS.
 dist_noinst_SCRIPTS += tests/totals tests/coverage/run
+EXTRA_DIST += tests/coverage/exit.h
 # The broker is built always: quickstart uses it.
 include $(top_srcdir)/tests/broker/local.mk
 if HAVE_CHECK
