@@ -357,6 +357,14 @@ tests_unit_test_mux_recovery_SOURCES = tests/unit/test-mux-recovery.c $(MUX_RIG)
 tests_unit_test_mux_recovery_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_recovery_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 
+# The daemon's own parts.
+check_PROGRAMS += tests/unit/test-muxd-sink
+TESTS += tests/unit/test-muxd-sink
+tests_unit_test_muxd_sink_SOURCES = tests/unit/test-muxd-sink.c daemon/sink.c
+tests_unit_test_muxd_sink_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_muxd_sink_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+tests_unit_test_muxd_sink_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
+
 # The whole daemon, with what it calls put through wrap-failing.c by the linker.
 check_PROGRAMS += tests/unit/test-muxd-failing
 TESTS += tests/unit/test-muxd-failing
