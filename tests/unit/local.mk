@@ -364,7 +364,9 @@ tests_unit_test_muxctl_json_SOURCES = tests/unit/test-muxctl-json.c client/tool/
 tests_unit_test_muxctl_json_CPPFLAGS = $(UNIT_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_muxctl_json_LDADD = client/libmuxclient.la $(JANSSON_LIBS) $(CHECK_LIBS)
 
-# The daemon's own parts.
+# The daemon's own parts, and its command line.
+dist_check_SCRIPTS += tests/unit/test-muxd-usage
+TESTS += tests/unit/test-muxd-usage
 check_PROGRAMS += tests/unit/test-muxd-sink
 TESTS += tests/unit/test-muxd-sink
 tests_unit_test_muxd_sink_SOURCES = tests/unit/test-muxd-sink.c daemon/sink.c
