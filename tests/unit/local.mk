@@ -357,9 +357,13 @@ tests_unit_test_mux_recovery_SOURCES = tests/unit/test-mux-recovery.c $(MUX_RIG)
 tests_unit_test_mux_recovery_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_recovery_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 
-# muxctl's own parts. What takes a command line: test-muxctl-usage; what takes a muxd: ../integration/muxctl.sh.
-check_PROGRAMS += tests/unit/test-muxctl-json
-TESTS += tests/unit/test-muxctl-json
+# muxctl's own parts, and muxctl with a fake of muxd. What takes no muxd: test-muxctl-usage; a real one:
+# ../integration/muxctl.sh.
+check_PROGRAMS += tests/unit/test-muxctl-json tests/unit/test-muxctl-lost
+TESTS += tests/unit/test-muxctl-json tests/unit/test-muxctl-lost
+tests_unit_test_muxctl_lost_SOURCES = tests/unit/test-muxctl-lost.c $(CLIENT_FAKE)
+tests_unit_test_muxctl_lost_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_muxctl_lost_LDADD = $(CLIENT_LIBS)
 tests_unit_test_muxctl_json_SOURCES = tests/unit/test-muxctl-json.c client/tool/json.c
 tests_unit_test_muxctl_json_CPPFLAGS = $(UNIT_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_muxctl_json_LDADD = client/libmuxclient.la $(JANSSON_LIBS) $(CHECK_LIBS)
