@@ -248,11 +248,12 @@ static void on_message(struct muxc_channel *channel, struct muxc_message *messag
 {
 	struct consumer *consumer = userdata;
 
+	/* First, for behind the last message the channel is closed. */
+	must(muxc_ack(channel, muxc_message_get_tag(message), 0), "ack", NULL);
 	pthread_mutex_lock(&consumer->lock);
 	judge(consumer, message);
 	pthread_cond_signal(&consumer->progress);
 	pthread_mutex_unlock(&consumer->lock);
-	must(muxc_ack(channel, muxc_message_get_tag(message), 0), "ack", NULL);
 }
 
 static void wait_for_all(struct consumer *consumer)
