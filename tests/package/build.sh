@@ -65,7 +65,6 @@ test_packages() {
   step "the packages are built"
   tree_copy "$work/base" "$tree"
   must "$work/log" unpack "$tree"
-  must "$work/log" in_tree "$tree" apt-get -qy install build-essential fakeroot
   must "$work/log" in_tree "$tree" apt-get -qy build-dep /build/muxd
   must "$work/log" build_packages "$tree" "${BUILD_OPTIONS-}"
   ok
