@@ -293,6 +293,9 @@ def exclusive_locked():
 
 def exclusive_locked_for_good():
     """Exclusive queue still locked, and the broker never lets it go."""
+    if os.environ["OVER_TLS"]:
+        print("skipped: a queue that stays locked ends its channel: the relay cannot send a dead connection's heartbeats by TLS")
+        return
     queue, plain = name("held"), name("free")
     with Watcher() as s:
         s.open(1)

@@ -3,7 +3,7 @@
 # a command of its own it takes names of its tests.
 . "$(dirname "$0")/lib.sh"
 need_ipc
-export HEARTBEAT=1
+export HEARTBEAT=1 OVER_TLS
 start_broker
 start_link 2
 case $BROKER in
