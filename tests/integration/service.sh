@@ -47,6 +47,17 @@ check_muxd_stops
 reap "$client" 20
 checks grep -v '^ready' "$scratch/client"
 
+start_muxd_and_wait < <(muxd_conf | sed '1i drain-timeout = "1h"')
+start "$PYTHON" "$here/drain.py" stay </dev/null >"$scratch/client" 2>&1
+client=$started
+wait_for 20 grep -q '^ready' "$scratch/client" || say "the client is not ready: $(cat "$scratch/client")"
+kill -TERM "$MUXD_PID"
+check "muxd waits for who stays" wait_for 20 grep -q 'asked to leave' "$scratch/client"
+say "a second signal:"
+check_muxd_stops
+reap "$client" 20
+checks grep -v '^ready' "$scratch/client"
+
 # ---------------------------------------------------------- reload and watchdog
 
 : >"$scratch/told"
