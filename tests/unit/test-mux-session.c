@@ -609,6 +609,36 @@ START_TEST(want__of_one_that_goes_lets_the_next_have_it)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ memory */
+
+START_TEST(memory__that_all_have_used_up_is_told_with_who_has_most)
+{
+	const struct rig_event *refused = NULL;
+	struct rig_session *session;
+	char queue[251];
+
+	rig_init(&rig);
+	rig.options.limits.total_memory = 96u << 10;
+	rig.options.limits.session_memory = 64u << 20;
+	rig_start(&rig);
+	rig_connect(&rig, 10, 131072);
+	session = ready();
+	memset(queue, 'q', sizeof(queue) - 1);
+	queue[sizeof(queue) - 1] = 0;
+	for (int i = 0; i < (int)SESSION_REQUESTS_MAX && !refused; i++) {
+		rig_declare(session, 1, queue, false);
+		refused = rig_last(session, RIG_REFUSED);
+	}
+	ck_assert_ptr_nonnull(refused);
+	ck_assert_uint_eq(refused->code, AMQC_RESOURCE_ERROR);
+	ck_assert(refused->retryable);
+	ck_assert_msg(strstr(refused->text, "total-memory is 98304 bytes") &&
+			  strstr(refused->text, "and most uses uid "),
+		      "%s", refused->text);
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ the end */
 
 START_TEST(session__that_ends_gives_everything_back_and_sends_what_it_published)
@@ -716,6 +746,7 @@ int main(void)
 	tcase_add_test(tcase, want__is_granted_in_turn);
 	tcase_add_test(tcase, want__of_more_than_any_message_needs_is_cut);
 	tcase_add_test(tcase, want__of_one_that_goes_lets_the_next_have_it);
+	tcase_add_test(tcase, memory__that_all_have_used_up_is_told_with_who_has_most);
 	tcase_add_test(tcase, session__that_ends_gives_everything_back_and_sends_what_it_published);
 	tcase_add_test(tcase, session__can_be_looked_at);
 	suite_add_tcase(suite, tcase);
