@@ -1,5 +1,7 @@
 #include "daemon/mux/credit.h"
 
+#include "daemon/amqp/reply.h"
+
 /* Credit that is kept open for a session in full swing. */
 #define WINDOW_BYTES_MAX (1024u * 1024u)
 /* It is more for one whose messages are large: for so many of the largest, within a share of its memory. */
@@ -192,16 +194,46 @@ static void refresh(struct session *session)
 	tell(session);
 }
 
+/* What it wants is larger than messages may be by now. It is only to be refused: nobody waits behind it. */
+static bool is_in_vain(const struct session *session)
+{
+	return session->want_bytes - session->used_bytes >
+	       session->limits.message_max + CREDIT_HEADER_BYTES_MAX;
+}
+
 /* True if nobody behind it in the line may have anything now. */
 static bool holds_up_all(struct mux *mux, const struct session *session)
 {
 	uint64_t lacks = session->want_bytes - session->granted_bytes;
 
+	if (is_in_vain(session))
+		return false;
 	if (account_free(&mux->memory) < lacks)
 		return true;
 	if (account_free(&session->user.user->memory) < lacks)
 		session->user.user->want_round = mux->want_round;
 	return false;
+}
+
+/*
+ * total-memory was lowered so far that even alone it could not have this. Told
+ * of the new message-max it will not ask again.
+ */
+static bool end_if_beyond_all(struct session *session)
+{
+	const struct mux *mux = session->mux;
+	uint64_t share = session->user.user->memory.share, most = mux->memory.limit / (share + 1) * share;
+	struct fault fault;
+
+	if (!is_in_vain(session) || session->want_bytes - session->used_bytes <= most)
+		return false;
+	fault = fault_make_retryable(AMQC_RESOURCE_ERROR,
+				     "RESOURCE_ERROR - total-memory is %llu since muxd's configuration was "
+				     "reloaded: there is no room for the message-max of this session",
+				     (unsigned long long)mux->memory.limit);
+	list_unlink(&session->want_node);
+	session_fail(session, &fault);
+	return true;
 }
 
 /*
@@ -221,7 +253,7 @@ static void serve_wants(struct mux *mux)
 		if (session->user.user->want_round == mux->want_round)
 			continue;
 		if (more && !grant(session, session->want_messages, session->want_bytes)) {
-			if (holds_up_all(mux, session))
+			if (!end_if_beyond_all(session) && holds_up_all(mux, session))
 				return;
 			continue;
 		}

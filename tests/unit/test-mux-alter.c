@@ -167,6 +167,67 @@ START_TEST(alter__lower_limits_end_a_channel_and_higher_ones_help_at_once)
 }
 END_TEST
 
+/*
+ * One that was told of larger messages than all of the memory is by now wants
+ * room for one: it cannot have that, and must not keep the others from theirs.
+ */
+START_TEST(alter__who_wants_more_than_there_is_any_more_holds_nobody_up)
+{
+	struct mux_limits lower;
+	struct rig_session *old, *other;
+	const struct rig_event *event;
+
+	rig_init(&rig);
+	rig_start(&rig);
+	rig_connect(&rig, 50, 131072);
+	old = rig_ready(&rig, 1);
+	lower = rig.options.limits;
+	lower.total_memory = 2u << 20;
+	lower.session_memory = 1u << 20;
+	lower.message_max = 512u << 10;
+	mux_set_limits(rig.mux, &lower);
+	session_want(old->session, 1, rig.options.limits.message_max);
+	rig_turn(&rig);
+	other = rig_session(&rig);
+	session_want(other->session, 1, 300000);
+	rig_turn(&rig);
+	event = rig_last(other, RIG_CREDIT);
+	ck_assert_ptr_nonnull(event);
+	ck_assert_uint_ge(event->last, 300000);
+	/* It has left the line: what it asks for cannot be had. */
+	event = rig_last(old, RIG_ENDED);
+	ck_assert_ptr_nonnull(event);
+	ck_assert_uint_eq(event->code, 506);
+	ck_assert(event->retryable);
+	rig_free(&rig);
+}
+END_TEST
+
+/* The same where there is room for it: it has it, and is refused for its size, as others are. */
+START_TEST(alter__who_wants_more_than_it_may_has_it_if_there_is_room)
+{
+	struct mux_limits lower;
+	struct rig_session *old;
+	const struct rig_event *event;
+
+	rig_init(&rig);
+	rig_start(&rig);
+	rig_connect(&rig, 50, 131072);
+	old = rig_ready(&rig, 1);
+	lower = rig.options.limits;
+	lower.session_memory = 1u << 20;
+	lower.message_max = 512u << 10;
+	mux_set_limits(rig.mux, &lower);
+	session_want(old->session, 1, rig.options.limits.message_max);
+	rig_turn(&rig);
+	event = rig_last(old, RIG_CREDIT);
+	ck_assert_ptr_nonnull(event);
+	ck_assert_uint_ge(event->last, rig.options.limits.message_max);
+	ck_assert(!session_is_ended(old->session));
+	rig_free(&rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux-alter");
@@ -179,6 +240,8 @@ int main(void)
 	tcase_add_test(tcase, alter__who_waits_dials_at_once_and_who_dials_begins_anew);
 	tcase_add_test(tcase, alter__a_retired_upstream_takes_no_sessions_and_frees_its_name);
 	tcase_add_test(tcase, alter__lower_limits_end_a_channel_and_higher_ones_help_at_once);
+	tcase_add_test(tcase, alter__who_wants_more_than_there_is_any_more_holds_nobody_up);
+	tcase_add_test(tcase, alter__who_wants_more_than_it_may_has_it_if_there_is_room);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
