@@ -31,6 +31,7 @@ struct muxd_upstream {
 	bool changed;	       /* since report_turn() looked */
 	bool retired;	       /* the configuration has it no more: see retire.c */
 	bool closing;	       /* retired, and its time is over */
+	struct gate *rules;    /* of one that is retired: see retire_begin() */
 	struct timer timer;    /* of one that is retired */
 };
 
@@ -108,7 +109,14 @@ void reload_deinit(struct muxd *muxd);
 
 /* ------------------------------------------------------------------ retire.c */
 
-void retire_begin(struct muxd_upstream *upstream);
+/*
+ * rules: those that held until now. They go on for its sessions, as the new
+ * ones cannot name it any more. They belong to all that were retired with them.
+ */
+void retire_begin(struct muxd_upstream *upstream, struct gate *rules);
+
+/* Frees rules that no upstream has any more. */
+void retire_drop_rules(const struct muxd *muxd, struct gate *rules);
 
 /* The end of a turn: those whose sessions have left are closed, and freed. */
 void retire_turn(struct muxd *muxd);

@@ -48,13 +48,23 @@ static bool sha256(void *context, struct span of, uint8_t ret[MUX_DIGEST_BYTES])
 	return EVP_Digest(of.data, of.len, ret, &len, EVP_sha256(), NULL) == 1;
 }
 
+/* The rules for an upstream: the ones of before for one that they alone can name. */
+static struct gate *gate_of(const struct muxd *muxd, const char *upstream)
+{
+	for (size_t i = muxd->upstream_count; i-- > 0 && muxd->upstreams[i]->retired;)
+		if (strcmp(muxd_upstream_info(muxd->upstreams[i]).name, upstream) == 0 &&
+		    !muxd_find_upstream(muxd, upstream))
+			return muxd->upstreams[i]->rules;
+	return muxd->gate;
+}
+
 static bool admit(void *context, const struct mux_creds *creds, const char *upstream,
 		  struct front_limits *limits, struct fault *ret_fault)
 {
 	struct muxd *muxd = context;
 	struct limits lowered;
 
-	if (!gate_admit(muxd->gate, creds, upstream, &lowered, ret_fault))
+	if (!gate_admit(gate_of(muxd, upstream), creds, upstream, &lowered, ret_fault))
 		return false;
 	limits->message_max = lowered.message_max_bytes;
 	limits->session_memory = lowered.session_memory_bytes;
@@ -69,7 +79,7 @@ static bool control(void *context, const struct mux_creds *creds, const char *up
 {
 	struct muxd *muxd = context;
 
-	return gate_control(muxd->gate, creds, upstream, ret_fault);
+	return gate_control(gate_of(muxd, upstream), creds, upstream, ret_fault);
 }
 
 static bool command(void *context, const struct mux_creds *creds, enum front_command command,
@@ -98,7 +108,7 @@ static bool authorize(void *context, const struct mux_creds *creds, const char *
 {
 	struct muxd *muxd = context;
 
-	return gate_authorize(muxd->gate, creds, upstream, method, ret_fault);
+	return gate_authorize(gate_of(muxd, upstream), creds, upstream, method, ret_fault);
 }
 
 static void note_audit(void *context, const struct mux_audit *what)
@@ -461,9 +471,13 @@ struct muxd *muxd_free(struct muxd *muxd)
 	(void)listener_close(muxd->listener);
 	(void)front_free(muxd->front);
 	mux_free(muxd->mux);
-	for (size_t i = 0; i < muxd->upstream_count; i++) {
-		(void)uplink_free(muxd->upstreams[i]->uplink); /* mux had the other half */
-		free(muxd->upstreams[i]);
+	while (muxd->upstream_count > 0) {
+		struct muxd_upstream *upstream = muxd->upstreams[--muxd->upstream_count];
+		struct gate *rules = upstream->rules;
+
+		(void)uplink_free(upstream->uplink); /* mux had the other half */
+		free(upstream);
+		retire_drop_rules(muxd, rules);
 	}
 	free(muxd->upstreams);
 	(void)resolver_free(muxd->resolver);

@@ -190,7 +190,8 @@ static bool is_among(const struct arrangement *arrangement, const struct muxd_up
 	return false;
 }
 
-static void swap_upstreams(struct muxd *muxd, struct arrangement *to)
+/* rules: those that held until now. */
+static void swap_upstreams(struct muxd *muxd, struct arrangement *to, struct gate *rules)
 {
 	struct muxd_upstream **old = muxd->upstreams;
 	size_t old_count = muxd->upstream_count, configured = to->count;
@@ -205,7 +206,7 @@ static void swap_upstreams(struct muxd *muxd, struct arrangement *to)
 		upstream_put_last(uplink_upstream(to->upstreams[i]->uplink));
 	for (size_t i = 0; i < to->count; i++) {
 		if (i >= configured && !to->upstreams[i]->retired)
-			retire_begin(to->upstreams[i]);
+			retire_begin(to->upstreams[i], rules);
 		else if (i < configured && to->changes[i])
 			uplink_alter(to->upstreams[i]->uplink, to->changes[i]);
 		else if (i < configured)
@@ -219,20 +220,21 @@ static void swap(struct reload *reload, struct arrangement *arrangement)
 {
 	struct muxd *muxd = reload->muxd;
 	struct conf *old = muxd->own_conf;
+	struct gate *rules = muxd->gate;
 	struct mux_limits mux_limits = translate_limits(reload->conf);
 	struct front_limits front_limits = translate_front_limits(reload->conf);
 
 	muxd->own_conf = reload->conf;
 	muxd->conf = reload->conf;
 	reload->conf = NULL;
-	(void)gate_free(muxd->gate);
 	muxd->gate = reload->plan.gate;
 	reload->plan.gate = NULL;
 	mux_rules_changed(muxd->mux);
 	if (!muxd->options.keeps_log_level)
 		log_set_level(muxd->conf->log_level);
 	mux_set_limits(muxd->mux, &mux_limits);
-	swap_upstreams(muxd, arrangement);
+	swap_upstreams(muxd, arrangement, rules);
+	retire_drop_rules(muxd, rules);
 	front_set_limits(muxd->front, &front_limits, (uint32_t)muxd->conf->limits.sessions);
 	conf_free(old);
 }

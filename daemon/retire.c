@@ -43,7 +43,7 @@ static void on_timer(struct timer *timer, struct mono now)
 		close_connection(upstream);
 }
 
-void retire_begin(struct muxd_upstream *upstream)
+void retire_begin(struct muxd_upstream *upstream, struct gate *rules)
 {
 	struct muxd *muxd = upstream->muxd;
 	const struct upstream_info info = muxd_upstream_info(upstream);
@@ -52,19 +52,30 @@ void retire_begin(struct muxd_upstream *upstream)
 	log_notice("upstream \"%s\" is no longer configured: %u sessions are asked to leave", info.name,
 		   info.sessions);
 	upstream->retired = true;
+	upstream->rules = rules;
 	upstream_retire(mux_side(upstream));
 	front_leave_upstream(muxd->front, mux_side(upstream), timeout_usec);
 	timer_init(&upstream->timer, on_timer);
 	set_timer(upstream, timeout_usec);
 }
 
+void retire_drop_rules(const struct muxd *muxd, struct gate *rules)
+{
+	for (size_t i = 0; i < muxd->upstream_count; i++)
+		if (muxd->upstreams[i]->rules == rules)
+			return;
+	(void)gate_free(rules);
+}
+
 static void finish(struct muxd *muxd, size_t index)
 {
 	struct muxd_upstream *upstream = muxd->upstreams[index];
+	struct gate *rules = upstream->rules;
 
 	log_notice("upstream \"%s\" is gone", muxd_upstream_info(upstream).name);
 	muxd->upstreams[index] = muxd->upstreams[--muxd->upstream_count];
 	(void)muxd_upstream_free(upstream);
+	retire_drop_rules(muxd, rules);
 }
 
 void retire_turn(struct muxd *muxd)

@@ -359,6 +359,48 @@ def scenes():
 # --------------------------------------------------------------- upstreams
 
 
+def leaves_with_its_rules():
+    """An upstream goes, and so must the access section that names it: what its sessions may do stays until they leave."""
+    if os.geteuid() != 0:
+        print("skipped: access to an upstream that goes: needs root, to be another user")
+        return
+    rest = [("rest", {"upstream": '"default"', "control": "true", **EVERYTHING})]
+    reloaded("an upstream appears with an access section", others=[("two", {})],
+             access=rest + [("two", {"upstream": '"two"', **EVERYTHING, "write": '"^(?!no)"'})])
+    check("it connects", wait_for(lambda: upstream_of("two")["state"] == "up"), status())
+    ready, told = os.pipe()
+
+    def stays():
+        s = start(b"two")
+        os.write(told, b"x")
+        frame = s.wait(lambda f: f.HasField("go_away") or f.HasField("error"))[0]
+        if not frame.HasField("go_away"):
+            return describe(frame.error)
+        s.open(2)
+        if not s.ask(channel=2, queue_declare=pb.QueueDeclare(exclusive=True))[0].HasField("queue_declared"):
+            return "no queue"
+        s.publish(2, b"k", b"x", exchange=b"no")
+        frame = s.wait(lambda f: f.HasField("outcome"))[0]
+        if "section 'two'" not in describe(frame.outcome.error):
+            return "what was refused is not: " + describe(frame.outcome.error)
+        return "fine" if confirmed(s) else "not confirmed"
+
+    pid = os.fork()
+    if pid == 0:
+        os.close(ready)
+        said = other_user(stays)
+        if said != "fine":
+            print(said, file=sys.stderr)
+        os._exit(0 if said == "fine" else 1)
+    os.close(told)
+    check("another user has a session of it", os.read(ready, 1) == b"x")
+    reloaded("both go again", access=rest)
+    check("it may finish", os.waitpid(pid, 0)[1] == 0)
+    check("and the upstream is gone", wait_for(lambda: upstream_of("two") is None))
+    reloaded("back")
+
+
+
 def refused_uri():
     """An address where nothing listens."""
     with socket.socket() as s:
@@ -393,6 +435,7 @@ def upstreams():
                 check_answer_error("a new session is refused", late.hello(upstream=b"two"), pb.SESSION, 404, "two")
         check("when it has left, the upstream is gone", wait_for(lambda: upstream_of("two") is None))
 
+        leaves_with_its_rules()
         reloaded("again, with no time to leave", whole={"drain-timeout": '"100ms"'}, others=[("two", {})])
         check("it connects", wait_for(lambda: upstream_of("two")["state"] == "up"), status())
         with start(b"two") as other:
