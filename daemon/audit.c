@@ -196,10 +196,32 @@ static void describe(const struct amqc_method *method, struct operation *ret)
 	}
 }
 
+/* As log_clean(), and without what would end the name's quotes: the rest of it could pose as the line's. */
+static char *clean_name(char out[NAME_SHOWN_MAX], struct span name)
+{
+	static const char cut[] = "...", quote[] = "\\x27";
+	char clean[NAME_SHOWN_MAX];
+	size_t used = 0;
+
+	for (const char *c = log_clean(clean, sizeof(clean), name); *c; c++) {
+		struct span piece = *c == '\'' ? span_str(quote) : span_make(c, 1);
+		bool fits = used + piece.len + sizeof(cut) <= NAME_SHOWN_MAX;
+
+		if (!fits)
+			piece = span_str(cut);
+		memcpy(out + used, piece.data, piece.len);
+		used += piece.len;
+		if (!fits)
+			break;
+	}
+	out[used] = 0;
+	return out;
+}
+
 static size_t append_name(char *out, size_t size, size_t used, const char *key, struct span name)
 {
 	char clean[NAME_SHOWN_MAX];
-	int n = snprintf(out + used, size - used, " %s='%s'", key, log_clean(clean, sizeof(clean), name));
+	int n = snprintf(out + used, size - used, " %s='%s'", key, clean_name(clean, name));
 
 	return n < 0 || (size_t)n >= size - used ? size - 1 : used + (size_t)n;
 }

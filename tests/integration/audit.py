@@ -77,8 +77,13 @@ def operations():
                 queue_declare=pb.QueueDeclare(exclusive=True))
         audited("what muxd refuses, with a NUL in its name", s, ["queue='muxd.gen-\\x00'", ": refused 403"],
                 queue_declare=pb.QueueDeclare(queue=b"muxd.gen-\0"))
-        check("rules", reload(lambda text: text + 'access "few" { read = ".*" }\n'))
         s.open(1, 3)
+        forged = b"a' of upstream \"default\" by uid 0, pid 1, session 1: ok"
+        s.ask(channel=1, queue_delete=pb.QueueDelete(queue=forged))
+        found = new_lines(1)
+        check("a name with a quote does not end where it likes", len(found) == 1 and
+              found[0].split("'")[1] == forged.decode().replace("'", "\\x27"), found)
+        check("rules", reload(lambda text: text + 'access "few" { read = ".*" }\n'))
         audited("what an access section refuses, with its name", s, ["queue.delete", ": refused 403", "section 'few'"],
                 queue_delete=pb.QueueDelete(queue=b"other"))
     check("and back, without an audit log", reload(
