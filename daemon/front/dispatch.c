@@ -5,8 +5,6 @@
  */
 #include "daemon/front/ipc.h"
 
-#include <stdlib.h>
-
 #define OP(name) MUXD__V1__CLIENT_FRAME__OP_##name
 #define OP_COUNT (OP(DRAIN) + 1)
 
@@ -370,64 +368,34 @@ static void do_hello(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const 
 
 /* ------------------------------------------------------------------ to muxd itself */
 
-/*
- * Such a request is answered at once, and yet counts as unanswered until the
- * socket has taken the answer. Else a peer that asks and never reads would have
- * muxd write as fast as it can, and keep it all.
- */
-static bool claim_answer(struct ipc *ipc, uint32_t request)
-{
-	struct answers *answers = &ipc->answers;
-	struct fault fault;
-
-	if (!session_request_local(ipc->session, request))
-		return false;
-	if (!answers->positions)
-		answers->positions = calloc(SESSION_REQUESTS_MAX, sizeof(*answers->positions));
-	while (answers->count > 0 && answers->positions[answers->first] < ipc->written) {
-		answers->first = (answers->first + 1) % SESSION_REQUESTS_MAX;
-		answers->count--;
-	}
-	if (answers->positions && answers->count < SESSION_REQUESTS_MAX) {
-		answers->positions[(answers->first + answers->count++) % SESSION_REQUESTS_MAX] =
-		    stream_position(ipc->stream);
-		return true;
-	}
-	fault = answers->positions ? fault_make(506, "RESOURCE_ERROR - more than %u unanswered requests",
-						SESSION_REQUESTS_MAX)
-				   : fault_make_retryable(506, "RESOURCE_ERROR - no memory for an answer");
-	ipc_fail(ipc, &fault);
-	return false;
-}
-
 static void do_ping(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (claim_answer(ipc, frame->request))
+	if (session_request_local(ipc->session, frame->request))
 		ipc_send_done(ipc, frame->request);
 }
 
 static void do_status(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (claim_answer(ipc, frame->request))
+	if (session_request_local(ipc->session, frame->request))
 		ipc_send_status(ipc, frame->request);
 }
 
 static void do_sessions(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (claim_answer(ipc, frame->request))
+	if (session_request_local(ipc->session, frame->request))
 		ipc_send_sessions(ipc, frame->request, frame->sessions->after);
 }
 
 static void do_channels(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (claim_answer(ipc, frame->request))
+	if (session_request_local(ipc->session, frame->request))
 		ipc_send_channels(ipc, frame->request, frame->channels->after_session,
 				  frame->channels->after_channel);
 }
 
 static void do_recorder(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
-	if (claim_answer(ipc, frame->request))
+	if (session_request_local(ipc->session, frame->request))
 		ipc_send_recorder(ipc, frame->request, frame->recorder->session);
 }
 
@@ -480,6 +448,17 @@ static const op_fn operations[OP_COUNT] = {
     [OP(DRAIN)] = do_drain,
 };
 
+/*
+ * An answer counts until the socket has taken it. Else a peer that asks for
+ * what is answered at once, or refused, and never reads would have muxd write
+ * as fast as it can, and keep it all. Who has read up to requests_max is never
+ * over it: the one at the mark is unread, and so is what is behind.
+ */
+static bool has_too_many_answers(const struct ipc *ipc)
+{
+	return ipc->answers.mark >= ipc->written && ipc->answers.behind > SESSION_REQUESTS_MAX;
+}
+
 void ipc_dispatch(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
 	unsigned int op = (unsigned int)frame->op_case;
@@ -495,6 +474,12 @@ void ipc_dispatch(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const str
 		fault =
 		    fault_make(501, "FRAME_ERROR - a payload of %zu bytes with an operation that has none",
 			       bytes->payload.len);
+		ipc_fail(ipc, &fault);
+		return;
+	}
+	if (frame->request != 0 && has_too_many_answers(ipc)) {
+		fault = fault_make(506, "RESOURCE_ERROR - more than %u unanswered requests",
+				   SESSION_REQUESTS_MAX);
 		ipc_fail(ipc, &fault);
 		return;
 	}

@@ -34,6 +34,18 @@ static struct mux_handed handed(const struct ipc *ipc, size_t cost_bytes)
 	return (struct mux_handed){.position = stream_position(ipc->stream), .cost_bytes = cost_bytes};
 }
 
+/* One more answer goes into the output. The mark goes on to it when the socket has begun with the one before.
+ */
+static void note_answer(struct ipc *ipc)
+{
+	struct answers *answers = &ipc->answers;
+
+	if (answers->mark < ipc->written)
+		*answers = (struct answers){.mark = stream_position(ipc->stream)};
+	else
+		answers->behind++;
+}
+
 struct mux_handed ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, struct span payload)
 {
 	size_t header_len = muxd__v1__server_frame__get_packed_size(frame);
@@ -45,6 +57,8 @@ struct mux_handed ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, 
 		return NOTHING_HANDED;
 	if (ipc->state == IPC_ENDING) /* nothing comes behind the last words */
 		return handed(ipc, header_len + payload.len);
+	if (frame->has_request)
+		note_answer(ipc);
 	out = stream_out(ipc->stream);
 	waited = buf_len(out);
 	at = buf_reserve(out, IPC_FRAME_PREFIX + header_len + payload.len);

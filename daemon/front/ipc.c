@@ -66,7 +66,6 @@ static void drop(struct ipc *ipc)
 	stream_close(ipc->stream, ipc->end_drain_usec);
 	users_seat_end(&ipc->seat);
 	peer_deinit(&ipc->peer);
-	free(ipc->answers.positions);
 	list_unlink(&ipc->node);
 	front->count--;
 	free(ipc);

@@ -52,10 +52,10 @@ enum ipc_state {
 	IPC_ENDING /* told so, or beyond telling; dropped later in this turn */
 };
 
-/* Where the answers begin that muxd itself gave and the peer has not taken: a ring. */
+/* Answers that the socket has not taken, as far as they must be known: see ipc_dispatch(). */
 struct answers {
-	uint64_t *positions; /* owned, SESSION_REQUESTS_MAX of them; NULL: nothing was asked yet */
-	uint32_t first, count;
+	uint64_t mark;	 /* where one begins in the output */
+	uint32_t behind; /* how many there are behind it */
 };
 
 struct ipc {

@@ -82,27 +82,32 @@ def huge(count):
 
 
 def deaf(count):
-    """Sessions that ask and never read."""
+    """Sessions that ask and never read: what is answered at once, or refused, before the broker is asked."""
+    questions = (Client(request=1, status=pb.StatusQuery()),
+                 Client(request=1, channel=1, qos=pb.Qos(prefetch_count=70000)),
+                 Client(request=1, channel=1, get=pb.Get(queue=b"x")))  # the channel is not open
     sessions = []
-    for _ in range(int(count)):
+    for i in range(int(count)):
         session = Session()
         session.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         session.hello()
         session.socket.setblocking(False)
+        session.asks = session.left = Session.encode(questions[i % len(questions)]) * 100
+        session.asked = 0
         sessions.append(session)
-    number, open_ones, end = 1, list(sessions), time.monotonic() + 4
+    open_ones, end = list(sessions), time.monotonic() + LONG
     while open_ones and time.monotonic() < end:
         for session in list(open_ones):
             try:
-                for _ in range(20):
-                    number += 1
-                    session.socket.send(Session.encode(Client(request=number, status=pb.StatusQuery())))
+                session.left = session.left[session.socket.send(session.left):] or session.asks
+                session.asked += 100
             except BlockingIOError:
                 pass
             except OSError:
                 open_ones.remove(session)
-    print(f"{number} questions were asked")
-    check("sessions that ask and never read are ended", not open_ones, len(open_ones))
+    check("sessions that ask and never read are ended", not open_ones, [sessions.index(s) for s in open_ones])
+    # What the sockets take, and one read of muxd's: not until all of session-memory is full of answers.
+    check("before they have asked 50000 times", all(s.asked < 50000 for s in sessions), [s.asked for s in sessions])
 
 
 def channels(count):
