@@ -144,6 +144,7 @@ cleanup() {
     for log in "$scratch"/*.log; do
       [ -s "$log" ] && say "--- the end of $(basename "$log")" && tail -n 25 "$log"
     done
+    grep -s 'Z [^ ]*: upstream ' "$scratch/muxd.log" | head -n 25
   fi
   for pid in "${pids[@]}"; do
     kill -CONT "$pid" 2>/dev/null
