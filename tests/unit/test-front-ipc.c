@@ -126,7 +126,10 @@ static void setup(void)
 	};
 	struct front_options front = {
 	    .version = "0.1.0",
-	    .limits = {MESSAGE_MAX, 1000000, 20, 3},
+	    .limits = {.message_max = MESSAGE_MAX,
+		       .session_memory = 1000000,
+		       .channels_max = 20,
+		       .sessions_per_uid = 3},
 	    .sessions_max = 10,
 	    .hello_usec = HELLO_USEC,
 	    .admit = admit,
