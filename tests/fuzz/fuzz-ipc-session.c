@@ -438,7 +438,10 @@ static void begin(unsigned int choice)
 				  .digest = sum};
 	struct front_options front = {.loop = &w.loop,
 				      .version = "0.1.0",
-				      .limits = {MESSAGE_MAX, 1u << 20, 16, CLIENTS},
+				      .limits = {.message_max = MESSAGE_MAX,
+						 .session_memory = 1u << 20,
+						 .channels_max = 16,
+						 .sessions_per_uid = CLIENTS},
 				      .sessions_max = CLIENTS};
 
 	memset(&w, 0, sizeof(w));
