@@ -37,6 +37,7 @@ struct client {
 	bool deaf; /* does not read */
 	struct buf received;
 	uint32_t next_id;
+	bool raw; /* it sent bytes that need not be whole frames: muxd may wait for their rest */
 	uint8_t pending[REQUESTS_MAX]; /* without an answer that was read; an id may be used twice */
 	uint32_t generations[ODD_CHANNELS];
 	struct numbers numbers[ODD_CHANNELS][GENERATIONS_MAX];
@@ -87,8 +88,10 @@ static void take_frame(struct client *client, const Muxd__V1__ServerFrame *frame
 {
 	require(client->open);
 	if (frame->has_request) {
-		require(frame->request < REQUESTS_MAX && client->pending[frame->request] > 0);
-		client->pending[frame->request]--;
+		if (!client->raw) {
+			require(frame->request < REQUESTS_MAX && client->pending[frame->request] > 0);
+			client->pending[frame->request]--;
+		}
 		return;
 	}
 	switch (frame->event_case) {
@@ -105,7 +108,8 @@ static void take_frame(struct client *client, const Muxd__V1__ServerFrame *frame
 		client->credit_bytes = frame->credit->bytes;
 		break;
 	case MUXD__V1__SERVER_FRAME__EVENT_OUTCOME:
-		take_outcome(client, frame);
+		if (!client->raw)
+			take_outcome(client, frame);
 		break;
 	case MUXD__V1__SERVER_FRAME__EVENT_ERROR:
 		if (!frame->has_channel)
@@ -370,6 +374,7 @@ static void world_step(unsigned int kind, struct input *input)
 		w.clients[index].deaf = !w.clients[index].deaf;
 		break;
 	case 4:
+		w.clients[index].raw = true;
 		fake_stream_feed(&w.loop, index, input_bytes(input));
 		break;
 	case 5:
@@ -468,7 +473,8 @@ static void finish(void)
 	for (size_t i = 0; i < CLIENTS; i++) {
 		const struct client *client = &w.clients[i];
 
-		for (uint32_t id = 1; client->open && w.loop.streams[i] && id < client->next_id; id++)
+		for (uint32_t id = 1;
+		     client->open && !client->raw && w.loop.streams[i] && id < client->next_id; id++)
 			require(!client->pending[id]);
 		leave(i);
 	}
