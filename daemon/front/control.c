@@ -15,7 +15,6 @@ static bool may_control(const struct ipc *ipc, struct fault *ret_fault)
 {
 	const struct front_options *options = &ipc->front->options;
 	const struct mux_creds *creds = session_creds(ipc->session);
-
 	struct upstream_info info;
 
 	for (struct upstream *u = mux_first_upstream(options->mux); u && options->control;

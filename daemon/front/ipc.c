@@ -41,15 +41,16 @@ static void log_end(struct ipc *ipc, const char *reason, bool is_error)
 	unsigned long long id = ipc->session ? session_id(ipc->session) : 0;
 	char session[NUMBER_BYTES_MAX], pid[NUMBER_BYTES_MAX], uid[NUMBER_BYTES_MAX];
 	char more[QUIET_MORE_BYTES] = "";
+	enum log_level level = is_error ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
 	const struct log_field fields[] = {
 	    {"MUXD_SESSION", session}, {"MUXD_CLIENT_PID", pid}, {"MUXD_CLIENT_UID", uid}};
 
-	if (is_error && !ipc_may_say(ipc, more))
+	if (!log_enabled(level) || (is_error && !ipc_may_say(ipc, more)))
 		return;
 	(void)snprintf(session, sizeof(session), "%llu", id);
 	(void)snprintf(pid, sizeof(pid), "%u", ipc->peer.pid);
 	(void)snprintf(uid, sizeof(uid), "%u", ipc->peer.uid);
-	log_write(is_error ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, fields, sizeof(fields) / sizeof(fields[0]),
+	log_write(level, fields, sizeof(fields) / sizeof(fields[0]),
 		  "session %llu (pid %u, uid %u) ended after %llu.%03llu s: %s%s", id, ipc->peer.pid,
 		  ipc->peer.uid, (unsigned long long)(age_usec / USEC_PER_SEC),
 		  (unsigned long long)(age_usec % USEC_PER_SEC / USEC_PER_MSEC), reason, more);

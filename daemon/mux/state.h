@@ -15,6 +15,7 @@
  *	culprit   what is known of such, and of who sent it
  *	suspect   what the scout tries of a channel
  *	recovery  what is brought back on a new connection, and in which order
+ *	alter     what a reload changes
  *	channel   opening, leaving, waiting for a lane; ending: by an error
  *	consumer  deliveries on their way to a session
  *	subscribe the broker's side of a consumer
@@ -40,6 +41,8 @@
  *	vet       what the broker would close the connection for
  *	quirks    what it falls over, in spite of its being right
  *	recorder  what a session asked for last
+ *	audited   what it declared, bound and deleted, for the log
+ *	user      what the sessions of one uid share
  *
  * Ownership is a tree: mux owns upstreams and sessions; a session owns its
  * channels as long as it lives, then their upstream does (orphans), until what

@@ -145,6 +145,20 @@ void fake_credit(struct fake *fake, uint64_t messages, uint64_t bytes)
 	fake_send(fake, &frame, SPAN_NULL);
 }
 
+void fake_go_away(struct fake *fake, uint32_t deadline_ms)
+{
+	Muxd__V1__ServerFrame frame;
+	Muxd__V1__GoAway away = MUXD__V1__GO_AWAY__INIT;
+
+	frame_init(fake, &frame, 0, 0);
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY;
+	frame.go_away = &away;
+	away.has_deadline_ms = away.has_text = 1;
+	away.deadline_ms = deadline_ms;
+	away.text = binary("maintenance");
+	fake_send(fake, &frame, SPAN_NULL);
+}
+
 void fake_outcome(struct fake *fake, uint32_t channel, int kind, uint64_t first, uint64_t last)
 {
 	Muxd__V1__ServerFrame frame;

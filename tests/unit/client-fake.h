@@ -80,6 +80,8 @@ void fake_done(struct fake *fake, const Muxd__V1__ClientFrame *request);
 void fake_queue_declared(struct fake *fake, const Muxd__V1__ClientFrame *request, const char *name,
 			 const char *resume);
 void fake_credit(struct fake *fake, uint64_t messages, uint64_t bytes);
+/* It asks its clients to leave within this time. */
+void fake_go_away(struct fake *fake, uint32_t deadline_ms);
 void fake_outcome(struct fake *fake, uint32_t channel, int kind, uint64_t first, uint64_t last);
 /* request 0: an event; channel 0: of the session. */
 void fake_error(struct fake *fake, uint32_t request, uint32_t channel, int scope, uint32_t code);

@@ -323,13 +323,5 @@ void expect_told(struct scene *scene, const char *text)
 
 void go_away(struct scene *scene, uint32_t deadline_ms)
 {
-	Muxd__V1__GoAway away = MUXD__V1__GO_AWAY__INIT;
-	Muxd__V1__ServerFrame frame;
-
-	fake_frame(&scene->fake, &frame, 0, 0);
-	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_GO_AWAY;
-	frame.go_away = &away;
-	away.has_deadline_ms = 1;
-	away.deadline_ms = deadline_ms;
-	fake_send(&scene->fake, &frame, SPAN_NULL);
+	fake_go_away(&scene->fake, deadline_ms);
 }

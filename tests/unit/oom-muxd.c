@@ -135,20 +135,6 @@ static void upstream_changed(struct fake *fake)
 	fake_send(fake, &frame, SPAN_NULL);
 }
 
-static void go_away(struct fake *fake)
-{
-	Muxd__V1__ServerFrame frame;
-	Muxd__V1__GoAway away = MUXD__V1__GO_AWAY__INIT;
-
-	fake_frame(fake, &frame, 0, 0);
-	frame.event_case = EVENT(GO_AWAY);
-	frame.go_away = &away;
-	away.has_deadline_ms = away.has_text = 1;
-	away.deadline_ms = 1500;
-	away.text = bytes("bye");
-	fake_send(fake, &frame, SPAN_NULL);
-}
-
 static void release(struct fake *fake, uint32_t channel)
 {
 	struct oom_muxd *muxd = fake->context;
@@ -193,7 +179,7 @@ static bool on_purge(struct fake *fake, const Muxd__V1__ClientFrame *frame)
 	if (is(queue, "upstream"))
 		upstream_changed(fake);
 	if (is(queue, "away"))
-		go_away(fake);
+		fake_go_away(fake, 1500);
 	if (is(queue, "end")) {
 		fake_error(fake, frame->request, frame->channel, MUXD__V1__SCOPE__CHANNEL, 404);
 		release(fake, frame->channel);

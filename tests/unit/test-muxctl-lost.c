@@ -61,20 +61,6 @@ static void cancel(struct fake *fake, uint32_t channel)
 	fake_send(fake, &frame, SPAN_NULL);
 }
 
-static void go_away(struct fake *fake)
-{
-	Muxd__V1__ServerFrame frame;
-	Muxd__V1__GoAway away = MUXD__V1__GO_AWAY__INIT;
-
-	fake_frame(fake, &frame, 0, 0);
-	frame.event_case = EVENT(GO_AWAY);
-	frame.go_away = &away;
-	away.has_deadline_ms = away.has_text = 1;
-	away.deadline_ms = 60000;
-	away.text = bytes("maintenance");
-	fake_send(fake, &frame, SPAN_NULL);
-}
-
 static bool is(ProtobufCBinaryData data, const char *text)
 {
 	return data.len == strlen(text) && memcmp(data.data, text, data.len) == 0;
@@ -89,7 +75,7 @@ static void happen(struct fake *fake, ProtobufCBinaryData what, uint32_t channel
 	if (is(what, "close"))
 		fake_error(fake, 0, channel, MUXD__V1__SCOPE__CHANNEL, 404);
 	if (is(what, "away"))
-		go_away(fake);
+		fake_go_away(fake, 60000);
 	if (is(what, "gone"))
 		(void)shutdown(fake->fd, SHUT_RDWR);
 }
