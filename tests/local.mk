@@ -3,6 +3,7 @@ dist_noinst_SCRIPTS += tests/totals tests/coverage/run
 EXTRA_DIST += tests/coverage/exit.h
 # The broker is built always: quickstart uses it.
 include $(top_srcdir)/tests/broker/local.mk
+include $(top_srcdir)/tests/rig/local.mk
 if HAVE_CHECK
 include $(top_srcdir)/tests/unit/local.mk
 endif

@@ -14,7 +14,7 @@ tests_sim_sim_LDADD = \
 check_PROGRAMS += tests/sim/tx
 TESTS += tests/sim/tx
 tests_sim_tx_SOURCES = tests/sim/tx.c
-tests_sim_tx_LDADD = $(tests_sim_sim_LDADD)
+tests_sim_tx_LDADD = tests/rig/librig.a $(tests_sim_sim_LDADD)
 
 # The same with $(MUTANT)/mutant.c instead of the file that has its functions, for tests/sim/mutants.
 sim-mutant: tests/sim/sim

@@ -17,10 +17,11 @@
  *	- the connection is lost only when the test cuts it
  *	- at the end all memory is free, and the window empty
  */
-#include "daemon/amqp/content.h"
 #include "daemon/amqp/reply.h"
-#include "daemon/mux/mux.h"
 #include "tests/broker/broker.h"
+#include "tests/rig/hear.h"
+#include "tests/rig/remote.h"
+#include "tests/rig/setup.h"
 #include "tests/unit/random.h"
 
 #include <stdio.h>
@@ -90,10 +91,12 @@ static struct world {
 	struct mono now;
 	struct mux *mux;
 	struct upstream *upstream;
+	struct remote remote;
 	struct broker *broker;
-	struct broker_conn *conn;
+	struct broker_conn *conn; /* at the remote end */
 	bool dial, hang_up;
 	struct session *session;
+	struct ear ear;
 	uint64_t position;
 	uint64_t credit_messages, credit_bytes, used_messages, used_bytes;
 	struct channel channels[CHANNELS + 1];
@@ -104,8 +107,7 @@ static struct world {
 	struct request requests[REQUESTS_MAX];
 	uint32_t request_count;
 	bool silent[LANES_MAX + 1];
-	struct buf to_mux, from_mux; /* not yet looked at frame by frame */
-	struct buf to_broker;	     /* under way */
+	struct buf to_broker; /* under way */
 	uint64_t commits, rollbacks, cuts, doubts, deliveries;
 } w;
 
@@ -181,14 +183,14 @@ static uint32_t part_new(struct channel *channel)
 	return channel->part = ++w.part_count;
 }
 
-static void on_outcome(void *context, struct mux_channel_id id, enum outcome_kind kind, uint64_t first,
-		       uint64_t last, const struct fault *fault)
+static void outcome(const struct heard *heard)
 {
-	struct channel *channel = &w.channels[id.number];
+	struct channel *channel = &w.channels[heard->channel.number];
+	enum outcome_kind kind = heard->outcome;
 
-	if (id.generation != channel->generation)
+	if (heard->channel.generation != channel->generation)
 		return; /* of one that was closed: rolled back when nothing says otherwise */
-	for (uint64_t number = first; number <= last; number++) {
+	for (uint64_t number = heard->first; number <= heard->last; number++) {
 		struct message *message = &w.messages[channel->published[number - 1]];
 
 		must(number <= channel->count && !message->ended, "a second outcome", number);
@@ -210,10 +212,9 @@ static struct request *answered(uint32_t id)
 	return request;
 }
 
-static void on_reply(void *context, uint32_t id, struct mux_channel_id channel,
-		     const struct amqc_method *reply)
+static void replied(const struct heard *heard)
 {
-	const struct request *request = answered(id);
+	const struct request *request = answered(heard->request);
 
 	if (request->method == AMQC_TX_COMMIT)
 		part_ends(request->part, FATE_DONE);
@@ -224,21 +225,22 @@ static void on_reply(void *context, uint32_t id, struct mux_channel_id channel,
 }
 
 /* Without publishes nobody tells whether a commit was done. */
-static void on_refuse(void *context, uint32_t id, struct mux_channel_id channel, enum fault_scope scope,
-		      const struct fault *fault)
+static void refused(const struct heard *heard)
 {
-	const struct request *request = answered(id);
+	const struct request *request = answered(heard->request);
 
-	trace("request %u refused: %u %s\n", id, fault->code, fault->text);
+	trace("request %u refused: %u %s\n", heard->request, heard->fault->code, heard->fault->text);
 	if (request->method == AMQC_TX_COMMIT && !w.parts[request->part].has_publishes)
 		part_ends(request->part, FATE_DOUBT);
 	else if (request->method == AMQC_TX_ROLLBACK)
 		part_ends(request->part, FATE_UNDONE);
 }
 
-static void on_channel_ended(void *context, struct mux_channel_id id, const struct fault *fault)
+static void channel_ended(const struct heard *heard)
 {
+	struct mux_channel_id id = heard->channel;
 	struct channel *channel = &w.channels[id.number];
+	const struct fault *fault = heard->fault;
 
 	must(id.generation == channel->generation && channel->open, "the end of a channel that is not open",
 	     id.number);
@@ -254,83 +256,77 @@ static void on_channel_ended(void *context, struct mux_channel_id id, const stru
 		  w.parts[channel->part].fate == FATE_OPEN ? FATE_UNDONE : w.parts[channel->part].fate);
 }
 
-static struct mux_handed hand(struct mux_channel_id id, uint64_t tag, const struct mux_content *content)
+static struct mux_handed handed(const struct mux_content *content)
 {
+	w.position += content->body.len;
+	return (struct mux_handed){w.position, content->body.len};
+}
+
+static struct mux_handed hand(const struct heard *heard)
+{
+	struct mux_channel_id id = heard->channel;
 	struct channel *channel = &w.channels[id.number == AUDITOR ? 0 : id.number];
-	uint32_t number = load_be32(content->body.data);
+	uint32_t number = load_be32(heard->content->body.data);
 
 	w.deliveries++;
 	saw(number);
-	trace("channel %u has message %u as %llu\n", id.number, number, (unsigned long long)tag);
-	if (channel->open && id.generation == channel->generation && tag > 0)
-		channel->hands[channel->hand_count++] = (struct hand){tag, number, 0};
+	trace("channel %u has message %u as %llu\n", id.number, number, (unsigned long long)heard->tag);
+	if (channel->open && id.generation == channel->generation && heard->tag > 0)
+		channel->hands[channel->hand_count++] = (struct hand){heard->tag, number, 0};
 	else if (id.number == AUDITOR)
 		w.messages[number].left++;
-	w.position += content->body.len;
-	return (struct mux_handed){w.position, content->body.len};
+	return handed(heard->content);
 }
 
-static struct mux_handed on_got(void *context, uint32_t id, struct mux_channel_id channel, uint64_t tag,
-				const struct amqc_basic_get_ok *method, const struct mux_content *content)
+static struct mux_handed returned(const struct heard *heard)
 {
-	(void)answered(id);
-	return hand(channel, tag, content);
+	const struct channel *channel = &w.channels[heard->channel.number];
+
+	if (heard->channel.generation == channel->generation)
+		must(channel->published[heard->first - 1] == load_be32(heard->content->body.data),
+		     "another message was returned", heard->first);
+	return handed(heard->content);
 }
 
-static struct mux_handed on_deliver(void *context, struct mux_channel_id channel, uint32_t consumer,
-				    uint64_t tag, const struct amqc_basic_deliver *method,
-				    const struct mux_content *content)
+static struct mux_handed hear(struct ear *ear, const struct heard *heard)
 {
-	return hand(channel, tag, content);
+	switch (heard->kind) {
+	case RIG_REPLY:
+		replied(heard);
+		break;
+	case RIG_REFUSED:
+		refused(heard);
+		break;
+	case RIG_GOT:
+		(void)answered(heard->request);
+		return hand(heard);
+	case RIG_DELIVERED:
+		return hand(heard);
+	case RIG_RETURNED:
+		return returned(heard);
+	case RIG_OUTCOME:
+		outcome(heard);
+		break;
+	case RIG_CHANNEL_ENDED:
+		channel_ended(heard);
+		break;
+	case RIG_CONSUMER_CANCELLED:
+	case RIG_CONSUMER_INTERRUPTED:
+		fail("a consumer was cancelled", heard->consumer);
+		break;
+	case RIG_CREDIT:
+		w.credit_messages = heard->first;
+		w.credit_bytes = heard->last;
+		break;
+	case RIG_ENDED:
+		fail(heard->fault->text, heard->fault->code);
+		break;
+	case RIG_UPSTREAM:
+	case RIG_NOTHING:
+		break;
+	}
+	return (struct mux_handed){0, 0};
 }
-
-static struct mux_handed on_returned(void *context, struct mux_channel_id id, uint64_t number,
-				     const struct amqc_basic_return *method,
-				     const struct mux_content *content)
-{
-	const struct channel *channel = &w.channels[id.number];
-
-	if (id.generation == channel->generation)
-		must(channel->published[number - 1] == load_be32(content->body.data),
-		     "another message was returned", number);
-	w.position += content->body.len;
-	return (struct mux_handed){w.position, content->body.len};
-}
-
-static void on_credit(void *context, uint64_t messages, uint64_t bytes)
-{
-	w.credit_messages = messages;
-	w.credit_bytes = bytes;
-}
-
-static void on_cancelled(void *context, struct mux_channel_id channel, uint32_t consumer, struct span text)
-{
-	fail("a consumer was cancelled", consumer);
-}
-
-static void on_upstream_changed(void *context)
-{
-}
-
-static void on_ended(void *context, const struct fault *fault)
-{
-	fail(fault->text, fault->code);
-}
-
-static const struct session_ops session_ops = {
-    .reply = on_reply,
-    .refuse = on_refuse,
-    .got = on_got,
-    .deliver = on_deliver,
-    .returned = on_returned,
-    .outcome = on_outcome,
-    .channel_ended = on_channel_ended,
-    .consumer_cancelled = on_cancelled,
-    .consumer_interrupted = on_cancelled,
-    .credit = on_credit,
-    .upstream_changed = on_upstream_changed,
-    .ended = on_ended,
-};
 
 /* ------------------------------------------------------------------ the wire */
 
@@ -363,27 +359,10 @@ static void look(const struct amqc_frame *frame, bool up)
 		w.silent[frame->channel] = true;
 }
 
-/* Moves what was looked at: whole frames. */
-static void look_at(struct buf *bytes, bool up)
-{
-	struct amqc_frame frame;
-	struct span rest;
-	size_t size;
-
-	for (rest = buf_span(bytes); rest.len > 0; rest = span_skip(rest, size)) {
-		if (amqc_frame_peek(rest, UINT32_MAX, &frame, &size) != AMQC_OK)
-			break;
-		look(&frame, up);
-	}
-	buf_consume(bytes, buf_len(bytes) - rest.len);
-}
-
 static void disconnect(void)
 {
 	w.conn = broker_conn_free(w.conn, w.now);
 	buf_truncate(&w.to_broker, 0);
-	buf_truncate(&w.to_mux, 0);
-	buf_truncate(&w.from_mux, 0);
 	memset(w.silent, 0, sizeof(w.silent));
 }
 
@@ -396,7 +375,7 @@ static void obey(void)
 		return;
 	w.dial = false;
 	w.conn = broker_conn_new(w.broker, NULL, w.now);
-	upstream_dialled(w.upstream);
+	remote_dialled(&w.remote);
 }
 
 static void cut(void)
@@ -406,7 +385,7 @@ static void cut(void)
 	trace("cut\n");
 	w.cuts++;
 	disconnect();
-	upstream_lost(w.upstream, "the test cuts it");
+	remote_lost(&w.remote, "the test cuts it");
 	w.hang_up = false;
 }
 
@@ -420,17 +399,15 @@ static void write_up(void)
 {
 	struct buf *out = upstream_output(w.upstream);
 	size_t take = some(buf_len(out));
+	struct amqc_frame frame;
 
 	if (take == 0 || !w.conn)
 		return;
-	buf_append(&w.from_mux, buf_span(out).data, take);
 	buf_append(&w.to_broker, buf_span(out).data, take);
-	buf_consume(out, take);
+	remote_collect(&w.remote, take);
 	upstream_pump(w.upstream);
-	/* The protocol header, and what begins a connection, is not of a lane. */
-	if (buf_len(&w.from_mux) > 0 && buf_span(&w.from_mux).data[0] == 'A')
-		buf_consume(&w.from_mux, 8);
-	look_at(&w.from_mux, true);
+	while (remote_next(&w.remote, UINT32_MAX, &frame))
+		look(&frame, true);
 }
 
 static void read_up(void)
@@ -448,20 +425,19 @@ static void read_up(void)
 static void read_down(void)
 {
 	struct span out = w.conn ? broker_conn_output(w.conn) : SPAN_NULL;
-	size_t take = some(out.len), done;
-	struct buf frames = BUF_INIT;
+	size_t take = some(out.len), size;
+	struct amqc_frame frame;
+	struct span rest;
 
 	if (take == 0)
 		return;
-	buf_append(&w.to_mux, out.data, take);
+	buf_append(&w.remote.left, out.data, take);
 	broker_conn_sent(w.conn, take, w.now);
 	/* Looked at before mux may answer it. */
-	buf_append_span(&frames, buf_span(&w.to_mux));
-	look_at(&frames, false);
-	buf_deinit(&frames);
-	done = upstream_feed(w.upstream, buf_span(&w.to_mux));
-	if (w.conn)
-		buf_consume(&w.to_mux, done);
+	rest = buf_span(&w.remote.left);
+	for (; amqc_frame_peek(rest, UINT32_MAX, &frame, &size) == AMQC_OK; rest = span_skip(rest, size))
+		look(&frame, false);
+	(void)remote_feed(&w.remote, SPAN_NULL);
 }
 
 static void step(void)
@@ -706,7 +682,8 @@ static void chance(void *context, void *out, size_t count)
 
 static void new_session(void)
 {
-	struct session_options options = {.upstream = w.upstream, .get_bytes = 1u << 30, .ops = &session_ops};
+	struct session_options options = {
+	    .upstream = w.upstream, .get_bytes = 1u << 30, .ops = &hear_ops, .context = &w.ear};
 
 	must(session_new(w.mux, &options, &w.session) == 0, "no session", 0);
 	session_credit_totals(w.session, &w.credit_messages, &w.credit_bytes);
@@ -716,37 +693,23 @@ static void new_session(void)
 
 static void begin(uint64_t seed, bool verbose)
 {
-	static const struct upstream_endpoint endpoint = {"test:5672", "/", "guest", "guest"};
 	static const struct upstream_ops ops = {.dial = dial, .hang_up = hang_up, .changed = changed};
 	struct broker_options broker = BROKER_OPTIONS_INIT;
-	struct mux_options mux = {
-	    .limits = {.total_memory = 256u << 20,
-		       .session_memory = 64u << 20,
-		       .message_max = 1u << 20,
-		       .sessions = 10,
-		       .channels_per_session = 100,
-		       .prefetch = 10,
-		       .request_timeout_usec = 30 * USEC_PER_SEC,
-		       .publish_timeout_usec = 300 * USEC_PER_SEC},
-	    .random = chance,
-	};
-	struct upstream_options upstream = {
-	    .name = "default",
-	    .endpoints = &endpoint,
-	    .endpoint_count = 1,
-	    .sasl = "PLAIN",
-	    .connect_timeout_usec = 5 * USEC_PER_SEC,
-	    .reconnect_min_usec = 10 * USEC_PER_MSEC,
-	    .reconnect_max_usec = 20 * USEC_PER_MSEC,
-	    .unconfirmed_bytes = 64u << 20,
-	    .queue_prefix = "muxd.gen-",
-	};
+	struct mux_options mux = setup_mux();
+	struct upstream_options upstream = setup_upstream();
 
 	memset(&w, 0, sizeof(w));
 	w.seed = seed;
 	w.verbose = verbose;
 	w.random = random_make(seed);
 	w.now.usec = USEC_PER_SEC;
+	w.ear.hear = hear;
+	mux.limits.total_memory = 256u << 20;
+	mux.limits.session_memory = 64u << 20;
+	mux.limits.channels_per_session = 100;
+	mux.random = chance;
+	upstream.reconnect_min_usec = 10 * USEC_PER_MSEC;
+	upstream.reconnect_max_usec = 20 * USEC_PER_MSEC;
 	broker.channel_max = (uint16_t)(CHANNELS + 1 + below(5));
 	upstream.unconfirmed_messages = 1 + below(30);
 	upstream.warm_lanes = below(3);
@@ -754,6 +717,7 @@ static void begin(uint64_t seed, bool verbose)
 	must(mux_new(&mux, &w.mux) == 0, "no memory", 0);
 	mux_set_now(w.mux, w.now);
 	must(upstream_new(w.mux, &upstream, &ops, NULL, &w.upstream) == 0, "no memory", 0);
+	remote_init(&w.remote, w.upstream, false);
 	upstream_start(w.upstream);
 	for (uint32_t i = 1; i <= CHANNELS; i++)
 		w.channels[i].number = i;
@@ -881,8 +845,7 @@ static void run(uint64_t seed, bool verbose)
 	must(mux_memory_used(w.mux) == 0, "memory is left", mux_memory_used(w.mux));
 	mux_free(w.mux);
 	broker_free(w.broker);
-	buf_deinit(&w.to_mux);
-	buf_deinit(&w.from_mux);
+	remote_deinit(&w.remote);
 	buf_deinit(&w.to_broker);
 }
 

@@ -1,5 +1,7 @@
 #include "tests/unit/mux-rig.h"
 
+#include "tests/rig/setup.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -60,19 +62,6 @@ static void hand_random(void *context, void *out, size_t count)
 		bytes[i] = (uint8_t)(rig->random++ * 37u);
 }
 
-/* Not one-way, but no two of the tests' tokens give the same. */
-static bool sum(void *context, struct span of, uint8_t ret[MUX_DIGEST_BYTES])
-{
-	uint32_t hash = 2166136261u;
-
-	for (size_t i = 0; i < MUX_DIGEST_BYTES; i++) {
-		for (size_t j = 0; j < of.len; j++)
-			hash = (hash ^ of.data[j]) * 16777619u;
-		ret[i] = (uint8_t)(hash >> 16);
-	}
-	return true;
-}
-
 static bool may(void *context, const struct mux_creds *creds, const char *upstream,
 		const struct amqc_method *method, struct fault *ret_fault)
 {
@@ -86,205 +75,56 @@ static bool may(void *context, const struct mux_creds *creds, const char *upstre
 
 /* ------------------------------------------------------------------ what sessions hear */
 
-static struct rig_event *note(void *context, enum rig_kind kind)
+static void keep_text(char *to, size_t size, struct span text)
 {
-	struct rig_session *session = context;
+	snprintf(to, size, "%.*s", (int)text.len, text.len ? (const char *)text.data : "");
+}
+
+static struct mux_handed hear(struct ear *ear, const struct heard *heard)
+{
+	struct rig_session *session = container_of(ear, struct rig_session, ear);
 	struct rig_event *event = &session->events[session->event_count++];
+	const struct amqc_method *reply = heard->reply;
 
 	ck_assert_uint_lt(session->event_count, RIG_EVENTS_MAX);
 	ck_assert_ptr_nonnull(session->session);
-	event->kind = kind;
+	event->kind = heard->kind;
+	event->channel = heard->channel;
+	event->request = heard->request;
+	event->consumer = heard->consumer;
+	event->reply = reply ? reply->id : (enum amqc_method_id)0;
+	event->code = heard->fault ? heard->fault->code : 0;
+	event->retryable = heard->fault && heard->fault->retryable;
+	event->scope = heard->scope;
+	event->outcome = heard->outcome;
+	event->first = heard->first;
+	event->last = heard->last;
+	event->tag = heard->tag;
+	if (reply && reply->id == AMQC_QUEUE_DECLARE_OK)
+		keep_text(event->queue, sizeof(event->queue), reply->queue_declare_ok.queue);
+	keep_text(event->resume, sizeof(event->resume), heard->resume);
+	snprintf(event->text, sizeof(event->text), "%s", heard->fault ? heard->fault->text : "");
 	session->position += 10;
-	return event;
+	if (!heard->content)
+		return (struct mux_handed){session->position, 0};
+	event->body_len = heard->content->body.len;
+	session->position += event->body_len + 1;
+	return (struct mux_handed){session->position, event->body_len + 1};
 }
-
-static void note_fault(struct rig_event *event, const struct fault *fault)
-{
-	event->code = fault ? fault->code : 0;
-	event->retryable = fault && fault->retryable;
-	snprintf(event->text, sizeof(event->text), "%s", fault ? fault->text : "");
-}
-
-static struct mux_handed handed(struct rig_session *session, size_t body_len)
-{
-	session->position += body_len + 1;
-	return (struct mux_handed){session->position, body_len + 1};
-}
-
-static void on_reply(void *context, uint32_t request, struct mux_channel_id channel,
-		     const struct amqc_method *reply)
-{
-	struct rig_event *event = note(context, RIG_REPLY);
-
-	event->request = request;
-	event->channel = channel;
-	event->reply = reply->id;
-	if (reply->id == AMQC_QUEUE_DECLARE_OK)
-		snprintf(event->queue, sizeof(event->queue), "%.*s", (int)reply->queue_declare_ok.queue.len,
-			 (const char *)reply->queue_declare_ok.queue.data);
-}
-
-static void on_named(void *context, uint32_t request, struct mux_channel_id channel,
-		     const struct amqc_method *reply, struct span resume)
-{
-	struct rig_session *session = context;
-	struct rig_event *event = &session->events[session->event_count];
-
-	on_reply(context, request, channel, reply);
-	snprintf(event->resume, sizeof(event->resume), "%.*s", (int)resume.len, (const char *)resume.data);
-}
-
-static void on_refuse(void *context, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
-		      const struct fault *fault)
-{
-	struct rig_event *event = note(context, RIG_REFUSED);
-
-	event->request = request;
-	event->channel = channel;
-	event->scope = scope;
-	note_fault(event, fault);
-}
-
-static struct mux_handed on_got(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
-				const struct amqc_basic_get_ok *method, const struct mux_content *content)
-{
-	struct rig_event *event = note(context, RIG_GOT);
-
-	event->request = request;
-	event->channel = channel;
-	event->tag = tag;
-	event->body_len = content->body.len;
-	return handed(context, content->body.len);
-}
-
-static struct mux_handed on_deliver(void *context, struct mux_channel_id channel, uint32_t consumer,
-				    uint64_t tag, const struct amqc_basic_deliver *method,
-				    const struct mux_content *content)
-{
-	struct rig_event *event = note(context, RIG_DELIVERED);
-
-	event->channel = channel;
-	event->consumer = consumer;
-	event->tag = tag;
-	event->body_len = content->body.len;
-	return handed(context, content->body.len);
-}
-
-static struct mux_handed on_returned(void *context, struct mux_channel_id channel, uint64_t number,
-				     const struct amqc_basic_return *method,
-				     const struct mux_content *content)
-{
-	struct rig_event *event = note(context, RIG_RETURNED);
-
-	event->channel = channel;
-	event->first = number;
-	event->body_len = content->body.len;
-	return handed(context, content->body.len);
-}
-
-static void on_outcome(void *context, struct mux_channel_id channel, enum outcome_kind kind, uint64_t first,
-		       uint64_t last, const struct fault *fault)
-{
-	struct rig_event *event = note(context, RIG_OUTCOME);
-
-	event->channel = channel;
-	event->outcome = kind;
-	event->first = first;
-	event->last = last;
-	note_fault(event, fault);
-}
-
-static void on_channel_ended(void *context, struct mux_channel_id channel, const struct fault *fault)
-{
-	struct rig_event *event = note(context, RIG_CHANNEL_ENDED);
-
-	event->channel = channel;
-	note_fault(event, fault);
-}
-
-static void on_consumer_cancelled(void *context, struct mux_channel_id channel, uint32_t consumer,
-				  struct span text)
-{
-	struct rig_event *event = note(context, RIG_CONSUMER_CANCELLED);
-
-	event->channel = channel;
-	event->consumer = consumer;
-}
-
-static void on_consumer_interrupted(void *context, struct mux_channel_id channel, uint32_t consumer,
-				    struct span text)
-{
-	struct rig_event *event = note(context, RIG_CONSUMER_INTERRUPTED);
-
-	event->channel = channel;
-	event->consumer = consumer;
-}
-
-static void on_credit(void *context, uint64_t messages, uint64_t bytes)
-{
-	struct rig_event *event = note(context, RIG_CREDIT);
-
-	event->first = messages;
-	event->last = bytes;
-}
-
-static void on_upstream_changed(void *context)
-{
-	note(context, RIG_UPSTREAM);
-}
-
-static void on_ended(void *context, const struct fault *fault)
-{
-	note_fault(note(context, RIG_ENDED), fault);
-}
-
-static const struct session_ops session_ops = {
-    .reply = on_reply,
-    .named = on_named,
-    .refuse = on_refuse,
-    .got = on_got,
-    .deliver = on_deliver,
-    .returned = on_returned,
-    .outcome = on_outcome,
-    .channel_ended = on_channel_ended,
-    .consumer_cancelled = on_consumer_cancelled,
-    .consumer_interrupted = on_consumer_interrupted,
-    .credit = on_credit,
-    .upstream_changed = on_upstream_changed,
-    .ended = on_ended,
-};
 
 /* ------------------------------------------------------------------ beginning and end */
 
-static const struct upstream_endpoint endpoints[] = {{"one:5672", "/", "guest", "secret"},
-						     {"two:5672", "/", "guest", "secret"}};
-
 void rig_init(struct rig *rig)
 {
-	*rig = (struct rig){.now = {1000 * USEC_PER_SEC}, .sent = BUF_INIT, .last_words = BUF_INIT};
-	rig->options = (struct mux_options){.limits = {.total_memory = 64u << 20,
-						       .session_memory = 16u << 20,
-						       .message_max = 4u << 20,
-						       .sessions = RIG_SESSIONS_MAX,
-						       .channels_per_session = 16,
-						       .prefetch = 32,
-						       .request_timeout_usec = 30 * USEC_PER_SEC,
-						       .publish_timeout_usec = 300 * USEC_PER_SEC},
-					    .authorize = may,
-					    .random = hand_random,
-					    .digest = sum,
-					    .context = rig};
-	rig->upstream_options = (struct upstream_options){.name = "default",
-							  .endpoints = endpoints,
-							  .endpoint_count = 1,
-							  .sasl = "PLAIN",
-							  .connect_timeout_usec = 10 * USEC_PER_SEC,
-							  .reconnect_min_usec = 200 * USEC_PER_MSEC,
-							  .reconnect_max_usec = 30 * USEC_PER_SEC,
-							  .warm_lanes = 0,
-							  .unconfirmed_messages = 4096,
-							  .unconfirmed_bytes = 64u << 20,
-							  .queue_prefix = "muxd.gen-"};
+	*rig = (struct rig){.now = {1000 * USEC_PER_SEC}, .last_words = BUF_INIT};
+	rig->options = setup_mux();
+	rig->options.limits.sessions = RIG_SESSIONS_MAX;
+	rig->options.limits.prefetch = 32;
+	rig->options.authorize = may;
+	rig->options.random = hand_random;
+	rig->options.digest = setup_digest;
+	rig->options.context = rig;
+	rig->upstream_options = setup_upstream();
 }
 
 void rig_start(struct rig *rig)
@@ -294,6 +134,7 @@ void rig_start(struct rig *rig)
 	ck_assert_int_eq(upstream_new(rig->mux, &rig->upstream_options,
 				      rig->has_scout ? &scouting_ops : &upstream_ops, rig, &rig->upstream),
 			 0);
+	remote_init(&rig->remote, rig->upstream, false);
 	upstream_start(rig->upstream);
 }
 
@@ -302,27 +143,20 @@ void rig_free(struct rig *rig)
 	for (size_t i = 0; i < rig->session_count; i++)
 		rig_end(&rig->sessions[i]);
 	mux_free(rig->mux);
-	buf_deinit(&rig->sent);
+	remote_deinit(&rig->remote);
 	buf_deinit(&rig->last_words);
 }
 
 void rig_connect(struct rig *rig, uint16_t channel_max, uint32_t frame_max)
 {
-	struct amqc_method start = {.id = AMQC_CONNECTION_START}, tune = {.id = AMQC_CONNECTION_TUNE};
 	struct rig_frame frame;
 
-	upstream_dialled(rig->upstream);
-	buf_truncate(&rig->sent, 0);
+	remote_dialled(&rig->remote);
 	ck_assert_uint_eq(buf_len(upstream_output(rig->upstream)), AMQC_PROTOCOL_HEADER_LEN);
-	buf_consume(upstream_output(rig->upstream), AMQC_PROTOCOL_HEADER_LEN);
-	start.connection_start = (struct amqc_connection_start){
-	    .version_minor = 9, .mechanisms = SPAN_LITERAL("PLAIN"), .locales = SPAN_LITERAL("en_US")};
-	rig_say(rig, 0, &start);
+	remote_say_start(&rig->remote, NULL, NULL);
 	rig_turn(rig);
 	rig_expect(rig, AMQC_CONNECTION_START_OK, &frame);
-	tune.connection_tune = (struct amqc_connection_tune){
-	    .channel_max = channel_max, .frame_max = frame_max, .heartbeat = rig->heartbeat_sec};
-	rig_say(rig, 0, &tune);
+	remote_say_tune(&rig->remote, channel_max, frame_max, rig->heartbeat_sec);
 	rig_turn(rig);
 	rig_expect(rig, AMQC_CONNECTION_TUNE_OK, &frame);
 	rig_expect(rig, AMQC_CONNECTION_OPEN, &frame);
@@ -341,12 +175,9 @@ void rig_up(struct rig *rig)
 
 void rig_turn(struct rig *rig)
 {
-	struct buf *out = upstream_output(rig->upstream);
-
 	mux_turn(rig->mux);
-	while (buf_len(out) > 0) {
-		buf_append_span(&rig->sent, buf_span(out));
-		buf_consume(out, buf_len(out));
+	while (buf_len(upstream_output(rig->upstream)) > 0) {
+		remote_collect(&rig->remote, SIZE_MAX);
 		upstream_pump(rig->upstream);
 	}
 }
@@ -362,15 +193,12 @@ void rig_pass(struct rig *rig, uint64_t usec)
 bool rig_next(struct rig *rig, struct rig_frame *ret)
 {
 	struct amqc_frame frame;
-	size_t size;
 
 	do {
-		if (amqc_frame_peek(buf_span(&rig->sent), UINT32_MAX, &frame, &size) != AMQC_OK) {
-			ck_assert_uint_eq(buf_len(&rig->sent), 0);
+		if (!remote_next(&rig->remote, UINT32_MAX, &frame)) {
+			ck_assert_uint_eq(buf_len(&rig->remote.heard), 0);
 			return false;
 		}
-		/* The bytes stay where they are until more are appended. */
-		buf_consume(&rig->sent, size);
 	} while (frame.type == AMQC_FRAME_HEARTBEAT);
 	ret->type = frame.type;
 	ret->lane = frame.channel;
@@ -405,18 +233,10 @@ void rig_expect_silence(struct rig *rig)
 			     frame.type == AMQC_FRAME_METHOD ? amqc_method_name(frame.method.id) : "content");
 }
 
-static void feed(struct rig *rig, struct buf *bytes)
-{
-	ck_assert_uint_eq(upstream_feed(rig->upstream, buf_span(bytes)), buf_len(bytes));
-	buf_deinit(bytes);
-}
-
 void rig_say(struct rig *rig, uint16_t lane, const struct amqc_method *method)
 {
-	struct buf bytes = BUF_INIT;
-
-	ck_assert_int_eq(amqc_method_append(&bytes, lane, method), AMQC_OK);
-	feed(rig, &bytes);
+	remote_say(&rig->remote, lane, method);
+	ck_assert_uint_eq(buf_len(&rig->remote.left), 0);
 }
 
 void rig_say_id(struct rig *rig, uint16_t lane, enum amqc_method_id id)
@@ -426,40 +246,26 @@ void rig_say_id(struct rig *rig, uint16_t lane, enum amqc_method_id id)
 
 void rig_say_content(struct rig *rig, uint16_t lane, const struct amqc_method *method, struct span body)
 {
-	struct amqc_content_header header = {AMQC_CLASS_BASIC, body.len, {0}};
-	struct buf bytes = BUF_INIT;
-
-	ck_assert_int_eq(amqc_method_append(&bytes, lane, method), AMQC_OK);
-	ck_assert_int_eq(amqc_content_header_append(&bytes, lane, &header), AMQC_OK);
-	amqc_body_append(&bytes, lane, body, 131072);
-	feed(rig, &bytes);
+	remote_say_content(&rig->remote, lane, method, body, 131072);
+	ck_assert_uint_eq(buf_len(&rig->remote.left), 0);
 }
 
 void rig_ack(struct rig *rig, uint16_t lane, uint64_t tag, bool multiple)
 {
-	struct amqc_method ack = {.id = AMQC_BASIC_ACK};
-
-	ack.basic_ack.delivery_tag = tag;
-	ack.basic_ack.multiple = multiple;
-	rig_say(rig, lane, &ack);
+	remote_ack(&rig->remote, lane, tag, multiple);
+	ck_assert_uint_eq(buf_len(&rig->remote.left), 0);
 }
 
 void rig_deliver(struct rig *rig, uint16_t lane, const char *consumer_tag, uint64_t tag, const char *body)
 {
-	struct amqc_method deliver = {.id = AMQC_BASIC_DELIVER};
-
-	deliver.basic_deliver.consumer_tag = span_str(consumer_tag);
-	deliver.basic_deliver.delivery_tag = tag;
-	rig_say_content(rig, lane, &deliver, span_str(body));
+	remote_deliver(&rig->remote, lane, consumer_tag, tag, span_str(body));
+	ck_assert_uint_eq(buf_len(&rig->remote.left), 0);
 }
 
 void rig_close_lane(struct rig *rig, uint16_t lane, uint16_t code, const char *text)
 {
-	struct amqc_method close = {.id = AMQC_CHANNEL_CLOSE};
-
-	close.channel_close.reply_code = code;
-	close.channel_close.reply_text = span_str(text);
-	rig_say(rig, lane, &close);
+	remote_close_lane(&rig->remote, lane, code, text);
+	ck_assert_uint_eq(buf_len(&rig->remote.left), 0);
 }
 
 uint16_t rig_open_lane(struct rig *rig)
@@ -473,36 +279,12 @@ uint16_t rig_open_lane(struct rig *rig)
 	return lane;
 }
 
-/* The reply that a request hopes for. */
 static void answer(struct rig *rig, const struct rig_frame *frame)
 {
-	struct amqc_method reply = {.id = (enum amqc_method_id)((uint32_t)frame->method.id + 1)};
+	struct amqc_method reply;
 
-	switch (frame->method.id) {
-	case AMQC_BASIC_ACK:
-	case AMQC_BASIC_NACK:
-	case AMQC_BASIC_PUBLISH:
-	case AMQC_CHANNEL_CLOSE_OK:
-		return;
-	case AMQC_QUEUE_DECLARE:
-		reply.queue_declare_ok.queue = frame->method.queue_declare.queue;
-		break;
-	case AMQC_BASIC_CONSUME:
-		reply.basic_consume_ok.consumer_tag = frame->method.basic_consume.consumer_tag;
-		break;
-	case AMQC_BASIC_CANCEL:
-		reply.basic_cancel_ok.consumer_tag = frame->method.basic_cancel.consumer_tag;
-		break;
-	case AMQC_BASIC_GET:
-		reply.id = AMQC_BASIC_GET_EMPTY;
-		break;
-	case AMQC_EXCHANGE_UNBIND:
-		reply.id = AMQC_EXCHANGE_UNBIND_OK;
-		break;
-	default:
-		break;
-	}
-	rig_say(rig, frame->lane, &reply);
+	if (remote_reply_to(&frame->method, &reply))
+		rig_say(rig, frame->lane, &reply);
 }
 
 void rig_serve(struct rig *rig)
@@ -533,8 +315,7 @@ void rig_serve_but(struct rig *rig, bool (*handled)(const struct rig_frame *fram
 
 void rig_lose(struct rig *rig)
 {
-	buf_truncate(&rig->sent, 0);
-	upstream_lost(rig->upstream, "the test cuts it");
+	remote_lost(&rig->remote, "the test cuts it");
 }
 
 /* ------------------------------------------------------------------ sessions */
@@ -551,10 +332,11 @@ struct rig_session *rig_session_of(struct rig *rig, uint32_t pid)
 					  .creds = {.uid = 1000, .gid = 1000, .pid = pid},
 					  .program = SPAN_LITERAL("test"),
 					  .get_bytes = 1u << 20,
-					  .ops = &session_ops,
-					  .context = session};
+					  .ops = &hear_ops,
+					  .context = &session->ear};
 
 	ck_assert_uint_le(rig->session_count, RIG_SESSIONS_MAX);
+	session->ear.hear = hear;
 	ck_assert_int_eq(session_new(rig->mux, &options, &session->session), 0);
 	return session;
 }

@@ -5,30 +5,14 @@
  */
 #pragma once
 
-#include "daemon/amqp/content.h"
 #include "daemon/amqp/reply.h"
-#include "daemon/mux/mux.h"
+#include "tests/rig/hear.h"
+#include "tests/rig/remote.h"
 
 #include <check.h>
 
 #define RIG_EVENTS_MAX 512u
 #define RIG_SESSIONS_MAX 8u
-
-enum rig_kind {
-	RIG_NOTHING,
-	RIG_REPLY,
-	RIG_REFUSED,
-	RIG_GOT,
-	RIG_DELIVERED,
-	RIG_RETURNED,
-	RIG_OUTCOME,
-	RIG_CHANNEL_ENDED,
-	RIG_CONSUMER_CANCELLED,
-	RIG_CONSUMER_INTERRUPTED,
-	RIG_CREDIT,
-	RIG_UPSTREAM,
-	RIG_ENDED
-};
 
 struct rig_event {
 	enum rig_kind kind;
@@ -49,6 +33,7 @@ struct rig_event {
 };
 
 struct rig_session {
+	struct ear ear;
 	struct session *session; /* NULL when it has ended */
 	struct rig_event events[RIG_EVENTS_MAX];
 	size_t event_count, event_next;
@@ -59,6 +44,7 @@ struct rig_session {
 struct rig {
 	struct mux *mux;
 	struct upstream *upstream;
+	struct remote remote; /* heard: what mux has sent and the test has not looked at */
 	struct mono now;
 	struct mux_options options;
 	struct upstream_options upstream_options;
@@ -67,7 +53,6 @@ struct rig {
 	bool has_scout; /* before rig_start() */
 	unsigned int scout_dials, scout_hang_ups;
 	size_t dialled;		 /* the endpoint asked for last */
-	struct buf sent;	 /* by mux, not looked at yet */
 	struct buf last_words;	 /* what was in the output when mux hung up */
 	uint64_t published[256]; /* by lane: publishes since it was opened */
 	uint64_t random;	 /* handed out as it is, rising by one */

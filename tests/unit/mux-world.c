@@ -1,6 +1,7 @@
 #include "tests/unit/mux-world.h"
 
 #include "daemon/amqp/reply.h"
+#include "tests/rig/setup.h"
 
 #include <check.h>
 #include <stdarg.h>
@@ -37,18 +38,6 @@ static const char *scope_name(enum fault_scope scope)
 	return scope == SCOPE_REQUEST ? "request" : scope == SCOPE_CHANNEL ? "channel" : "session";
 }
 
-static void on_reply(void *context, uint32_t request, struct mux_channel_id channel,
-		     const struct amqc_method *reply)
-{
-	note(world.told, "%u %s; ", request, amqc_method_name(reply->id));
-}
-
-static void on_refuse(void *context, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
-		      const struct fault *fault)
-{
-	note(world.told, "refuse %u %s %u; ", request, scope_name(scope), fault->code);
-}
-
 static struct mux_handed handed(const struct mux_content *content)
 {
 	if (world.cannot_express)
@@ -57,170 +46,101 @@ static struct mux_handed handed(const struct mux_content *content)
 	return (struct mux_handed){world.position, content->body.len + 1};
 }
 
-static struct mux_handed on_got(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
-				const struct amqc_basic_get_ok *method, const struct mux_content *content)
-{
-	note(world.told, "got %u tag %llu; ", request, (unsigned long long)tag);
-	return handed(content);
-}
-
-static struct mux_handed on_deliver(void *context, struct mux_channel_id channel, uint32_t consumer,
-				    uint64_t tag, const struct amqc_basic_deliver *method,
-				    const struct mux_content *content)
-{
-	note(world.told, "deliver %u tag %llu; ", consumer, (unsigned long long)tag);
-	return handed(content);
-}
-
-static struct mux_handed on_returned(void *context, struct mux_channel_id channel, uint64_t number,
-				     const struct amqc_basic_return *method,
-				     const struct mux_content *content)
-{
-	note(world.told, "returned %llu; ", (unsigned long long)number);
-	return handed(content);
-}
-
-static void on_outcome(void *context, struct mux_channel_id channel, enum outcome_kind kind, uint64_t first,
-		       uint64_t last, const struct fault *fault)
+static struct mux_handed hear(struct ear *ear, const struct heard *heard)
 {
 	static const char *const kinds[] = {"confirmed", "returned", "nacked", "not_sent", "unknown"};
+	unsigned long long first = heard->first, last = heard->last, tag = heard->tag;
+	uint32_t number = heard->channel.number, generation = heard->channel.generation;
 
-	note(world.told, "%u/%u %s %llu-%llu; ", channel.number, channel.generation, kinds[kind],
-	     (unsigned long long)first, (unsigned long long)last);
+	switch (heard->kind) {
+	case RIG_REPLY:
+		note(world.told, "%u %s; ", heard->request, amqc_method_name(heard->reply->id));
+		break;
+	case RIG_REFUSED:
+		note(world.told, "refuse %u %s %u; ", heard->request, scope_name(heard->scope),
+		     heard->fault->code);
+		break;
+	case RIG_GOT:
+		note(world.told, "got %u tag %llu; ", heard->request, tag);
+		break;
+	case RIG_DELIVERED:
+		note(world.told, "deliver %u tag %llu; ", heard->consumer, tag);
+		break;
+	case RIG_RETURNED:
+		note(world.told, "returned %llu; ", first);
+		break;
+	case RIG_OUTCOME:
+		note(world.told, "%u/%u %s %llu-%llu; ", number, generation, kinds[heard->outcome], first,
+		     last);
+		break;
+	case RIG_CHANNEL_ENDED:
+		note(world.told, "%u/%u ended %u; ", number, generation, heard->fault->code);
+		break;
+	case RIG_CONSUMER_CANCELLED:
+		note(world.told, "cancelled %u; ", heard->consumer);
+		break;
+	case RIG_CONSUMER_INTERRUPTED:
+		note(world.told, "interrupted %u; ", heard->consumer);
+		break;
+	case RIG_CREDIT:
+		world.credit_messages = heard->first;
+		world.credit_bytes = heard->last;
+		break;
+	case RIG_ENDED:
+		note(world.told, "session ended %u; ", heard->fault->code);
+		break;
+	case RIG_UPSTREAM:
+	case RIG_NOTHING:
+		break;
+	}
+	return heard->content ? handed(heard->content) : (struct mux_handed){0, 0};
 }
 
-static void on_channel_ended(void *context, struct mux_channel_id channel, const struct fault *fault)
-{
-	note(world.told, "%u/%u ended %u; ", channel.number, channel.generation, fault->code);
-}
-
-static void on_consumer_cancelled(void *context, struct mux_channel_id channel, uint32_t consumer,
-				  struct span text)
-{
-	note(world.told, "cancelled %u; ", consumer);
-}
-
-static void on_consumer_interrupted(void *context, struct mux_channel_id channel, uint32_t consumer,
-				    struct span text)
-{
-	note(world.told, "interrupted %u; ", consumer);
-}
-
-static void on_credit(void *context, uint64_t messages, uint64_t bytes)
-{
-	world.credit_messages = messages;
-	world.credit_bytes = bytes;
-}
-
-static void on_upstream_changed(void *context)
-{
-}
-
-static void on_ended(void *context, const struct fault *fault)
-{
-	note(world.told, "session ended %u; ", fault->code);
-}
-
-static const struct session_ops session_ops = {
-    .reply = on_reply,
-    .refuse = on_refuse,
-    .got = on_got,
-    .deliver = on_deliver,
-    .returned = on_returned,
-    .outcome = on_outcome,
-    .channel_ended = on_channel_ended,
-    .consumer_cancelled = on_consumer_cancelled,
-    .consumer_interrupted = on_consumer_interrupted,
-    .credit = on_credit,
-    .upstream_changed = on_upstream_changed,
-    .ended = on_ended,
-};
-
-/* ------------------------------------------------------------------ the body */
-
-static void dial(void *context, size_t index)
-{
-}
-
-static void nothing(void *context)
-{
-}
-
-static const struct upstream_ops upstream_ops = {.dial = dial, .hang_up = nothing, .changed = nothing};
-
-static void no_chance(void *context, void *out, size_t count)
-{
-	memset(out, 7, count);
-}
+/* ------------------------------------------------------------------ beginning and end */
 
 static void begin(uint32_t window)
 {
-	static const struct upstream_endpoint endpoint = {"test:5672", "/", "guest", "guest"};
-	struct mux_options options = {
-	    .limits = {.total_memory = 512u << 20,
-		       .session_memory = 64u << 20,
-		       .message_max = 2u << 20,
-		       .sessions = 100,
-		       .channels_per_session = 100,
-		       .prefetch = 10,
-		       .request_timeout_usec = 30 * USEC_PER_SEC,
-		       .publish_timeout_usec = 300 * USEC_PER_SEC},
-	    .random = no_chance,
-	};
-	struct upstream_options upstream = {
-	    .name = "default",
-	    .endpoints = &endpoint,
-	    .endpoint_count = 1,
-	    .sasl = "PLAIN",
-	    .connect_timeout_usec = 5 * USEC_PER_SEC,
-	    .reconnect_min_usec = USEC_PER_SEC,
-	    .reconnect_max_usec = USEC_PER_SEC,
-	    .unconfirmed_messages = window ? window : 4096,
-	    .unconfirmed_bytes = 64u << 20,
-	    .queue_prefix = "muxd.gen-",
-	};
+	struct mux_options options = setup_mux();
+	struct upstream_options upstream = setup_upstream();
 
+	options.limits.total_memory = 512u << 20;
+	options.limits.session_memory = 64u << 20;
+	options.limits.message_max = 2u << 20;
+	options.limits.sessions = 100;
+	options.limits.channels_per_session = 100;
+	options.random = setup_no_chance;
+	upstream.reconnect_min_usec = upstream.reconnect_max_usec = USEC_PER_SEC;
+	if (window)
+		upstream.unconfirmed_messages = window;
 	memset(&world, 0, sizeof(world));
+	world.ear.hear = hear;
 	world.now.usec = USEC_PER_SEC;
 	ck_assert_int_eq(mux_new(&options, &world.mux), 0);
 	mux_set_now(world.mux, world.now);
-	ck_assert_int_eq(upstream_new(world.mux, &upstream, &upstream_ops, NULL, &world.upstream), 0);
+	ck_assert_int_eq(upstream_new(world.mux, &upstream, &setup_no_body, NULL, &world.upstream), 0);
+	remote_init(&world.remote, world.upstream, false);
 	upstream_start(world.upstream);
 }
 
-static void connect_to(uint32_t frame_max, struct span properties)
+static void connect_to(uint32_t frame_max, const char *product, const char *version)
 {
-	struct amqc_method start = {.id = AMQC_CONNECTION_START}, tune = {.id = AMQC_CONNECTION_TUNE};
-
-	start.connection_start.version_minor = 9;
-	start.connection_start.server_properties = properties;
-	start.connection_start.mechanisms = SPAN_LITERAL("PLAIN");
-	start.connection_start.locales = SPAN_LITERAL("en_US");
-	tune.connection_tune.channel_max = 50;
-	tune.connection_tune.frame_max = frame_max;
-	upstream_dialled(world.upstream);
-	world_method(0, &start);
-	world_method(0, &tune);
+	remote_dialled(&world.remote);
+	remote_say_start(&world.remote, product, version);
+	remote_say_tune(&world.remote, 50, frame_max, 0);
 	world_reply(0, AMQC_CONNECTION_OPEN_OK);
-	buf_truncate(upstream_output(world.upstream), 0);
 	world_turn();
 	*world.sent = 0;
 }
 
 void world_connect(uint32_t frame_max)
 {
-	connect_to(frame_max, SPAN_NULL);
+	connect_to(frame_max, NULL, NULL);
 }
 
 void world_begin_on(const char *product, const char *version)
 {
-	struct buf properties = BUF_INIT;
-
-	amqc_field_append_str(&properties, "product", span_str(product));
-	amqc_field_append_str(&properties, "version", span_str(version));
 	begin(0);
-	connect_to(0, buf_span(&properties));
-	buf_deinit(&properties);
+	connect_to(0, product, version);
 }
 
 void world_begin(uint32_t frame_max, uint32_t window)
@@ -237,12 +157,13 @@ void world_begin_unconnected(void)
 void world_end(void)
 {
 	mux_free(world.mux);
+	remote_deinit(&world.remote);
 }
 
 struct session *world_session(void)
 {
 	struct session_options options = {
-	    .upstream = world.upstream, .get_bytes = 1u << 20, .ops = &session_ops};
+	    .upstream = world.upstream, .get_bytes = 1u << 20, .ops = &hear_ops, .context = &world.ear};
 	struct session *session;
 
 	ck_assert_int_eq(session_new(world.mux, &options, &session), 0);
@@ -283,28 +204,16 @@ static void note_sent(const struct amqc_frame *frame)
 	}
 }
 
-static void take_output(void)
-{
-	struct buf *out = upstream_output(world.upstream);
-	struct buf copy = BUF_INIT;
-	struct span rest;
-	struct amqc_frame frame;
-	size_t size;
-
-	buf_append_span(&copy, buf_span(out));
-	buf_consume(out, buf_len(out));
-	for (rest = buf_span(&copy); rest.len > 0; rest = span_skip(rest, size)) {
-		ck_assert_int_eq(amqc_frame_peek(rest, UINT32_MAX, &frame, &size), AMQC_OK);
-		note_sent(&frame);
-	}
-	buf_deinit(&copy);
-}
-
 void world_turn(void)
 {
+	struct amqc_frame frame;
+
 	do {
 		mux_turn(world.mux);
-		take_output();
+		remote_collect(&world.remote, SIZE_MAX);
+		while (remote_next(&world.remote, UINT32_MAX, &frame))
+			note_sent(&frame);
+		ck_assert_uint_eq(buf_len(&world.remote.heard), 0);
 		upstream_pump(world.upstream);
 	} while (buf_len(upstream_output(world.upstream)) > 0);
 }
@@ -331,19 +240,10 @@ const char *world_told(void)
 
 /* ------------------------------------------------------------------ the broker */
 
-static void feed(struct buf *bytes)
-{
-	ck_assert(!buf_failed(bytes));
-	ck_assert_uint_eq(upstream_feed(world.upstream, buf_span(bytes)), buf_len(bytes));
-	buf_deinit(bytes);
-}
-
 void world_method(uint16_t lane, const struct amqc_method *method)
 {
-	struct buf bytes = BUF_INIT;
-
-	ck_assert_int_eq(amqc_method_append(&bytes, lane, method), AMQC_OK);
-	feed(&bytes);
+	remote_say(&world.remote, lane, method);
+	ck_assert_uint_eq(buf_len(&world.remote.left), 0);
 }
 
 void world_reply(uint16_t lane, enum amqc_method_id id)
@@ -353,49 +253,28 @@ void world_reply(uint16_t lane, enum amqc_method_id id)
 
 void world_close_lane(uint16_t lane, uint16_t code)
 {
-	struct amqc_method method = {.id = AMQC_CHANNEL_CLOSE};
-
-	method.channel_close.reply_code = code;
-	world_method(lane, &method);
+	remote_close_lane(&world.remote, lane, code, "");
 }
 
 void world_refuse_connection(void)
 {
-	struct amqc_method start = {.id = AMQC_CONNECTION_START}, close = {.id = AMQC_CONNECTION_CLOSE};
+	struct amqc_method close = {.id = AMQC_CONNECTION_CLOSE};
 
-	start.connection_start.mechanisms = SPAN_LITERAL("PLAIN");
 	close.connection_close.reply_code = AMQC_ACCESS_REFUSED;
-	upstream_dialled(world.upstream);
-	world_method(0, &start);
+	remote_dialled(&world.remote);
+	remote_say_start(&world.remote, NULL, NULL);
 	world_method(0, &close);
 }
 
 void world_confirm(uint16_t lane, uint64_t tag)
 {
-	struct amqc_method method = {.id = AMQC_BASIC_ACK};
-
-	method.basic_ack.delivery_tag = tag;
-	world_method(lane, &method);
-}
-
-static void feed_content(uint16_t lane, const struct amqc_method *method)
-{
-	struct amqc_content_header header = {.class_id = AMQC_CLASS_BASIC, .body_size = 2};
-	struct buf bytes = BUF_INIT;
-
-	ck_assert_int_eq(amqc_method_append(&bytes, lane, method), AMQC_OK);
-	ck_assert_int_eq(amqc_content_header_append(&bytes, lane, &header), AMQC_OK);
-	amqc_body_append(&bytes, lane, SPAN_LITERAL("hi"), 4096);
-	feed(&bytes);
+	remote_ack(&world.remote, lane, tag, false);
 }
 
 void world_deliver(uint16_t lane, const char *consumer_tag, uint64_t tag)
 {
-	struct amqc_method method = {.id = AMQC_BASIC_DELIVER};
-
-	method.basic_deliver.consumer_tag = span_str(consumer_tag);
-	method.basic_deliver.delivery_tag = tag;
-	feed_content(lane, &method);
+	remote_deliver(&world.remote, lane, consumer_tag, tag, SPAN_LITERAL("hi"));
+	ck_assert_uint_eq(buf_len(&world.remote.left), 0);
 }
 
 void world_get_ok(uint16_t lane, uint64_t tag)
@@ -403,7 +282,8 @@ void world_get_ok(uint16_t lane, uint64_t tag)
 	struct amqc_method method = {.id = AMQC_BASIC_GET_OK};
 
 	method.basic_get_ok.delivery_tag = tag;
-	feed_content(lane, &method);
+	remote_say_content(&world.remote, lane, &method, SPAN_LITERAL("hi"), 131072);
+	ck_assert_uint_eq(buf_len(&world.remote.left), 0);
 }
 
 /* ------------------------------------------------------------------ clients */

@@ -9,11 +9,14 @@
  */
 #pragma once
 
-#include "daemon/mux/mux.h"
+#include "tests/rig/hear.h"
+#include "tests/rig/remote.h"
 
 struct world {
 	struct mux *mux;
 	struct upstream *upstream;
+	struct remote remote;
+	struct ear ear;
 	struct mono now;
 	bool cannot_express;			/* the front refuses messages */
 	uint64_t position;			/* of the client's output stream */

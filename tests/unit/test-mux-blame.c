@@ -98,7 +98,7 @@ static void go_on(void)
 	while (any) {
 		rig_turn(&rig);
 		open_asked();
-		any = tell(first, &rig.sent, kept_from_first);
+		any = tell(first, &rig.remote.heard, kept_from_first);
 		any |= tell(scout, upstream_scout_output(rig.upstream), kept_from_scout);
 		close_asked();
 		any |= hear(&first, upstream_feed, upstream_lost);
@@ -126,7 +126,6 @@ static void begin(void)
 {
 	struct broker_options options = BROKER_OPTIONS_INIT;
 
-	options.password = "secret"; /* the rig's */
 	broker = broker_new(&options);
 	rig_init(&rig);
 	rig.has_scout = true;
@@ -600,7 +599,7 @@ START_TEST(blame__a_queue_is_not_declared_by_a_trial_while_it_is_deleted)
 	struct rig_session *other = begin_with_deletion(&delete, false);
 	size_t count[2];
 
-	ck_assert(has_method(buf_span(&rig.sent), AMQC_QUEUE_DELETE));
+	ck_assert(has_method(buf_span(&rig.remote.heard), AMQC_QUEUE_DELETE));
 	broker_is_away = false;
 	pass(USEC_PER_SEC);
 	ck_assert_ptr_nonnull(scout);

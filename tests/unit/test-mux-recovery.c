@@ -1238,7 +1238,7 @@ static void close_connection(uint16_t code, enum amqc_method_id id)
 	close.connection_close.class_id = AMQC_CLASS_ID(id);
 	close.connection_close.method_id = AMQC_METHOD_ID(id);
 	rig_turn(&rig);
-	buf_truncate(&rig.sent, 0);
+	buf_truncate(&rig.remote.heard, 0);
 	rig_say(&rig, 0, &close);
 	upstream_lost(rig.upstream, "the broker closed it");
 	rig_pass(&rig, 30 * USEC_PER_SEC - 1);
