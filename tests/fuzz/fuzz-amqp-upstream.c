@@ -8,10 +8,11 @@
  *
  * The input is a row of steps, of the broker or of clients.
  */
-#include "daemon/amqp/content.h"
-#include "daemon/mux/mux.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/input.h"
+#include "tests/rig/hear.h"
+#include "tests/rig/remote.h"
+#include "tests/rig/setup.h"
 
 #include <stdio.h>
 
@@ -23,6 +24,7 @@
 #define OFFERED_FRAME_MAX 131072u
 
 struct client {
+	struct ear ear;
 	struct session *session; /* NULL: there is none */
 	bool ended;		 /* told so */
 	uint64_t position;
@@ -43,12 +45,10 @@ struct lane {
 
 /* The upstream's connection, or its scout's. */
 struct link {
+	struct remote remote;
 	bool dialling, up;
-	bool greeted; /* the protocol header came */
 	uint16_t channel_max;
 	uint32_t frame_max;
-	struct buf sent; /* by mux, not looked at yet */
-	struct buf left; /* of what was fed, not consumed */
 	struct lane lanes[LANES];
 };
 
@@ -63,42 +63,14 @@ static struct world {
 
 /* ------------------------------------------------------------------ what sessions hear */
 
-static void heard(struct client *client)
-{
-	require(client->session != NULL);
-}
-
 static void request_ends(struct client *client, uint32_t request)
 {
-	heard(client);
 	require(request < REQUESTS_MAX && client->pending[request]);
 	client->pending[request] = false;
 }
 
-static void on_reply(void *context, uint32_t request, struct mux_channel_id channel,
-		     const struct amqc_method *reply)
-{
-	require(amqc_method_name(reply->id) != NULL);
-	request_ends(context, request);
-}
-
-static void on_named(void *context, uint32_t request, struct mux_channel_id channel,
-		     const struct amqc_method *reply, struct span resume)
-{
-	require(reply->id == AMQC_QUEUE_DECLARE_OK && resume.len > 0);
-	request_ends(context, request);
-}
-
-static void on_refuse(void *context, uint32_t request, struct mux_channel_id channel, enum fault_scope scope,
-		      const struct fault *fault)
-{
-	require(fault->code != 0); /* its text may be a broker's, and empty */
-	request_ends(context, request);
-}
-
 static struct mux_handed handed(struct client *client, const struct mux_content *content)
 {
-	heard(client);
 	/* now and then one that the protocol has no words for */
 	if (content->body.len % 16 == 13)
 		return (struct mux_handed){0, 0};
@@ -106,90 +78,53 @@ static struct mux_handed handed(struct client *client, const struct mux_content 
 	return (struct mux_handed){client->position, content->body.len + 40};
 }
 
-static struct mux_handed on_got(void *context, uint32_t request, struct mux_channel_id channel, uint64_t tag,
-				const struct amqc_basic_get_ok *method, const struct mux_content *content)
+static struct mux_handed hear(struct ear *ear, const struct heard *heard)
 {
-	struct mux_handed where = handed(context, content);
+	struct client *client = container_of(ear, struct client, ear);
+	struct mux_handed where = {0, 0};
 
-	if (where.position > 0)
-		request_ends(context, request);
+	require(client->session != NULL);
+	if (heard->content)
+		where = handed(client, heard->content);
+	switch (heard->kind) {
+	case RIG_REPLY:
+		require(amqc_method_name(heard->reply->id) != NULL);
+		request_ends(client, heard->request);
+		break;
+	case RIG_REFUSED:
+		require(heard->fault->code != 0); /* its text may be a broker's, and empty */
+		request_ends(client, heard->request);
+		break;
+	case RIG_GOT:
+		if (where.position > 0)
+			request_ends(client, heard->request);
+		break;
+	case RIG_RETURNED:
+		require(heard->first > 0);
+		break;
+	case RIG_OUTCOME:
+		require(heard->first > 0 && heard->first <= heard->last);
+		break;
+	case RIG_CHANNEL_ENDED:
+		require(heard->fault->code != 0);
+		break;
+	case RIG_ENDED:
+		require(!client->ended && heard->fault->code != 0);
+		client->ended = true;
+		break;
+	default:
+		break;
+	}
 	return where;
 }
-
-static struct mux_handed on_deliver(void *context, struct mux_channel_id channel, uint32_t consumer,
-				    uint64_t tag, const struct amqc_basic_deliver *method,
-				    const struct mux_content *content)
-{
-	return handed(context, content);
-}
-
-static struct mux_handed on_returned(void *context, struct mux_channel_id channel, uint64_t number,
-				     const struct amqc_basic_return *method,
-				     const struct mux_content *content)
-{
-	require(number > 0);
-	return handed(context, content);
-}
-
-static void on_outcome(void *context, struct mux_channel_id channel, enum outcome_kind kind, uint64_t first,
-		       uint64_t last, const struct fault *fault)
-{
-	heard(context);
-	require(first > 0 && first <= last);
-}
-
-static void on_channel_ended(void *context, struct mux_channel_id channel, const struct fault *fault)
-{
-	heard(context);
-	require(fault->code != 0);
-}
-
-static void on_consumer(void *context, struct mux_channel_id channel, uint32_t consumer, struct span text)
-{
-	heard(context);
-}
-
-static void on_credit(void *context, uint64_t messages, uint64_t bytes)
-{
-	heard(context);
-}
-
-static void on_changed(void *context)
-{
-}
-
-static void on_ended(void *context, const struct fault *fault)
-{
-	struct client *client = context;
-
-	heard(client);
-	require(!client->ended && fault->code != 0);
-	client->ended = true;
-}
-
-static const struct session_ops session_ops = {
-    .reply = on_reply,
-    .named = on_named,
-    .refuse = on_refuse,
-    .got = on_got,
-    .deliver = on_deliver,
-    .returned = on_returned,
-    .outcome = on_outcome,
-    .channel_ended = on_channel_ended,
-    .consumer_cancelled = on_consumer,
-    .consumer_interrupted = on_consumer,
-    .credit = on_credit,
-    .upstream_changed = on_changed,
-    .ended = on_ended,
-};
 
 /* ------------------------------------------------------------------ what mux asks */
 
 static void link_down(struct link *link)
 {
-	buf_deinit(&link->sent);
-	buf_deinit(&link->left);
-	*link = (struct link){.sent = BUF_INIT, .left = BUF_INIT};
+	remote_forget(&link->remote);
+	link->dialling = link->up = false;
+	memset(link->lanes, 0, sizeof(link->lanes));
 }
 
 static void on_dial(void *context, size_t index)
@@ -214,6 +149,10 @@ static void on_scout_hang_up(void *context)
 	link_down(&w.scout);
 }
 
+static void on_changed(void *context)
+{
+}
+
 static const struct upstream_ops upstream_ops = {.dial = on_dial,
 						 .hang_up = on_hang_up,
 						 .changed = on_changed,
@@ -228,34 +167,11 @@ static void hand_random(void *context, void *out, size_t count)
 		bytes[i] = w.chance++;
 }
 
-static bool sum(void *context, struct span of, uint8_t ret[MUX_DIGEST_BYTES])
-{
-	memset(ret, 0, MUX_DIGEST_BYTES);
-	for (size_t i = 0; i < of.len; i++)
-		ret[i % MUX_DIGEST_BYTES] ^= of.data[i];
-	return true;
-}
-
 /* ------------------------------------------------------------------ what mux sends */
-
-static bool has_answer(enum amqc_method_id id)
-{
-	switch (id) {
-	case AMQC_BASIC_ACK:
-	case AMQC_BASIC_NACK:
-	case AMQC_BASIC_REJECT:
-	case AMQC_BASIC_PUBLISH:
-	case AMQC_CHANNEL_CLOSE_OK:
-	case AMQC_CHANNEL_FLOW_OK:
-		return false;
-	default:
-		return true;
-	}
-}
 
 static void take_method(struct lane *lane, struct span payload)
 {
-	struct amqc_method method;
+	struct amqc_method method, reply;
 
 	require(amqc_method_decode(payload, &method) == AMQC_OK);
 	require(!lane->wants_header && lane->body_left == 0);
@@ -266,7 +182,7 @@ static void take_method(struct lane *lane, struct span payload)
 	if (method.id == AMQC_BASIC_CONSUME)
 		snprintf(lane->tag, sizeof(lane->tag), "%.*s", (int)method.basic_consume.consumer_tag.len,
 			 (const char *)method.basic_consume.consumer_tag.data);
-	if (has_answer(method.id) && lane->awaited_count < AWAITED_MAX)
+	if (remote_reply_to(&method, &reply) && lane->awaited_count < AWAITED_MAX)
 		lane->awaited[lane->awaited_count++] = method.id;
 }
 
@@ -290,43 +206,37 @@ static void take_content(struct lane *lane, const struct amqc_frame *frame)
 static void look(struct link *link)
 {
 	struct amqc_frame frame;
-	size_t size;
 
-	if (!link->greeted && buf_len(&link->sent) >= AMQC_PROTOCOL_HEADER_LEN) {
-		buf_consume(&link->sent, AMQC_PROTOCOL_HEADER_LEN);
-		link->greeted = true;
+	while (remote_next(&link->remote, link->frame_max ? link->frame_max : OFFERED_FRAME_MAX, &frame)) {
+		if (frame.channel == 0)
+			continue;
+		require(frame.channel <= link->channel_max);
+		if (frame.type == AMQC_FRAME_METHOD)
+			take_method(&link->lanes[frame.channel], frame.payload);
+		else
+			take_content(&link->lanes[frame.channel], &frame);
 	}
-	while (link->greeted && buf_len(&link->sent) > 0) {
-		require(amqc_frame_peek(buf_span(&link->sent), link->frame_max ? link->frame_max : 131072,
-					&frame, &size) == AMQC_OK);
-		if (frame.channel > 0) {
-			require(frame.channel <= link->channel_max);
-			if (frame.type == AMQC_FRAME_METHOD)
-				take_method(&link->lanes[frame.channel], frame.payload);
-			else
-				take_content(&link->lanes[frame.channel], &frame);
-		}
-		buf_consume(&link->sent, size);
-	}
+	/* The header may wait for the next turn; of frames, none is there in part. */
+	require(!link->remote.greeted || buf_len(&link->remote.heard) == 0);
 }
 
-static void take_output(struct link *link, struct buf *out)
+static void take_output(struct link *link)
 {
-	if (link->up) {
-		buf_append_span(&link->sent, buf_span(out));
+	remote_collect(&link->remote, SIZE_MAX);
+	if (link->up)
 		look(link);
-	}
-	buf_consume(out, buf_len(out));
+	else
+		remote_forget(&link->remote);
 }
 
 static void turn(void)
 {
 	mux_turn(w.mux);
 	for (int i = 0; i < 8 && buf_len(upstream_output(w.upstream)) > 0; i++) {
-		take_output(&w.main, upstream_output(w.upstream));
+		take_output(&w.main);
 		upstream_pump(w.upstream);
 	}
-	take_output(&w.scout, upstream_scout_output(w.upstream));
+	take_output(&w.scout);
 }
 
 static void pass(uint64_t usec)
@@ -341,40 +251,21 @@ static void pass(uint64_t usec)
 
 static void feed(struct link *link, struct span bytes)
 {
-	struct buf whole = link->left;
-	size_t took;
-
-	link->left = BUF_INIT;
-	buf_append_span(&whole, bytes);
-	if (link->up) {
-		took = link == &w.main ? upstream_feed(w.upstream, buf_span(&whole))
-				       : upstream_scout_feed(w.upstream, buf_span(&whole));
-		require(took <= buf_len(&whole));
-		buf_consume(&whole, took);
-		if (link->up && buf_len(&whole) > 0) {
-			link->left = whole;
-			return;
-		}
-	}
-	buf_deinit(&whole);
+	if (link->up)
+		(void)remote_feed(&link->remote, bytes);
 }
 
 static void say(struct link *link, uint16_t lane, const struct amqc_method *method)
 {
-	struct buf bytes = BUF_INIT;
-
-	require(amqc_method_append(&bytes, lane, method) == AMQC_OK);
-	feed(link, buf_span(&bytes));
-	buf_deinit(&bytes);
+	if (link->up)
+		remote_say(&link->remote, lane, method);
 }
 
 /* The whole of a handshake as it should be, with the limits of the input. */
 static void connect_link(struct link *link, struct input *input)
 {
 	static const uint32_t frame_maxes[] = {4096, 5000, 131072, 0};
-	struct amqc_method start = {.id = AMQC_CONNECTION_START}, tune = {.id = AMQC_CONNECTION_TUNE};
 	unsigned int choice = input_byte(input);
-	struct buf properties = BUF_INIT;
 
 	if (!link->dialling)
 		return;
@@ -382,22 +273,11 @@ static void connect_link(struct link *link, struct input *input)
 	link->up = true;
 	link->channel_max = (uint16_t)(1 + choice % (LANES - 1));
 	link->frame_max = frame_maxes[choice >> 6];
-	if (link == &w.main)
-		upstream_dialled(w.upstream);
-	else
-		upstream_scout_dialled(w.upstream);
-	amqc_field_append_str(&properties, "product", SPAN_LITERAL("RabbitMQ"));
-	amqc_field_append_str(&properties, "version", span_str(choice & 1 ? "3.10.8" : "4.0.1"));
-	start.connection_start = (struct amqc_connection_start){.version_minor = 9,
-								.server_properties = buf_span(&properties),
-								.mechanisms = SPAN_LITERAL("PLAIN"),
-								.locales = SPAN_LITERAL("en_US")};
-	tune.connection_tune =
-	    (struct amqc_connection_tune){link->channel_max, link->frame_max, choice & 2 ? 60 : 0};
-	say(link, 0, &start);
-	say(link, 0, &tune);
+	remote_dialled(&link->remote);
+	remote_say_start(&link->remote, "RabbitMQ", choice & 1 ? "3.10.8" : "4.0.1");
+	if (link->up)
+		remote_say_tune(&link->remote, link->channel_max, link->frame_max, choice & 2 ? 60 : 0);
 	say(link, 0, &(struct amqc_method){.id = AMQC_CONNECTION_OPEN_OK});
-	buf_deinit(&properties);
 	turn();
 }
 
@@ -406,14 +286,10 @@ static void lose(struct link *link)
 	bool dialling = link->dialling, up = link->up;
 
 	link_down(link);
-	if (link == &w.main && dialling)
-		upstream_dial_failed(w.upstream, "connection refused");
-	else if (link == &w.main && up)
-		upstream_lost(w.upstream, "connection reset");
-	else if (dialling)
-		upstream_scout_dial_failed(w.upstream, "connection refused");
+	if (dialling)
+		remote_dial_failed(&link->remote, "connection refused");
 	else if (up)
-		upstream_scout_lost(w.upstream, "connection reset");
+		remote_lost(&link->remote, "connection reset");
 }
 
 /* A lane, and mostly one that is in use. */
@@ -433,17 +309,14 @@ static void answered(struct lane *lane)
 static void answer(struct link *link, uint16_t number)
 {
 	struct lane *lane = &link->lanes[number];
-	struct amqc_method reply;
+	struct amqc_method request, reply;
 
 	if (lane->awaited_count == 0)
 		return;
-	reply = (struct amqc_method){.id = (enum amqc_method_id)((uint32_t)lane->awaited[0] + 1)};
-	if (lane->awaited[0] == AMQC_EXCHANGE_UNBIND)
-		reply.id = AMQC_EXCHANGE_UNBIND_OK;
-	if (lane->awaited[0] == AMQC_BASIC_GET)
-		reply.id = AMQC_BASIC_GET_EMPTY;
-	if (lane->awaited[0] == AMQC_QUEUE_DECLARE)
-		reply.queue_declare_ok.queue = SPAN_LITERAL("q");
+	request = (struct amqc_method){.id = lane->awaited[0]};
+	if (request.id == AMQC_QUEUE_DECLARE)
+		request.queue_declare.queue = SPAN_LITERAL("q");
+	require(remote_reply_to(&request, &reply));
 	answered(lane);
 	say(link, number, &reply);
 }
@@ -618,11 +491,11 @@ static void session_begin(struct client *client)
 	struct session_options options = {.upstream = w.upstream,
 					  .creds = {.uid = 1, .gid = 1, .pid = 1},
 					  .get_bytes = 4096,
-					  .ops = &session_ops,
-					  .context = client};
+					  .ops = &hear_ops,
+					  .context = &client->ear};
 	struct fault fault;
 
-	*client = (struct client){.session = NULL};
+	*client = (struct client){.ear = {hear}};
 	if (!mux_is_quarantined(w.mux, &options.creds, &fault))
 		require(session_new(w.mux, &options, &client->session) == 0);
 }
@@ -780,38 +653,28 @@ static void client_step(struct input *input)
 
 static void begin(unsigned int choice)
 {
-	static const struct upstream_endpoint endpoints[] = {{"one:5672", "/", "guest", "secret"},
-							     {"two:5672", "/", "guest", "secret"}};
-	struct mux_options options = {.limits = {.total_memory = 4u << 20,
-						 .session_memory = 1u << 20,
-						 .message_max = 64u << 10,
-						 .sessions = SESSIONS,
-						 .channels_per_session = 16,
-						 .prefetch = 10,
-						 .request_timeout_usec = 30 * USEC_PER_SEC,
-						 .publish_timeout_usec = 300 * USEC_PER_SEC},
-				      .random = hand_random,
-				      .digest = sum};
-	struct upstream_options upstream = {.name = "default",
-					    .endpoints = endpoints,
-					    .endpoint_count = 2,
-					    .sasl = "PLAIN",
-					    .heartbeat_sec = 20,
-					    .connect_timeout_usec = 10 * USEC_PER_SEC,
-					    .reconnect_min_usec = 200 * USEC_PER_MSEC,
-					    .reconnect_max_usec = 30 * USEC_PER_SEC,
-					    .warm_lanes = choice % 4,
-					    .unconfirmed_messages = choice & 4 ? 3 : 1000,
-					    .unconfirmed_bytes = 1u << 20,
-					    .adaptive_window = choice & 8,
-					    .queue_prefix = "muxd.gen-"};
+	struct mux_options options = setup_mux();
+	struct upstream_options upstream = setup_upstream();
 
+	options.limits.total_memory = 4u << 20;
+	options.limits.session_memory = 1u << 20;
+	options.limits.message_max = 64u << 10;
+	options.limits.sessions = SESSIONS;
+	options.random = hand_random;
+	options.digest = setup_digest;
+	upstream.endpoint_count = 2;
+	upstream.heartbeat_sec = 20;
+	upstream.warm_lanes = choice % 4;
+	upstream.unconfirmed_messages = choice & 4 ? 3 : 1000;
+	upstream.unconfirmed_bytes = 1u << 20;
+	upstream.adaptive_window = choice & 8;
 	memset(&w, 0, sizeof(w));
-	w.main.sent = w.main.left = w.scout.sent = w.scout.left = BUF_INIT;
 	w.now = (struct mono){1000 * USEC_PER_SEC};
 	require(mux_new(&options, &w.mux) == 0);
 	mux_set_now(w.mux, w.now);
 	require(upstream_new(w.mux, &upstream, &upstream_ops, NULL, &w.upstream) == 0);
+	remote_init(&w.main.remote, w.upstream, false);
+	remote_init(&w.scout.remote, w.upstream, true);
 	upstream_start(w.upstream);
 }
 
@@ -835,8 +698,8 @@ static void finish(void)
 	require(mux_session_count(w.mux) == 0 && mux_channel_count(w.mux) == 0);
 	require(mux_memory_used(w.mux) == 0 && upstream_is_drained(w.upstream));
 	mux_free(w.mux);
-	link_down(&w.main);
-	link_down(&w.scout);
+	remote_deinit(&w.main.remote);
+	remote_deinit(&w.scout.remote);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -17,6 +17,8 @@
 #include "tests/fuzz/fake-net.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/odd.h"
+#include "tests/rig/remote.h"
+#include "tests/rig/setup.h"
 
 #define CLIENTS 2u
 #define REQUESTS_MAX 512u
@@ -46,9 +48,9 @@ struct client {
 
 /* The upstream's connection, or its scout's. */
 struct link {
+	struct remote remote;
 	bool dialling;
-	struct broker_conn *conn;
-	struct buf left; /* of what the broker said, not consumed */
+	struct broker_conn *conn; /* at the remote end */
 };
 
 static struct world {
@@ -142,9 +144,9 @@ static void read_some(size_t index, size_t count)
 
 static void link_drop(struct link *link)
 {
-	(void)broker_conn_free(link->conn, w.now);
-	buf_deinit(&link->left);
-	*link = (struct link){.left = BUF_INIT};
+	link->conn = broker_conn_free(link->conn, w.now);
+	link->dialling = false;
+	remote_forget(&link->remote);
 }
 
 static void on_dial(void *context, size_t index)
@@ -184,29 +186,22 @@ static const struct upstream_ops upstream_ops = {.dial = on_dial,
 static void link_lose(struct link *link)
 {
 	link_drop(link);
-	if (link == &w.main)
-		upstream_lost(w.upstream, "connection reset");
-	else
-		upstream_scout_lost(w.upstream, "connection reset");
+	remote_lost(&link->remote, "connection reset");
 }
 
 static void link_dialled(struct link *link)
 {
 	link->dialling = false;
 	link->conn = broker_conn_new(w.broker, NULL, w.now);
-	if (link == &w.main)
-		upstream_dialled(w.upstream);
-	else
-		upstream_scout_dialled(w.upstream);
+	remote_dialled(&link->remote);
 }
 
 /* True: something went one way or the other. */
 static bool link_move(struct link *link)
 {
-	struct buf *out = link == &w.main ? upstream_output(w.upstream) : upstream_scout_output(w.upstream);
+	struct buf *out = remote_output(&link->remote);
 	struct span said;
 	bool any;
-	size_t took;
 
 	if (link->dialling)
 		link_dialled(link);
@@ -217,13 +212,11 @@ static bool link_move(struct link *link)
 	buf_consume(out, buf_len(out));
 	said = broker_conn_output(link->conn);
 	any |= said.len > 0;
-	buf_append_span(&link->left, said);
+	buf_append_span(&link->remote.left, said);
 	broker_conn_sent(link->conn, said.len, w.now);
 	/* A scout is there to be closed. */
 	require(link == &w.scout || !broker_conn_closed(link->conn));
-	took = link == &w.main ? upstream_feed(w.upstream, buf_span(&link->left))
-			       : upstream_scout_feed(w.upstream, buf_span(&link->left));
-	buf_consume(&link->left, took);
+	(void)remote_feed(&link->remote, SPAN_NULL);
 	if (link->conn && broker_conn_closed(link->conn) && broker_conn_output(link->conn).len == 0)
 		link_lose(link);
 	return any;
@@ -398,49 +391,26 @@ static void hand_random(void *context, void *out, size_t count)
 		bytes[i] = w.chance++;
 }
 
-static bool sum(void *context, struct span of, uint8_t ret[MUX_DIGEST_BYTES])
-{
-	memset(ret, 0, MUX_DIGEST_BYTES);
-	for (size_t i = 0; i < of.len; i++)
-		ret[i % MUX_DIGEST_BYTES] ^= of.data[i];
-	return true;
-}
-
 static void begin_upstream(unsigned int choice)
 {
-	static const struct upstream_endpoint endpoint = {"one:5672", "/", "guest", "guest"};
-	struct upstream_options upstream = {.name = "default",
-					    .endpoints = &endpoint,
-					    .endpoint_count = 1,
-					    .sasl = "PLAIN",
-					    .connect_timeout_usec = 10 * USEC_PER_SEC,
-					    .reconnect_min_usec = 200 * USEC_PER_MSEC,
-					    .reconnect_max_usec = 30 * USEC_PER_SEC,
-					    .warm_lanes = choice % 4,
-					    .unconfirmed_messages = choice & 4 ? 3 : 1000,
-					    .unconfirmed_bytes = 1u << 20,
-					    .queue_prefix = "muxd.gen-"};
+	struct upstream_options upstream = setup_upstream();
 	struct broker_options broker = BROKER_OPTIONS_INIT;
 
+	upstream.warm_lanes = choice % 4;
+	upstream.unconfirmed_messages = choice & 4 ? 3 : 1000;
+	upstream.unconfirmed_bytes = 1u << 20;
 	broker.channel_max = choice & 8 ? 2 : 50;
 	broker.heartbeat_sec = 0;
 	w.broker = broker_new(&broker);
 	require(upstream_new(w.mux, &upstream, &upstream_ops, NULL, &w.upstream) == 0);
+	remote_init(&w.main.remote, w.upstream, false);
+	remote_init(&w.scout.remote, w.upstream, true);
 	upstream_start(w.upstream);
 }
 
 static void begin(unsigned int choice)
 {
-	struct mux_options mux = {.limits = {.total_memory = 4u << 20,
-					     .session_memory = 1u << 20,
-					     .message_max = MESSAGE_MAX,
-					     .sessions = CLIENTS + 1,
-					     .channels_per_session = 16,
-					     .prefetch = 10,
-					     .request_timeout_usec = 30 * USEC_PER_SEC,
-					     .publish_timeout_usec = 300 * USEC_PER_SEC},
-				  .random = hand_random,
-				  .digest = sum};
+	struct mux_options mux = setup_mux();
 	struct front_options front = {.loop = &w.loop,
 				      .version = "0.1.0",
 				      .limits = {.message_max = MESSAGE_MAX,
@@ -450,7 +420,12 @@ static void begin(unsigned int choice)
 				      .sessions_max = CLIENTS};
 
 	memset(&w, 0, sizeof(w));
-	w.main.left = w.scout.left = BUF_INIT;
+	mux.limits.total_memory = 4u << 20;
+	mux.limits.session_memory = 1u << 20;
+	mux.limits.message_max = MESSAGE_MAX;
+	mux.limits.sessions = CLIENTS + 1;
+	mux.random = hand_random;
+	mux.digest = setup_digest;
 	w.now = (struct mono){1000 * USEC_PER_SEC};
 	fake_loop_init(&w.loop, w.now);
 	require(mux_new(&mux, &w.mux) == 0);
@@ -487,6 +462,8 @@ static void finish(void)
 	mux_free(w.mux);
 	link_drop(&w.main);
 	link_drop(&w.scout);
+	remote_deinit(&w.main.remote);
+	remote_deinit(&w.scout.remote);
 	(void)broker_free(w.broker);
 	fake_loop_deinit(&w.loop);
 }

@@ -21,7 +21,7 @@ tests_fuzz_fuzz_amqp_assemble_LDADD = $(FUZZ_MUX)
 tests_fuzz_fuzz_amqp_handshake_SOURCES = tests/fuzz/fuzz-amqp-handshake.c tests/fuzz/input.h
 tests_fuzz_fuzz_amqp_handshake_LDADD = $(FUZZ_MUX)
 tests_fuzz_fuzz_amqp_upstream_SOURCES = tests/fuzz/fuzz-amqp-upstream.c tests/fuzz/input.h
-tests_fuzz_fuzz_amqp_upstream_LDADD = $(FUZZ_MUX)
+tests_fuzz_fuzz_amqp_upstream_LDADD = tests/rig/librig.a $(FUZZ_MUX)
 FUZZ_CONF = $(FUZZ_MAIN) daemon/conf/libconf.a daemon/base/libbase.a proto/libproto.la $(CONFUSE_LIBS)
 tests_fuzz_fuzz_conf_file_LDADD = $(FUZZ_CONF)
 tests_fuzz_fuzz_conf_uri_LDADD = $(FUZZ_CONF)
@@ -33,7 +33,7 @@ tests_fuzz_fuzz_ipc_publish_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 
 tests_fuzz_fuzz_ipc_session_SOURCES = tests/fuzz/fuzz-ipc-session.c tests/fuzz/input.h \
 	tests/fuzz/odd.c tests/fuzz/odd.h tests/fuzz/fake-net.c tests/fuzz/fake-net.h
-tests_fuzz_fuzz_ipc_session_LDADD = $(FUZZ_MAIN) daemon/front/libfront.a daemon/mux/libmux.a tests/broker/libbroker.a \
+tests_fuzz_fuzz_ipc_session_LDADD = $(FUZZ_MAIN) tests/rig/librig.a daemon/front/libfront.a daemon/mux/libmux.a tests/broker/libbroker.a \
 	daemon/amqp/libamqp.a daemon/base/libbase.a proto/libproto.la $(PROTOBUF_C_LIBS) -lm
 tests_fuzz_fuzz_ipc_session_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 
