@@ -3,6 +3,9 @@
 #include "daemon/mux/credit.h"
 #include "daemon/mux/scout.h"
 #include "daemon/mux/session.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/upstream.h"
 
 #include <errno.h>
 #include <stdlib.h>

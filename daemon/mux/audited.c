@@ -2,6 +2,10 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/upstream.h"
 
 static bool is_due(enum amqc_method_id id)
 {

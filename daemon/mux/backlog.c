@@ -1,5 +1,7 @@
 #include "daemon/mux/backlog.h"
 
+#include "daemon/mux/state/session.h"
+
 #define BACKLOG_BYTES_MAX (1024u * 1024u)
 /* Of a session's memory, the most that lies in its output. */
 #define BACKLOG_SHARE_OF_SESSION 8u

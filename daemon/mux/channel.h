@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "daemon/base/timerq.h"
 #include "daemon/mux/state.h"
 
 /* A channel of the session (NULL: of the upstream itself). NULL: no memory. */

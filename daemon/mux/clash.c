@@ -4,6 +4,12 @@
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/blame.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/queues.h"
+#include "daemon/mux/state/topology.h"
 #include "daemon/mux/suspect.h"
 #include "daemon/mux/topology.h"
 

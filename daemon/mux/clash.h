@@ -19,6 +19,8 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/upstream.h"
 
 void clashes_init(struct upstream *upstream);
 void clashes_deinit(struct upstream *upstream);

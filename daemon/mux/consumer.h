@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "daemon/mux/assemble.h"
 #include "daemon/mux/state.h"
 
 /* The pseudo-queue of direct reply-to (rabbitmq.com/direct-reply-to): it is consumed without acks. */

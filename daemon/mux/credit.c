@@ -1,6 +1,9 @@
 #include "daemon/mux/credit.h"
 
 #include "daemon/amqp/reply.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/share.h"
 
 /* Credit that is kept open for a session in full swing. */
 #define WINDOW_BYTES_MAX (1024u * 1024u)

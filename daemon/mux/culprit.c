@@ -7,6 +7,11 @@
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/session.h"
+#include "daemon/mux/state/blame.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/upstream.h"
 
 #define OFFENCES_MAX 3u /* of one process within the time below */
 #define OFFENCE_KEPT_USEC (600 * USEC_PER_SEC)

@@ -2,6 +2,11 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/mux/lane.h"
+#include "daemon/mux/state/consumer.h"
+#include "daemon/mux/state/delivery.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/touch.h"
 #include "daemon/mux/tx.h"
 
 #include <stdlib.h>

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/channel.h"
 
 /* A delivery or got message came with this lane tag. False: no memory, or a tag that cannot be. */
 bool delivery_add(struct channel *channel, uint64_t lane_tag, enum slot_state state);

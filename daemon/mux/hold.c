@@ -3,6 +3,8 @@
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/topology.h"
 #include "daemon/mux/topology.h"
 
 static bool is_absent(const struct upstream *upstream, struct span queue)

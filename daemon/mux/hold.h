@@ -6,6 +6,10 @@
 #pragma once
 
 #include "daemon/mux/meant.h"
+#include "daemon/mux/state.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/upstream.h"
 
 /* Whether the operation names a queue that is not there again. */
 bool hold_op(const struct upstream *upstream, struct op *op);

@@ -4,6 +4,9 @@
 #include "daemon/amqp/table.h"
 #include "daemon/base/log.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/upstream.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/queues.h"
 
 /* What the declare would make, on this upstream's broker. */
 enum queue_kind kinds_of_declare(const struct upstream *upstream, const struct amqc_queue_declare *declare);

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/upstream.h"
 
 /* For an upstream that has no connection yet; and the end of that. */
 void lanes_init(struct upstream *upstream);

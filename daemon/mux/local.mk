@@ -2,6 +2,10 @@
 noinst_LIBRARIES += daemon/mux/libmux.a
 daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/mux.c daemon/mux/mux.h daemon/mux/state.h \
+	daemon/mux/state/blame.h daemon/mux/state/channel.h daemon/mux/state/consumer.h daemon/mux/state/delivery.h \
+	daemon/mux/state/lane.h daemon/mux/state/mux.h daemon/mux/state/op.h daemon/mux/state/queues.h \
+	daemon/mux/state/session.h daemon/mux/state/share.h daemon/mux/state/topology.h daemon/mux/state/touch.h \
+	daemon/mux/state/upstream.h \
 	daemon/mux/alter.c daemon/mux/alter.h \
 	daemon/mux/assemble.c daemon/mux/assemble.h \
 	daemon/mux/audited.c daemon/mux/audited.h \

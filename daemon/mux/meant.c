@@ -2,6 +2,13 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/blame.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/topology.h"
+#include "daemon/mux/state/upstream.h"
 
 /* The first request of the lane's lessee that has no answer. */
 static struct request *first_request(const struct lane *lane)

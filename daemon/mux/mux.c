@@ -4,6 +4,11 @@
 #include "daemon/mux/credit.h"
 #include "daemon/mux/recovery.h"
 #include "daemon/mux/session.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/upstream.h"
 #include "daemon/mux/upstream.h"
 
 #include <errno.h>

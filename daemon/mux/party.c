@@ -1,5 +1,10 @@
 #include "daemon/mux/party.h"
 
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/share.h"
+#include "daemon/mux/state/upstream.h"
+
 /* Of what is left of a window, a party may have so many times as much under way. */
 #define SHARE_OF_REST 2u
 

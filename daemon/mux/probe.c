@@ -8,6 +8,11 @@
 #include "daemon/mux/flow.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/queues.h"
+#include "daemon/mux/state/upstream.h"
 
 #include <stdlib.h>
 

@@ -6,6 +6,13 @@
 #include "daemon/mux/credit.h"
 #include "daemon/mux/recorder.h"
 #include "daemon/mux/replay.h"
+#include "daemon/mux/state/delivery.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/share.h"
+#include "daemon/mux/state/touch.h"
+#include "daemon/mux/state/upstream.h"
 #include "daemon/mux/taken.h"
 
 #include <assert.h>

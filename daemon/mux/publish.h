@@ -11,6 +11,8 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/op.h"
 
 /* It has the names and flags of the channel's last one, which was accepted. */
 bool publish_repeats(const struct channel *channel, const struct mux_publish *publish);

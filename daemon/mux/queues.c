@@ -5,6 +5,13 @@
 #include "daemon/mux/channel.h"
 #include "daemon/mux/clash.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/queues.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/touch.h"
+#include "daemon/mux/state/upstream.h"
 #include "daemon/mux/topology.h"
 
 #include <stdlib.h>

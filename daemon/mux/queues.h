@@ -21,6 +21,7 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/op.h"
 
 #define QUEUES_NAME_MAX 255u
 

@@ -7,6 +7,11 @@
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/consumer.h"
+#include "daemon/mux/state/delivery.h"
+#include "daemon/mux/state/queues.h"
+#include "daemon/mux/state/upstream.h"
 
 #include <stdio.h>
 

@@ -2,6 +2,7 @@
 
 #include "daemon/amqp/describe.h"
 #include "daemon/base/log.h"
+#include "daemon/mux/state/channel.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -18,6 +18,9 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/session.h"
 
 #define RECORDER_ENTRIES 64u
 #define RECORDER_BYTES 4096u

@@ -18,6 +18,7 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/upstream.h"
 
 void recovery_init(struct upstream *upstream);
 

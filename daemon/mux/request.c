@@ -1,5 +1,11 @@
 #include "daemon/mux/audited.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/topology.h"
+#include "daemon/mux/state/upstream.h"
 
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
@@ -8,6 +14,7 @@
 #include "daemon/mux/flow.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/recorder.h"
+#include "daemon/mux/state/touch.h"
 #include "daemon/mux/tx.h"
 
 #include <stdlib.h>

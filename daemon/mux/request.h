@@ -10,6 +10,7 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/op.h"
 
 /*
  * Makes a request and puts it into the channel's queue. The session is the

@@ -2,7 +2,8 @@
 
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
-#include "daemon/mux/state.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/upstream.h"
 
 #include <stdio.h>
 

@@ -6,6 +6,9 @@
  * and nothing it sends counts from then on. The front ends it for good.
  */
 #include "daemon/mux/session.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/share.h"
+#include "daemon/mux/state/upstream.h"
 
 #include "daemon/amqp/reply.h"
 #include "daemon/mux/backlog.h"

@@ -4,6 +4,8 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/session.h"
 
 /* The channel of that number, open or failed; NULL: never opened, or closed. */
 struct channel *session_channel(const struct session *session, uint32_t number);

@@ -6,6 +6,12 @@
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/consumer.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/queues.h"
+#include "daemon/mux/state/session.h"
 #include "daemon/mux/topology.h"
 
 #include <stdio.h>

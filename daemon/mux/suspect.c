@@ -8,6 +8,12 @@
 #include "daemon/mux/queues.h"
 #include "daemon/mux/replay.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/blame.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/consumer.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/upstream.h"
 #include "daemon/mux/subscribe.h"
 
 #include <stdlib.h>

@@ -13,6 +13,8 @@
  */
 #pragma once
 
+#include "daemon/base/list.h"
+#include "daemon/mux/scout.h"
 #include "daemon/mux/state.h"
 
 enum suspicion_stage {

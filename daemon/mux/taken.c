@@ -2,6 +2,9 @@
 
 #include "daemon/mux/credit.h"
 #include "daemon/mux/delivery.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/delivery.h"
+#include "daemon/mux/state/session.h"
 
 #include <stdlib.h>
 

@@ -2,6 +2,9 @@
 
 #include "daemon/base/log.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/upstream.h"
 
 #include <stdlib.h>
 

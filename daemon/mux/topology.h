@@ -17,6 +17,7 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/topology.h"
 
 void topology_init(struct topology *topology);
 void topology_deinit(struct topology *topology);

@@ -8,6 +8,14 @@
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/blame.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/consumer.h"
+#include "daemon/mux/state/delivery.h"
+#include "daemon/mux/state/queues.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/touch.h"
+#include "daemon/mux/state/upstream.h"
 #include "daemon/mux/uncommitted.h"
 
 #include <stdlib.h>

@@ -18,6 +18,8 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/op.h"
 
 /*
  * Whether a client's method may be done, for all that transactions have to do

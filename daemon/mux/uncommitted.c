@@ -5,6 +5,11 @@
 #include "daemon/mux/publish.h"
 #include "daemon/mux/recorder.h"
 #include "daemon/mux/request.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/share.h"
+#include "daemon/mux/state/upstream.h"
 
 #include <stdlib.h>
 

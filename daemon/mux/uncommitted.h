@@ -13,6 +13,7 @@
 #pragma once
 
 #include "daemon/mux/state.h"
+#include "daemon/mux/state/channel.h"
 
 /*
  * The first byte of the publish goes out on its channel's lane, which is in tx

@@ -15,6 +15,13 @@
 #include "daemon/mux/probe.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/recovery.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/queues.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/topology.h"
+#include "daemon/mux/state/upstream.h"
 #include "daemon/mux/topology.h"
 
 #include <errno.h>

@@ -1,6 +1,9 @@
 #include "daemon/mux/user.h"
 
 #include "daemon/amqp/reply.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/share.h"
 
 #include <assert.h>
 #include <stdlib.h>

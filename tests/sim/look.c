@@ -2,7 +2,13 @@
  * Looks into mux, and counts the states it is in (cover.h). Nothing is checked
  * here: invariants know only what clients and the broker see.
  */
-#include "daemon/mux/state.h"
+#include "daemon/mux/state/blame.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/consumer.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/topology.h"
+#include "daemon/mux/state/upstream.h"
 #include "tests/sim/sim.h"
 
 static unsigned int lane_state(const struct lane *lane)

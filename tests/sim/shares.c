@@ -8,6 +8,13 @@
 #include "daemon/mux/clash.h"
 #include "daemon/mux/hold.h"
 #include "daemon/mux/party.h"
+#include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/lane.h"
+#include "daemon/mux/state/mux.h"
+#include "daemon/mux/state/op.h"
+#include "daemon/mux/state/session.h"
+#include "daemon/mux/state/share.h"
+#include "daemon/mux/state/upstream.h"
 #include "tests/sim/sim.h"
 
 /*

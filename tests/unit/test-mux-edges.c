@@ -2,7 +2,7 @@
  * The multiplexer where things cross: deadlines before something was sent,
  * answers that come late, ends in the same turn as beginnings.
  */
-#include "daemon/mux/state.h"
+#include "daemon/mux/state/upstream.h"
 #include "tests/unit/mux-world.h"
 
 #include <check.h>

@@ -1,4 +1,4 @@
-#include "daemon/mux/state.h"
+#include "daemon/mux/state/upstream.h"
 #include "tests/unit/mux-rig.h"
 
 #include <stdlib.h>
