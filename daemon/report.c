@@ -142,11 +142,11 @@ static void dump_limits(const struct conf *conf)
 
 static void dump_sessions(const struct mux *mux)
 {
-	struct session_info info = {0};
+	struct session_info info;
 	char program[TEXT_BYTES_MAX];
 	unsigned int count = 0;
 
-	while (mux_next_session(mux, info.id, &info)) {
+	for (bool more = mux_next_session(mux, 0, &info); more; more = mux_look_on(mux, &info)) {
 		if (count++ == DUMP_SESSIONS_MAX) {
 			log_notice("dump: and more sessions");
 			break;
@@ -168,10 +168,10 @@ static void dump_sessions(const struct mux *mux)
 
 static void dump_channels(const struct mux *mux)
 {
-	struct channel_info info = {0};
+	struct channel_info info;
 	unsigned int count = 0;
 
-	while (mux_next_channel(mux, info.session, info.id.number, &info)) {
+	for (bool more = mux_next_channel(mux, 0, 0, &info); more; more = mux_look_on_channels(mux, &info)) {
 		if (count++ == DUMP_CHANNELS_MAX) {
 			log_notice("dump: and more channels");
 			break;

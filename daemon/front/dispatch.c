@@ -377,26 +377,36 @@ static void do_ping(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const s
 static void do_status(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
 	if (session_request_local(ipc->session, frame->request))
-		ipc_send_status(ipc, frame->request);
+		ipc_ask(ipc, &(struct question){.request = frame->request, .kind = QUESTION_STATUS});
 }
 
 static void do_sessions(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
+	struct question question = {
+	    .request = frame->request, .kind = QUESTION_SESSIONS, .session = frame->sessions->after};
+
 	if (session_request_local(ipc->session, frame->request))
-		ipc_send_sessions(ipc, frame->request, frame->sessions->after);
+		ipc_ask(ipc, &question);
 }
 
 static void do_channels(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
+	struct question question = {.request = frame->request,
+				    .kind = QUESTION_CHANNELS,
+				    .session = frame->channels->after_session,
+				    .channel = frame->channels->after_channel};
+
 	if (session_request_local(ipc->session, frame->request))
-		ipc_send_channels(ipc, frame->request, frame->channels->after_session,
-				  frame->channels->after_channel);
+		ipc_ask(ipc, &question);
 }
 
 static void do_recorder(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
 {
+	struct question question = {
+	    .request = frame->request, .kind = QUESTION_RECORDER, .session = frame->recorder->session};
+
 	if (session_request_local(ipc->session, frame->request))
-		ipc_send_recorder(ipc, frame->request, frame->recorder->session);
+		ipc_ask(ipc, &question);
 }
 
 static void do_reload(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)
@@ -449,14 +459,15 @@ static const op_fn operations[OP_COUNT] = {
 };
 
 /*
- * An answer counts until the socket has taken it. Else a peer that asks for
+ * A question counts until it is answered, an answer until the socket has taken it. Else a peer that asks for
  * what is answered at once, or refused, and never reads would have muxd write
  * as fast as it can, and keep it all. Who has read up to requests_max is never
  * over it: the one at the mark is unread, and so is what is behind.
  */
 static bool has_too_many_answers(const struct ipc *ipc)
 {
-	return ipc->answers.mark >= ipc->written && ipc->answers.behind > SESSION_REQUESTS_MAX;
+	return ipc->question_count >= SESSION_REQUESTS_MAX ||
+	       (ipc->answers.mark >= ipc->written && ipc->answers.behind > SESSION_REQUESTS_MAX);
 }
 
 void ipc_dispatch(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes)

@@ -62,6 +62,7 @@ static void drop(struct ipc *ipc)
 
 	loop_clear_timer(front->options.loop, &ipc->hello_timer);
 	loop_task_cancel(&ipc->end_task);
+	ipc_forget_questions(ipc);
 	if (ipc->session)
 		session_end(ipc->session);
 	stream_close(ipc->stream, ipc->end_drain_usec);
@@ -422,6 +423,8 @@ static struct ipc *make_ipc(struct front *front, int fd)
 	ipc->accepted = loop_now(front->options.loop);
 	timer_init(&ipc->hello_timer, on_hello_timeout);
 	loop_task_init(&ipc->end_task, run_end);
+	list_init(&ipc->questions);
+	list_init(&ipc->asker_node);
 	return ipc;
 }
 
@@ -479,6 +482,7 @@ int front_new(const struct front_options *options, struct front **ret)
 	front->started = loop_now(options->loop);
 	front->tables = BUF_INIT;
 	list_init(&front->connections);
+	questions_init(front);
 	arena_init(&front->decode, front->decode_block, sizeof(front->decode_block));
 	arena_init(&front->encode, front->encode_block, sizeof(front->encode_block));
 	*ret = front;
@@ -495,6 +499,7 @@ struct front *front_free(struct front *front)
 		ipc->end_drain_usec = 0;
 		drop(ipc);
 	}
+	questions_deinit(front);
 	users_deinit(&front->users);
 	buf_deinit(&front->tables);
 	arena_deinit(&front->decode);

@@ -5,6 +5,7 @@
  *	ipc.c       the connection's life: accept, read, Hello, end
  *	dispatch.c  client frames -> mux
  *	event.c     mux -> server frames (struct session_ops)
+ *	question.c  who asks about muxd itself, in turn
  *	query.c     what muxd says about itself
  *	control.c   commands, and what a reload changes
  *	table.c     tables and properties
@@ -39,9 +40,11 @@ struct front {
 	struct mono started;
 	bool going_away;
 	struct mono away_deadline;
-	struct arena decode; /* the frame that is being read */
-	struct arena encode; /* the frame that is being written */
-	struct buf tables;   /* AMQP bytes of the tables of the frame that is being read */
+	struct list askers;	   /* struct ipc with questions, in turn */
+	struct timer answer_timer; /* the next one's */
+	struct arena decode;	   /* the frame that is being read */
+	struct arena encode;	   /* the frame that is being written */
+	struct buf tables;	   /* AMQP bytes of the tables of the frame that is being read */
 	uint8_t decode_block[ARENA_BLOCK_GOOD];
 	uint8_t encode_block[ARENA_BLOCK_GOOD];
 };
@@ -71,6 +74,9 @@ struct ipc {
 	struct loop_task end_task;
 	uint64_t end_drain_usec; /* how long the last words may take; 0: none */
 	struct answers answers;
+	struct list questions;	/* struct question, owned */
+	struct list asker_node; /* in the front's askers */
+	uint32_t question_count;
 	uint64_t written;	    /* of the output */
 	uint64_t spent_bytes;	    /* publish credit that was used */
 	struct front_limits limits; /* message_max: the most it ever was, as its client may go by that */
@@ -117,6 +123,33 @@ void ipc_send_welcome(struct ipc *ipc);
 void ipc_send_go_away(struct ipc *ipc, struct mono deadline, const char *why);
 
 Muxd__V1__UpstreamState ipc_upstream_state(enum upstream_state state);
+
+/* ------------------------------------------------------------------ question.c */
+
+enum question_kind {
+	QUESTION_STATUS,
+	QUESTION_SESSIONS,
+	QUESTION_CHANNELS,
+	QUESTION_RECORDER
+};
+
+/* A request that muxd answers by itself, when it is its turn. */
+struct question {
+	struct list node; /* in its ipc's questions */
+	uint32_t request;
+	enum question_kind kind;
+	uint64_t session; /* which, or behind which */
+	uint32_t channel; /* behind which */
+};
+
+void questions_init(struct front *front);
+void questions_deinit(struct front *front);
+
+/* Copies the question. Its answer, or that there is no memory, comes in this turn or a later one. */
+void ipc_ask(struct ipc *ipc, const struct question *question);
+
+/* It will not hear the answers. */
+void ipc_forget_questions(struct ipc *ipc);
 
 /* ------------------------------------------------------------------ query.c */
 

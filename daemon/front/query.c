@@ -11,24 +11,32 @@
 #define USERS_MAX 500u	   /* the same */
 #define RECORDER_ENTRIES_MAX 256u
 
-static void send_answer(struct ipc *ipc, Muxd__V1__ServerFrame *frame, uint32_t request)
-{
-	frame->has_request = true;
-	frame->request = request;
-	if (ipc_send(ipc, frame, SPAN_NULL).position == 0) {
-		struct fault fault = fault_make(541, "INTERNAL_ERROR - the answer does not fit into a frame");
-
-		ipc_send_error(ipc, request, (struct mux_channel_id){0, 0}, SCOPE_REQUEST, &fault);
-	}
-	arena_reset(&ipc->front->encode);
-}
-
 static void refuse_no_memory(struct ipc *ipc, uint32_t request)
 {
-	struct fault fault = fault_make_retryable(506, "RESOURCE_ERROR - no memory for the answer");
+	struct fault fault = session_no_memory(ipc->session, "the answer");
 
 	arena_reset(&ipc->front->encode);
 	ipc_send_error(ipc, request, (struct mux_channel_id){0, 0}, SCOPE_REQUEST, &fault);
+}
+
+/* What the socket does not take is in the output, and the session's to pay. */
+static void send_answer(struct ipc *ipc, Muxd__V1__ServerFrame *frame, uint32_t request)
+{
+	struct fault fault = fault_make(541, "INTERNAL_ERROR - the answer does not fit into a frame");
+	struct mux_handed handed;
+
+	frame->has_request = true;
+	frame->request = request;
+	if (!session_has_room(ipc->session, muxd__v1__server_frame__get_packed_size(frame))) {
+		refuse_no_memory(ipc, request);
+		return;
+	}
+	handed = ipc_send(ipc, frame, SPAN_NULL);
+	if (handed.position == 0)
+		ipc_send_error(ipc, request, (struct mux_channel_id){0, 0}, SCOPE_REQUEST, &fault);
+	else
+		session_was_handed(ipc->session, &handed);
+	arena_reset(&ipc->front->encode);
 }
 
 /* An array of pointers to count entries of this size, all in the arena; NULL: no memory. */
@@ -184,13 +192,12 @@ void ipc_send_sessions(struct ipc *ipc, uint32_t request, uint64_t after)
 		refuse_no_memory(ipc, request);
 		return;
 	}
-	while (mux_next_session(mux, after, &info)) {
+	for (bool any = mux_next_session(mux, after, &info); any; any = mux_look_on(mux, &info)) {
 		if (sessions.n_sessions == PAGE_ENTRIES_MAX) {
 			SET(&sessions, more, true);
 			break;
 		}
 		fill_session(entries[sessions.n_sessions++], &info);
-		after = info.id;
 	}
 	sessions.sessions = (Muxd__V1__SessionInfo **)entries;
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_SESSIONS;
@@ -225,14 +232,13 @@ void ipc_send_channels(struct ipc *ipc, uint32_t request, uint64_t after_session
 		refuse_no_memory(ipc, request);
 		return;
 	}
-	while (mux_next_channel(mux, after_session, after_channel, &info)) {
+	for (bool any = mux_next_channel(mux, after_session, after_channel, &info); any;
+	     any = mux_look_on_channels(mux, &info)) {
 		if (channels.n_channels == PAGE_ENTRIES_MAX) {
 			SET(&channels, more, true);
 			break;
 		}
 		fill_channel(entries[channels.n_channels++], &info);
-		after_session = info.session;
-		after_channel = info.id.number;
 	}
 	channels.channels = (Muxd__V1__ChannelInfo **)entries;
 	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_CHANNELS;

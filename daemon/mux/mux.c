@@ -212,7 +212,7 @@ static uint64_t sum_channels(const struct session *session, uint32_t *ret_consum
 	uint64_t unsettled = 0;
 
 	*ret_consumers = 0;
-	for (uint32_t number = 1; number < session->channel_slots; number++) {
+	for (uint32_t number = 1; session->channel_count > 0 && number < session->channel_slots; number++) {
 		const struct channel *channel = session->channels[number].channel;
 
 		if (!channel)
@@ -223,34 +223,65 @@ static uint64_t sum_channels(const struct session *session, uint32_t *ret_consum
 	return unsettled;
 }
 
-bool mux_next_session(const struct mux *mux, uint64_t after, struct session_info *ret)
+static void describe_session(const struct session *session, struct session_info *ret)
+{
+	*ret = (struct session_info){
+	    .id = session->id,
+	    .pid = session->creds.pid,
+	    .uid = session->creds.uid,
+	    .gid = session->creds.gid,
+	    .program = span_make(session->program, session->program_len),
+	    .upstream = session->upstream->options.name,
+	    .age_usec = mono_since_usec(session->mux->now, session->since),
+	    .channels = session->channel_count,
+	    .unacked = session->unacked,
+	    .published = session->published,
+	    .delivered = session->delivered,
+	    .memory_used = session->memory.used,
+	    .memory_limit = session->memory.limit,
+	    .requests = session->request_count,
+	    .wants = session->wants,
+	    .session = session,
+	};
+	ret->unconfirmed = sum_channels(session, &ret->consumers);
+}
+
+/* Sessions are in the order of their ids. */
+static const struct session *session_behind(const struct mux *mux, const struct session *session)
+{
+	struct list *next = session->node.next;
+
+	return next == &mux->sessions ? NULL : container_of(next, struct session, node);
+}
+
+/* The first one from that id on. */
+static const struct session *session_from(const struct mux *mux, uint64_t id)
 {
 	const struct session *session;
 
 	list_foreach (session, &mux->sessions, node) {
-		if (session->id <= after)
-			continue;
-		*ret = (struct session_info){
-		    .id = session->id,
-		    .pid = session->creds.pid,
-		    .uid = session->creds.uid,
-		    .gid = session->creds.gid,
-		    .program = span_make(session->program, session->program_len),
-		    .upstream = session->upstream->options.name,
-		    .age_usec = mono_since_usec(mux->now, session->since),
-		    .channels = session->channel_count,
-		    .unacked = session->unacked,
-		    .published = session->published,
-		    .delivered = session->delivered,
-		    .memory_used = session->memory.used,
-		    .memory_limit = session->memory.limit,
-		    .requests = session->request_count,
-		    .wants = session->wants,
-		};
-		ret->unconfirmed = sum_channels(session, &ret->consumers);
-		return true;
+		if (session->id >= id)
+			return session;
 	}
-	return false;
+	return NULL;
+}
+
+bool mux_next_session(const struct mux *mux, uint64_t after, struct session_info *ret)
+{
+	const struct session *session = after < UINT64_MAX ? session_from(mux, after + 1) : NULL;
+
+	if (session)
+		describe_session(session, ret);
+	return session != NULL;
+}
+
+bool mux_look_on(const struct mux *mux, struct session_info *info)
+{
+	const struct session *session = session_behind(mux, info->session);
+
+	if (session)
+		describe_session(session, info);
+	return session != NULL;
 }
 
 struct session *mux_find_session(const struct mux *mux, uint64_t id)
@@ -275,24 +306,34 @@ static void describe_channel(const struct session *session, const struct channel
 	    .prefetch = channel->prefetch ? channel->prefetch : session->limits.prefetch,
 	    .unconfirmed = channel->unsettled,
 	    .unacked = channel->unacked,
+	    .owner = session,
 	};
 }
 
-bool mux_next_channel(const struct mux *mux, uint64_t session_id, uint32_t after, struct channel_info *ret)
+/* The first channel from that number of that session on, or of the sessions behind it. */
+static bool channel_from(const struct mux *mux, const struct session *session, uint32_t number,
+			 struct channel_info *ret)
 {
-	const struct session *session;
-
-	list_foreach (session, &mux->sessions, node) {
-		uint32_t number = session->id == session_id ? after + 1 : 1;
-
-		if (session->id < session_id)
-			continue;
-		for (; number < session->channel_slots; number++) {
+	for (; session; session = session_behind(mux, session)) {
+		for (; session->channel_count > 0 && number < session->channel_slots; number++) {
 			if (!session->channels[number].channel)
 				continue;
 			describe_channel(session, session->channels[number].channel, ret);
 			return true;
 		}
+		number = 1;
 	}
 	return false;
+}
+
+bool mux_next_channel(const struct mux *mux, uint64_t session_id, uint32_t after, struct channel_info *ret)
+{
+	const struct session *session = session_from(mux, session_id);
+
+	return channel_from(mux, session, session && session->id == session_id ? after + 1 : 1, ret);
+}
+
+bool mux_look_on_channels(const struct mux *mux, struct channel_info *info)
+{
+	return channel_from(mux, info->owner, info->id.number + 1, info);
 }

@@ -501,6 +501,15 @@ void session_want(struct session *session, uint64_t messages, uint64_t bytes);
 /* The publish credit as it is now, for Welcome. */
 void session_credit_totals(const struct session *session, uint64_t *ret_messages, uint64_t *ret_bytes);
 
+/*
+ * Memory for what the front itself says to the session, until its socket has
+ * taken it: whether there is any (for something short there always is), what there is to say if not, and that
+ * so much of it is used.
+ */
+bool session_has_room(const struct session *session, uint64_t bytes);
+struct fault session_no_memory(const struct session *session, const char *what);
+void session_was_handed(struct session *session, const struct mux_handed *handed);
+
 /* The socket has taken the output stream up to position. */
 void session_written(struct session *session, uint64_t position);
 
@@ -522,8 +531,9 @@ struct session_info {
 	uint64_t delivered;
 	uint64_t memory_used;
 	uint64_t memory_limit;
-	uint32_t requests; /* unanswered */
-	bool wants;	   /* more publish credit than it has */
+	uint32_t requests;	       /* unanswered */
+	bool wants;		       /* more publish credit than it has */
+	const struct session *session; /* for who looks on; good while nothing changes */
 };
 
 struct channel_info {
@@ -534,13 +544,20 @@ struct channel_info {
 	uint32_t prefetch;
 	uint64_t unconfirmed;
 	uint64_t unacked;
+	const struct session *owner; /* as session above */
 };
 
-/* The session with the lowest id above after; false: no more. */
+/*
+ * The session with the lowest id above after; false: no more. It is looked for
+ * among all: who wants the ones behind it, too, looks on from there, while
+ * nothing has changed.
+ */
 bool mux_next_session(const struct mux *mux, uint64_t after, struct session_info *ret);
+bool mux_look_on(const struct mux *mux, struct session_info *info);
 
-/* The channel behind (session, channel), in order of both; false: no more. */
+/* The channel behind (session, channel), in order of both; likewise. */
 bool mux_next_channel(const struct mux *mux, uint64_t session, uint32_t channel, struct channel_info *ret);
+bool mux_look_on_channels(const struct mux *mux, struct channel_info *info);
 
 struct user_info {
 	uint32_t uid;

@@ -393,6 +393,23 @@ void session_credit_totals(const struct session *session, uint64_t *ret_messages
 	*ret_bytes = session->granted_bytes;
 }
 
+bool session_has_room(const struct session *session, uint64_t bytes)
+{
+	/* Who looks for what uses up the memory is told so much of it all the same. */
+	return bytes <= account_free(&session->memory) ||
+	       (bytes <= SESSION_STANDING_BYTES && session->backlog_charge.bytes == 0);
+}
+
+struct fault session_no_memory(const struct session *session, const char *what)
+{
+	return user_no_memory(session, what);
+}
+
+void session_was_handed(struct session *session, const struct mux_handed *handed)
+{
+	backlog_add(session, handed);
+}
+
 void session_written(struct session *session, uint64_t position)
 {
 	taken_run(session, position);

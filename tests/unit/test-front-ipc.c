@@ -26,8 +26,9 @@ static struct {
 	struct buf received[CLIENTS_MAX];
 	size_t count;
 	Muxd__V1__ServerFrame *frame; /* the last one received; owned */
-	bool refuses;
-	bool controls; /* admit() says no */
+	bool refuses;		      /* admit() says no */
+	bool controls;
+	bool narrow; /* sockets of clients to come take little */
 } t;
 
 static void dial(void *context, size_t index)
@@ -139,6 +140,7 @@ static void setup(void)
 	t.count = 0;
 	t.frame = NULL;
 	t.refuses = false;
+	t.narrow = false;
 	ck_assert_int_eq(loop_new(&t.loop), 0);
 	ck_assert_int_eq(mux_new(&mux, &t.mux), 0);
 	mux_set_now(t.mux, loop_now(t.loop));
@@ -168,8 +170,11 @@ static void teardown(void)
 static size_t connect_client(void)
 {
 	int fds[2];
+	int size = 1; /* the least the kernel has */
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	if (t.narrow)
+		ck_assert_int_eq(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
 	front_accept(t.front, fds[1]);
 	t.fds[t.count] = fds[0];
 	t.received[t.count] = BUF_INIT;
@@ -883,18 +888,118 @@ START_TEST(ipc__peer_that_goes_leaves_nothing)
 }
 END_TEST
 
-START_TEST(ipc__peer_that_does_not_read_is_cut_off_at_its_memory)
+static void send_status(size_t client, unsigned int request)
 {
-	size_t client = greeted();
 	Muxd__V1__ClientFrame frame = MUXD__V1__CLIENT_FRAME__INIT;
 	Muxd__V1__StatusQuery query = MUXD__V1__STATUS_QUERY__INIT;
 
 	frame.has_request = true;
-	frame.request = 1;
+	frame.request = request;
 	frame.op_case = MUXD__V1__CLIENT_FRAME__OP_STATUS;
 	frame.status = &query;
+	send_frame(client, &frame, SPAN_NULL);
+}
+
+static size_t bytes_received(size_t client)
+{
+	ck_assert(receive_some(client));
+	return buf_len(&t.received[client]);
+}
+
+START_TEST(ipc__questions_are_answered_one_in_each_turn_to_each_in_turn)
+{
+	size_t many = greeted();
+	size_t one = greeted();
+	size_t each;
+
+	for (unsigned int i = 1; i <= 3; i++)
+		send_status(many, i);
+	ck_assert_int_eq(loop_turn(t.loop, false), 0);
+	send_status(one, 1);
+	ck_assert_int_eq(loop_turn(t.loop, false), 0);
+	each = bytes_received(many) / 2;
+	ck_assert_uint_gt(each, 0);
+	ck_assert_uint_eq(bytes_received(one), 0);
+	ck_assert_int_eq(loop_turn(t.loop, true), 0);
+	ck_assert_uint_eq(bytes_received(many), 2 * each);
+	ck_assert_uint_gt(bytes_received(one), 0);
+	for (unsigned int i = 1; i <= 3; i++)
+		ck_assert_uint_eq(receive(many)->request, i);
+}
+END_TEST
+
+START_TEST(ipc__answers_that_nobody_reads_are_the_session_s_memory)
+{
+	uint64_t before, most = 0;
+	size_t client;
+
+	t.narrow = true;
+	client = greeted();
+	before = mux_memory_used(t.mux);
+	for (unsigned int i = 1; i <= 250; i++) {
+		send_status(client, i);
+		ck_assert_int_eq(loop_turn(t.loop, true), 0);
+		if (mux_memory_used(t.mux) > most)
+			most = mux_memory_used(t.mux);
+	}
+	ck_assert_uint_gt(most, before + 10000);
+	for (unsigned int i = 1; i <= 250; i++)
+		ck_assert_uint_eq(receive(client)->request, i);
+	for (int i = 0; i < TURNS_MAX && mux_memory_used(t.mux) > before; i++)
+		ck_assert_int_eq(loop_turn(t.loop, false), 0);
+	ck_assert_uint_eq(mux_memory_used(t.mux), before);
+}
+END_TEST
+
+START_TEST(ipc__answer_for_which_there_is_no_memory_is_refused)
+{
+	struct front_limits limits = {
+	    .message_max = MESSAGE_MAX, .session_memory = 40000, .channels_max = 20, .sessions_per_uid = 3};
+	unsigned int refused = 0;
+	size_t client;
+
+	t.narrow = true;
+	client = greeted();
+	front_set_limits(t.front, &limits, 10);
+	for (unsigned int i = 1; i <= 250; i++) {
+		send_status(client, i);
+		ck_assert_int_eq(loop_turn(t.loop, true), 0);
+	}
+	for (unsigned int i = 1; i <= 250; i++) {
+		if (receive(client)->event_case != MUXD__V1__SERVER_FRAME__EVENT_ERROR)
+			continue;
+		ck_assert_uint_eq(t.frame->error->code, 506);
+		ck_assert_int_eq(t.frame->error->scope, MUXD__V1__SCOPE__REQUEST);
+		assert_text(t.frame->error->text, "session-memory");
+		refused++;
+	}
+	ck_assert_uint_gt(refused, 0);
+	send_status(client, 1);
+	ck_assert_int_eq(receive(client)->event_case, MUXD__V1__SERVER_FRAME__EVENT_STATUS);
+}
+END_TEST
+
+START_TEST(ipc__peer_that_goes_takes_its_questions_with_it)
+{
+	size_t client = greeted();
+
+	for (unsigned int i = 1; i <= 20; i++)
+		send_status(client, i);
+	ck_assert_int_eq(loop_turn(t.loop, false), 0);
+	ck_assert_int_eq(shutdown(t.fds[client], SHUT_RDWR), 0);
+	for (int i = 0; i < TURNS_MAX && front_count(t.front) > 0; i++)
+		ck_assert_int_eq(loop_turn(t.loop, false), 0);
+	ck_assert_uint_eq(front_count(t.front), 0);
+	ck_assert_int_eq(greeted(), 1);
+}
+END_TEST
+
+START_TEST(ipc__peer_that_does_not_read_is_cut_off_at_its_memory)
+{
+	size_t client = greeted();
+
 	for (int i = 0; i < 100000 && front_count(t.front) > 0; i++) {
-		send_frame(client, &frame, SPAN_NULL);
+		send_status(client, 1);
 		ck_assert_int_eq(loop_turn(t.loop, false), 0);
 	}
 	ck_assert_uint_eq(front_count(t.front), 0);
@@ -945,6 +1050,10 @@ int main(void)
 	tcase_add_test(tests, ipc__going_away_is_told_to_all_and_to_those_who_come);
 	tcase_add_test(tests, ipc__end_of_all_is_told_with_its_reason);
 	tcase_add_test(tests, ipc__peer_that_goes_leaves_nothing);
+	tcase_add_test(tests, ipc__questions_are_answered_one_in_each_turn_to_each_in_turn);
+	tcase_add_test(tests, ipc__answers_that_nobody_reads_are_the_session_s_memory);
+	tcase_add_test(tests, ipc__answer_for_which_there_is_no_memory_is_refused);
+	tcase_add_test(tests, ipc__peer_that_goes_takes_its_questions_with_it);
 	tcase_add_test(tests, ipc__peer_that_does_not_read_is_cut_off_at_its_memory);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
