@@ -2,6 +2,7 @@
 noinst_LIBRARIES += daemon/base/libbase.a
 daemon_base_libbase_a_SOURCES = \
 	daemon/base/list.h daemon/base/clock.h \
+	daemon/base/bits.c daemon/base/bits.h \
 	daemon/base/timerq.c daemon/base/timerq.h \
 	daemon/base/charge.c daemon/base/charge.h \
 	daemon/base/fault.c daemon/base/fault.h daemon/base/hash.h \

@@ -253,6 +253,7 @@ void channel_abandon(struct channel *channel)
 	if (channel->lane)
 		party_take(&channel->upstream->common, channel->lane);
 	uncommitted_unpay(channel);
+	delivery_unpay(channel);
 	if (session) {
 		user_ref_copy(&channel->user, &session->user);
 		charge_force(&channel->charge, &session->user.user->orphaned, channel->unsettled_bytes);
@@ -389,7 +390,7 @@ void channel_free(struct channel *channel)
 		upstream->housekeeper = NULL;
 	if (upstream->recovery.maker == channel)
 		upstream->recovery.maker = NULL;
-	free(channel->deliveries.ring);
+	delivery_deinit(channel);
 	free(channel);
 }
 

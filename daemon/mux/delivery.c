@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-#define DELIVERIES_MIN 32u /* slots of a ring */
+#define DELIVERIES_MIN BITS_SIZE_MIN /* slots of a ring */
 
 /* So many acks may wait, and of a consumer's prefetch such a part: the rest keeps the messages coming. */
 #define UNHURRIED_MAX 32u
@@ -31,6 +31,41 @@ static bool has_slot(const struct deliveries *d, uint64_t tag)
 {
 	return tag >= d->first && tag < d->next;
 }
+
+/*
+ * The first slot of the set from that tag on, d->next if there is none: in a
+ * few steps, for who keeps one message may settle millions behind it.
+ */
+static uint64_t next_in(const struct deliveries *d, const struct bits *set, uint64_t from)
+{
+	size_t at, found;
+
+	if (from < d->first)
+		from = d->first;
+	if (from >= d->next)
+		return d->next;
+	at = from & d->mask;
+	found = bits_next(set, at);
+	if (found == BITS_NONE)
+		found = bits_next(set, 0);
+	return found == BITS_NONE || ((found - at) & d->mask) >= d->next - from
+		   ? d->next
+		   : from + ((found - at) & d->mask);
+}
+
+static uint64_t next_unsettled(const struct deliveries *d, uint64_t from)
+{
+	return next_in(d, &d->unsettled, from);
+}
+
+static uint64_t next_out(const struct deliveries *d, uint64_t from)
+{
+	return next_in(d, &d->out, from);
+}
+
+/* Every slot that is not DONE; what is done meanwhile may settle it. */
+#define foreach_unsettled(tag, d) \
+	for (uint64_t tag = next_unsettled(d, (d)->first); tag != (d)->next; tag = next_unsettled(d, tag + 1))
 
 static bool is_tx(const struct channel *channel)
 {
@@ -63,6 +98,15 @@ static void count_states(struct channel *channel, uint8_t slot, enum slot_state 
 	d->counted += client_has(channel, state);
 }
 
+static void put_in_sets(struct deliveries *d, uint64_t tag, enum slot_state state)
+{
+	size_t at = tag & d->mask;
+
+	bits_put(&d->unsettled, at, state != SLOT_DONE);
+	bits_put(&d->out, at, state == SLOT_OUT);
+	bits_put(&d->settling, at, state == SLOT_ACKED);
+}
+
 void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state state)
 {
 	struct deliveries *d = &channel->deliveries;
@@ -80,12 +124,7 @@ void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state st
 	channel->unacked -= old == SLOT_OUT;
 	channel->unacked += state == SLOT_OUT;
 	count_states(channel, *slot, old, state);
-	if (state == SLOT_ACKED) {
-		if (d->acked == 1 || lane_tag < d->acked_first)
-			d->acked_first = lane_tag;
-		if (lane_tag > d->acked_last)
-			d->acked_last = lane_tag;
-	}
+	put_in_sets(d, lane_tag, state);
 	*slot = (uint8_t)((unsigned int)state | slot_kind(d, lane_tag) | (*slot & SLOT_COUNTS));
 	if (state == SLOT_ACKED || state == SLOT_DONE || state == SLOT_BACK)
 		channel_touch(channel);
@@ -109,26 +148,60 @@ void delivery_set_kind(struct channel *channel, uint64_t lane_tag, enum slot_kin
 	d->streams = true;
 }
 
-static bool deliveries_grow(struct deliveries *d)
+/* The sets first, for they are of words. */
+static size_t block_bytes(size_t slots)
 {
-	size_t slots = d->ring ? (d->mask + 1) * 2 : DELIVERIES_MIN;
-	uint8_t *ring = malloc(slots);
+	return 3 * bits_words(slots) * sizeof(uint64_t) + slots;
+}
 
-	if (!ring)
+/* False: no memory. */
+static bool make_block(struct deliveries *d, size_t slots)
+{
+	uint64_t *words = malloc(block_bytes(slots));
+
+	if (!words)
 		return false;
-	for (uint64_t tag = d->first; tag != d->next; tag++)
-		ring[tag & (slots - 1)] = d->ring[tag & d->mask];
-	free(d->ring);
-	d->ring = ring;
+	d->block = words;
+	bits_init(&d->unsettled, words, slots);
+	bits_init(&d->out, words + bits_words(slots), slots);
+	bits_init(&d->settling, words + 2 * bits_words(slots), slots);
+	d->ring = (uint8_t *)(words + 3 * bits_words(slots));
 	d->mask = slots - 1;
+	return true;
+}
+
+/* The first block is small, and nobody's. */
+static bool pay_block(struct channel *channel, size_t more)
+{
+	struct deliveries *d = &channel->deliveries;
+
+	return !d->block || !channel->session || charge_take(&d->charge, &channel->session->memory, more);
+}
+
+static bool deliveries_grow(struct channel *channel)
+{
+	struct deliveries *d = &channel->deliveries, old = *d;
+	size_t slots = d->block ? (d->mask + 1) * 2 : DELIVERIES_MIN;
+	size_t more = block_bytes(slots) - (d->block ? block_bytes(slots / 2) : 0);
+
+	if (!pay_block(channel, more))
+		return false;
+	if (!make_block(d, slots)) {
+		charge_lower(&d->charge, d->charge.bytes - old.charge.bytes);
+		return false;
+	}
+	for (uint64_t tag = d->first; tag != d->next; tag++) {
+		d->ring[tag & d->mask] = old.ring[tag & old.mask];
+		put_in_sets(d, tag, slot_get(d, tag));
+	}
+	free(old.block);
 	return true;
 }
 
 /* Forgets what is settled at the front. */
 static void deliveries_advance(struct deliveries *d)
 {
-	while (d->first != d->next && slot_get(d, d->first) == SLOT_DONE)
-		d->first++;
+	d->first = next_unsettled(d, d->first);
 }
 
 bool delivery_add(struct channel *channel, uint64_t lane_tag, enum slot_state state)
@@ -138,7 +211,7 @@ bool delivery_add(struct channel *channel, uint64_t lane_tag, enum slot_state st
 	if (lane_tag != d->next)
 		return false; /* the broker counts in steps of one */
 	deliveries_advance(d);
-	if ((!d->ring || d->next - d->first > d->mask) && !deliveries_grow(d))
+	if ((!d->block || d->next - d->first > d->mask) && !deliveries_grow(channel))
 		return false;
 	d->ring[d->next & d->mask] = SLOT_DONE;
 	d->next++;
@@ -172,37 +245,33 @@ static void flush_backs(struct channel *channel)
 {
 	struct deliveries *d = &channel->deliveries;
 
-	for (uint64_t tag = d->first; d->back > 0 && tag != d->next; tag++) {
+	foreach_unsettled(tag, d)
+	{
 		if (slot_get(d, tag) == SLOT_BACK)
 			give_back(channel, tag);
+		if (d->back == 0)
+			return;
 	}
 }
 
 static void flush_acks(struct channel *channel, enum slot_state settled)
 {
 	struct deliveries *d = &channel->deliveries;
-	uint64_t highest = 0, count = 0, tag = d->first;
+	uint64_t highest = 0, count = 0, tag = next_unsettled(d, d->first);
 
 	/* With multiple, the broker wants the tag itself to be unsettled: so the last one that is ACKED. */
-	for (; tag != d->next && (slot_get(d, tag) == SLOT_ACKED || slot_get(d, tag) == SLOT_DONE); tag++) {
-		if (slot_get(d, tag) == SLOT_DONE)
-			continue;
+	for (; tag != d->next && slot_get(d, tag) == SLOT_ACKED; tag = next_unsettled(d, tag + 1)) {
 		highest = tag;
 		count++;
 		delivery_set(channel, tag, settled);
 	}
 	if (count > 0)
 		send_ack(channel, highest, count > 1);
-	/* A message that its client keeps for long has many settled ones behind it. */
-	if (d->acked > 0 && tag < d->acked_first)
-		tag = d->acked_first;
-	for (; d->acked > 0 && tag <= d->acked_last; tag++) {
-		if (slot_get(d, tag) != SLOT_ACKED)
-			continue;
+	while (d->acked > 0) {
+		tag = next_in(d, &d->settling, tag);
 		send_ack(channel, tag, false);
 		delivery_set(channel, tag, settled);
 	}
-	d->acked_last = 0;
 	d->unhurried = 0;
 }
 
@@ -237,8 +306,11 @@ bool delivery_may_wait(const struct channel *channel)
 /* True if everything up to last is with the client or settled: one nack with multiple covers just that. */
 static bool covers_front(const struct deliveries *d, uint64_t last)
 {
-	for (uint64_t tag = d->first; tag <= last; tag++) {
-		if (slot_get(d, tag) != SLOT_OUT && slot_get(d, tag) != SLOT_DONE)
+	foreach_unsettled(tag, d)
+	{
+		if (tag > last)
+			return true;
+		if (slot_get(d, tag) != SLOT_OUT)
 			return false;
 	}
 	return true;
@@ -247,8 +319,9 @@ static bool covers_front(const struct deliveries *d, uint64_t last)
 /* A broker would end the connection for it. */
 static bool hits_a_stream(const struct deliveries *d, uint64_t from, uint64_t to, struct fault *ret_fault)
 {
-	for (uint64_t tag = from; d->streams && tag <= to; tag++) {
-		if (slot_get(d, tag) != SLOT_OUT || slot_kind(d, tag) == SLOT_RETURNABLE)
+	for (uint64_t tag = next_out(d, from); d->streams && tag <= to && tag != d->next;
+	     tag = next_out(d, tag + 1)) {
+		if (slot_kind(d, tag) == SLOT_RETURNABLE)
 			continue;
 		*ret_fault = fault_make(AMQC_NOT_IMPLEMENTED,
 					"NOT_IMPLEMENTED - basic.nack and basic.reject not supported by "
@@ -270,9 +343,7 @@ static void settle_nack(struct channel *channel, uint64_t from, uint64_t to, boo
 	if (from < d->first)
 		from = d->first;
 	multiple = from == d->first && from <= to && covers_front(d, to);
-	for (uint64_t tag = from; tag <= to; tag++) {
-		if (slot_get(d, tag) != SLOT_OUT)
-			continue;
+	for (uint64_t tag = next_out(d, from); tag <= to && tag != d->next; tag = next_out(d, tag + 1)) {
 		if (!multiple)
 			send_nack(channel, tag, false, requeue);
 		highest = tag;
@@ -327,10 +398,8 @@ bool delivery_settle(struct channel *channel, enum settle_kind kind, uint64_t fi
 		settle_nack(channel, from, to, kind == SETTLE_REQUEUE);
 		return true;
 	}
-	for (uint64_t tag = from; tag <= to; tag++) {
-		if (slot_get(d, tag) == SLOT_OUT)
-			delivery_set(channel, tag, SLOT_ACKED);
-	}
+	for (uint64_t tag = next_out(d, from); tag <= to && tag != d->next; tag = next_out(d, tag + 1))
+		delivery_set(channel, tag, SLOT_ACKED);
 	return true;
 }
 
@@ -367,10 +436,7 @@ static void give_back_each(struct channel *channel)
 {
 	struct deliveries *d = &channel->deliveries;
 
-	for (uint64_t tag = d->first; tag != d->next; tag++) {
-		if (slot_get(d, tag) != SLOT_DONE)
-			give_back(channel, tag);
-	}
+	foreach_unsettled(tag, d) give_back(channel, tag);
 	deliveries_advance(d);
 }
 
@@ -384,9 +450,8 @@ void delivery_requeue_all(struct channel *channel)
 		give_back_each(channel);
 		return;
 	}
-	for (uint64_t tag = d->first; tag != d->next; tag++) {
-		if (slot_get(d, tag) == SLOT_DONE)
-			continue;
+	foreach_unsettled(tag, d)
+	{
 		highest = tag;
 		delivery_set(channel, tag, SLOT_DONE);
 	}
@@ -399,7 +464,10 @@ void delivery_committed(struct channel *channel)
 {
 	struct deliveries *d = &channel->deliveries;
 
-	for (uint64_t tag = d->first; d->tx > 0 && tag != d->next; tag++) {
+	foreach_unsettled(tag, d)
+	{
+		if (d->tx == 0)
+			break;
 		if (slot_get(d, tag) == SLOT_TX || slot_get(d, tag) == SLOT_TX_BACK)
 			delivery_set(channel, tag, SLOT_DONE);
 	}
@@ -410,7 +478,10 @@ void delivery_rolled_back(struct channel *channel)
 {
 	struct deliveries *d = &channel->deliveries;
 
-	for (uint64_t tag = d->first; d->tx > 0 && tag != d->next; tag++) {
+	foreach_unsettled(tag, d)
+	{
+		if (d->tx == 0)
+			return;
 		if (slot_get(d, tag) == SLOT_TX)
 			delivery_set(channel, tag, SLOT_OUT);
 		else if (slot_get(d, tag) == SLOT_TX_BACK)
@@ -422,7 +493,8 @@ void delivery_recovered(struct channel *channel)
 {
 	struct deliveries *d = &channel->deliveries;
 
-	for (uint64_t tag = d->first; tag != d->next; tag++) {
+	foreach_unsettled(tag, d)
+	{
 		if (slot_get(d, tag) != SLOT_TX && slot_get(d, tag) != SLOT_TX_BACK)
 			delivery_set(channel, tag, SLOT_DONE);
 	}
@@ -433,8 +505,11 @@ bool delivery_has_stream(const struct channel *channel, struct fault *ret_fault)
 {
 	const struct deliveries *d = &channel->deliveries;
 
-	for (uint64_t tag = d->first; d->streams && tag != d->next; tag++) {
-		if (slot_get(d, tag) == SLOT_DONE || slot_kind(d, tag) == SLOT_RETURNABLE)
+	foreach_unsettled(tag, d)
+	{
+		if (!d->streams)
+			return false;
+		if (slot_kind(d, tag) == SLOT_RETURNABLE)
 			continue;
 		*ret_fault = fault_make(AMQC_NOT_IMPLEMENTED,
 					"NOT_IMPLEMENTED - basic.recover not supported by stream queues");
@@ -447,7 +522,8 @@ void delivery_take_all(struct channel *channel)
 {
 	struct deliveries *d = &channel->deliveries;
 
-	for (uint64_t tag = d->first; tag != d->next; tag++) {
+	foreach_unsettled(tag, d)
+	{
 		if (slot_get(d, tag) == SLOT_TAKEN)
 			delivery_set(channel, tag, SLOT_ACKED);
 	}
@@ -462,13 +538,23 @@ void delivery_begin(struct channel *channel)
 	d->next = d->first;
 }
 
+void delivery_unpay(struct channel *channel)
+{
+	charge_end(&channel->deliveries.charge);
+}
+
+void delivery_deinit(struct channel *channel)
+{
+	delivery_unpay(channel);
+	free(channel->deliveries.block);
+}
+
 void delivery_reset(struct channel *channel)
 {
 	struct deliveries *d = &channel->deliveries;
 
-	for (uint64_t tag = d->first; tag != d->next; tag++)
-		delivery_set(channel, tag, SLOT_DONE);
-	free(d->ring);
+	foreach_unsettled(tag, d) delivery_set(channel, tag, SLOT_DONE);
+	delivery_deinit(channel);
 	/* The client's tags go on where they were. */
 	*d = (struct deliveries){.first = 1,
 				 .next = 1,

@@ -75,6 +75,12 @@ bool delivery_may_wait(const struct channel *channel);
 /* Tells the broker what was acked. */
 void delivery_flush(struct channel *channel);
 
+/* Its session goes, and pays no more for it. */
+void delivery_unpay(struct channel *channel);
+
+/* The end. */
+void delivery_deinit(struct channel *channel);
+
 /* The channel has leased its lane, and nothing was delivered yet. */
 void delivery_begin(struct channel *channel);
 

@@ -10,7 +10,7 @@ UNIT_CONF = daemon/conf/libconf.a $(UNIT_BASE) $(CONFUSE_LIBS)
 
 # base
 BASE_TESTS = tests/unit/test-base-timerq tests/unit/test-base-charge tests/unit/test-base-list \
-	tests/unit/test-base-log-fault tests/unit/test-base-duration
+	tests/unit/test-base-log-fault tests/unit/test-base-duration tests/unit/test-base-bits
 check_PROGRAMS += $(BASE_TESTS)
 TESTS += $(BASE_TESTS)
 tests_unit_test_base_timerq_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -19,6 +19,8 @@ tests_unit_test_base_charge_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_base_charge_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
 tests_unit_test_base_list_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_base_list_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
+tests_unit_test_base_bits_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_base_bits_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
 tests_unit_test_base_log_fault_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_base_log_fault_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
 tests_unit_test_base_duration_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static struct rig rig;
 
@@ -465,6 +466,76 @@ START_TEST(delivery__tags_go_on_when_a_channel_changes_between_lanes)
 }
 END_TEST
 
+#define SPAN 32768u
+
+/* The client keeps message 1, and has settled all behind it. */
+static struct rig_session *keeping_the_first(void)
+{
+	struct rig_session *session = consuming(2u * SPAN);
+	struct rig_frame frame;
+
+	for (uint64_t tag = 1; tag <= SPAN; tag++) {
+		rig_deliver(&rig, 1, "tag", tag, "x");
+		ck_assert_uint_eq(rig_event_of(session, RIG_DELIVERED)->tag, tag);
+		if (tag > 1)
+			settle(session, SETTLE_ACK, tag, tag);
+		if (tag % 256 > 0)
+			continue;
+		session->event_count = 0;
+		session->event_next = 0;
+		rig_turn(&rig);
+		while (rig_next(&rig, &frame))
+			ck_assert_int_eq(frame.method.id, AMQC_BASIC_ACK);
+	}
+	return session;
+}
+
+/* CPU time of settling once more what is settled, many times. */
+static clock_t time_of_settling(struct rig_session *session, uint64_t last)
+{
+	clock_t began = clock();
+
+	for (int i = 0; i < 10000; i++) {
+		settle(session, SETTLE_ACK, 2, last);
+		settle(session, SETTLE_REQUEUE, 2, last);
+	}
+	return clock() - began;
+}
+
+/* Looked at one by one, the slots would take thousands of times as long as few of them. */
+START_TEST(settle__costs_nothing_for_what_was_settled_long_ago)
+{
+	struct rig_session *session = keeping_the_first();
+	clock_t few = time_of_settling(session, 3);
+
+	ck_assert_int_lt(time_of_settling(session, SPAN), 50 * few + CLOCKS_PER_SEC / 10);
+	rig_turn(&rig);
+	rig_expect_silence(&rig);
+	settle(session, SETTLE_ACK, 0, SPAN);
+	rig_turn(&rig);
+	expect_ack(1, false);
+	rig_expect_silence(&rig);
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(delivery__what_is_kept_for_long_is_paid_by_its_session)
+{
+	struct rig_session *session = keeping_the_first();
+	struct session_info before, info;
+
+	ck_assert(mux_next_session(rig.mux, 0, &info));
+	ck_assert_uint_gt(info.memory_used, SPAN);
+	before = info;
+	rig_lose(&rig);
+	ck_assert(mux_next_session(rig.mux, 0, &info));
+	ck_assert_uint_lt(info.memory_used, before.memory_used - SPAN);
+	rig_end(session);
+	ck_assert_uint_eq(mux_memory_used(rig.mux), 0);
+	rig_free(&rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux-delivery");
@@ -487,6 +558,9 @@ int main(void)
 	tcase_add_test(tcase, consumer__two_of_a_channel_are_told_apart_by_their_tags);
 	tcase_add_test(tcase, delivery__tags_go_on_through_the_leases_of_lane_and_channel);
 	tcase_add_test(tcase, delivery__tags_go_on_when_a_channel_changes_between_lanes);
+	tcase_add_test(tcase, settle__costs_nothing_for_what_was_settled_long_ago);
+	tcase_add_test(tcase, delivery__what_is_kept_for_long_is_paid_by_its_session);
+	tcase_set_timeout(tcase, 30);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

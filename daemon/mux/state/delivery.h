@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include "daemon/base/bits.h"
+#include "daemon/base/charge.h"
 #include "daemon/mux/mux.h"
 
 enum slot_state {
@@ -27,24 +29,30 @@ enum slot_kind {
 	SLOT_DOUBT = 0x80   /* perhaps of a stream: settled by its client alone, or with the lane */
 };
 
-/* Deliveries on the channel's lane: the slot of lane tag first + i. */
+/*
+ * Deliveries on the channel's lane: the slot of lane tag first + i. Between
+ * the first and the last that are open there may be any number of settled ones.
+ */
 struct deliveries {
-	uint8_t *ring; /* owned; enum slot_state and slot_kind, SLOT_COUNTS */
+	void *block;   /* owned; for the sets and the ring */
+	uint8_t *ring; /* enum slot_state and slot_kind, SLOT_COUNTS */
 	size_t mask;
-	uint64_t first, next; /* lane tags; as in struct confirms */
-	uint64_t lane_base;   /* the lane's last tag before this lease */
-	uint64_t client_base; /* the client's last tag before it */
-	uint64_t stale;	      /* the client's tags up to this are of connections that are gone */
-	uint64_t open;	      /* slots that are not DONE: they pin the lane */
-	uint64_t acked;	      /* slots that are ACKED */
-	uint64_t acked_first; /* none of them is lower */
-	uint64_t acked_last;  /* the highest of them */
-	uint64_t unhurried;   /* of the ACKED ones, those of auto-ack consumers */
-	bool streams;	      /* some are not SLOT_RETURNABLE */
-	uint64_t tx;	      /* slots that are SLOT_TX or SLOT_TX_BACK */
-	uint64_t back;	      /* slots that are SLOT_BACK */
-	uint64_t counted;     /* slots with SLOT_COUNTS that the client has */
-	bool limited;	      /* something may wait for channel->unacked_max */
+	struct bits unsettled; /* the slots that are not DONE, */
+	struct bits out;       /* OUT, */
+	struct bits settling;  /* ACKED: by their places in the ring */
+	struct charge charge;  /* on the session, for a block that has grown */
+	uint64_t first, next;  /* lane tags; as in struct confirms */
+	uint64_t lane_base;    /* the lane's last tag before this lease */
+	uint64_t client_base;  /* the client's last tag before it */
+	uint64_t stale;	       /* the client's tags up to this are of connections that are gone */
+	uint64_t open;	       /* slots that are not DONE: they pin the lane */
+	uint64_t acked;	       /* slots that are ACKED */
+	uint64_t unhurried;    /* of the ACKED ones, those of auto-ack consumers */
+	bool streams;	       /* some are not SLOT_RETURNABLE */
+	uint64_t tx;	       /* slots that are SLOT_TX or SLOT_TX_BACK */
+	uint64_t back;	       /* slots that are SLOT_BACK */
+	uint64_t counted;      /* slots with SLOT_COUNTS that the client has */
+	bool limited;	       /* something may wait for channel->unacked_max */
 };
 
 /* Something that is done when the session's socket has taken its bytes. */
