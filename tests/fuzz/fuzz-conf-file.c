@@ -48,7 +48,9 @@ static void check_upstream(const struct conf_upstream *upstream)
 	require(upstream->heartbeat_usec >= USEC_PER_SEC && upstream->heartbeat_usec <= 65535 * USEC_PER_SEC);
 	require(upstream->heartbeat_usec % USEC_PER_SEC == 0);
 	require(upstream->reconnect_min_usec <= upstream->reconnect_max_usec);
-	require(upstream->connect_timeout_usec > 0 && upstream->unconfirmed_messages > 0);
+	require(upstream->connect_timeout_usec >= USEC_PER_MSEC &&
+		upstream->reconnect_min_usec >= USEC_PER_MSEC);
+	require(upstream->unconfirmed_messages > 0 && upstream->unconfirmed_bytes >= 64u << 10);
 	require(upstream->unconfirmed_messages <= UINT32_MAX && upstream->warm_lanes <= UINT32_MAX);
 	for (size_t i = 0; i < upstream->endpoint_count; i++)
 		check_endpoint(upstream, &upstream->endpoints[i]);
@@ -60,8 +62,11 @@ static void check_conf(const struct conf *conf)
 
 	require(conf->upstream_count > 0 && conf->socket_mode <= 0777);
 	require(conf->log_level >= LOG_LEVEL_ERROR && conf->log_level <= LOG_LEVEL_DEBUG);
-	require(conf->request_timeout_usec > 0 && conf->publish_timeout_usec > 0);
-	require(limits->message_max_bytes > 0 && limits->sessions > 0 && limits->channels_per_session > 0);
+	require(conf->request_timeout_usec >= USEC_PER_MSEC && conf->publish_timeout_usec >= USEC_PER_MSEC);
+	require(limits->total_memory_bytes >= 1u << 20 && limits->session_memory_bytes >= 128u << 10);
+	require(limits->message_max_bytes >= 1u << 10 && limits->message_max_bytes <= 512u << 20);
+	require(limits->sessions > 0 && limits->sessions_per_uid > 0);
+	require(limits->channels_per_session > 0 && limits->prefetch > 0);
 	require(limits->message_max_bytes <= limits->session_memory_bytes / 2);
 	require(limits->session_memory_bytes <= limits->total_memory_bytes);
 	require(limits->channels_per_session <= UINT32_MAX && limits->prefetch <= UINT16_MAX);
@@ -97,6 +102,37 @@ static size_t load(const char *path)
 	return count;
 }
 
+/* What is around the input: nothing, or by its first byte a file that is right. */
+static struct frame {
+	const char *before;
+	const char *behind;
+} frame_of(const uint8_t *data, size_t size)
+{
+	static const struct frame frames[] = {
+	    {"upstream \"u\" {\nuri = \"amqp://u:p@localhost\"\n", "\n}\n"},
+	    {"upstream \"u\" {\nuri = \"amqp://u:p@localhost\"\n}\nlimits {\n", "\n}\n"},
+	    {"upstream \"u\" {\nuri = \"amqp://u:p@localhost\"\n}\naccess \"a\" {\n", "\n}\n"},
+	    {"", "\nupstream \"u\" {\nuri = \"amqp://u:p@localhost\"\n}\n"},
+	};
+
+	if (size > 0 && data[0] > 0 && data[0] <= sizeof(frames) / sizeof(frames[0]))
+		return frames[data[0] - 1];
+	return (struct frame){NULL, NULL};
+}
+
+/* Makes the file. */
+static void write_file(int fd, const uint8_t *data, size_t size)
+{
+	struct frame frame = frame_of(data, size);
+	size_t skip = frame.before != NULL, before = skip ? strlen(frame.before) : 0;
+	size_t behind = skip ? strlen(frame.behind) : 0, len = size - skip;
+
+	require(ftruncate(fd, 0) == 0);
+	require(before == 0 || pwrite(fd, frame.before, before, 0) == (ssize_t)before);
+	require(pwrite(fd, data + skip, len, (off_t)before) == (ssize_t)len);
+	require(behind == 0 || pwrite(fd, frame.behind, behind, (off_t)(before + len)) == (ssize_t)behind);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static int fd = -1;
@@ -106,7 +142,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (fd < 0)
 		fd = memfd_create("conf", MFD_CLOEXEC);
 	require(fd >= 0 && fchmod(fd, 0600) == 0);
-	require(ftruncate(fd, 0) == 0 && pwrite(fd, data, size, 0) == (ssize_t)size);
+	write_file(fd, data, size);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	errors = load(path);
 	require(load(path) == errors);
