@@ -40,6 +40,7 @@ void drain_begin(struct muxd *muxd)
 	switch (muxd->phase) {
 	case MUXD_RUNNING:
 		muxd->phase = MUXD_LEAVING;
+		reload_stop(muxd);
 		notify_stopping(timeout_usec + 2 * MUXD_CLOSE_USEC);
 		muxd->listener = listener_close(muxd->listener);
 		front_go_away(muxd->front, timeout_usec);

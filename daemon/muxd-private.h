@@ -100,9 +100,15 @@ struct uplink_options muxd_uplink_options(const struct muxd *muxd,
 
 /*
  * Reads the configuration anew. ticket: who is answered at the end; NULL:
- * nobody. False: too many wait already.
+ * nobody. False: muxd stops, or too many wait already.
  */
-bool reload_begin(struct muxd *muxd, const struct front_ticket *ticket);
+bool reload_begin(struct muxd *muxd, const struct front_ticket *ticket, struct fault *ret_fault);
+
+/*
+ * muxd stops: one that runs is given up, and who waits for it is told. systemd
+ * is not, for READY=1 behind STOPPING=1 would be a service that goes on.
+ */
+void reload_stop(struct muxd *muxd);
 
 /* Gives up one that runs. */
 void reload_deinit(struct muxd *muxd);

@@ -88,18 +88,10 @@ static bool command(void *context, const struct mux_creds *creds, enum front_com
 	struct muxd *muxd = context;
 
 	log_notice("%s was asked for by pid %u, uid %u", front_command_name(command), creds->pid, creds->uid);
-	if (command == FRONT_RELOAD && muxd->phase != MUXD_RUNNING) {
-		*ret_fault = fault_make(506, "RESOURCE_ERROR - muxd stops, and reads nothing anew");
-		return false;
-	}
-	if (command == FRONT_RELOAD && !reload_begin(muxd, ticket)) {
-		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many wait for a reload");
-		return false;
-	}
-	if (command == FRONT_DRAIN) {
-		front_done(muxd->front, ticket);
-		drain_begin(muxd);
-	}
+	if (command == FRONT_RELOAD)
+		return reload_begin(muxd, ticket, ret_fault);
+	front_done(muxd->front, ticket);
+	drain_begin(muxd);
 	return true;
 }
 
@@ -181,11 +173,14 @@ static const struct loop_hooks hooks = {hook_begin, hook_next_deadline, hook_run
 static void on_signal(void *context, int signal_number)
 {
 	struct muxd *muxd = context;
+	struct fault fault;
 
 	switch (signal_number) {
 	case SIGHUP:
-		log_notice("%s: muxd reads its configuration anew", strsignal(signal_number));
-		(void)reload_begin(muxd, NULL);
+		if (reload_begin(muxd, NULL, &fault))
+			log_notice("%s: muxd reads its configuration anew", strsignal(signal_number));
+		else
+			log_notice("%s is ignored: %s", strsignal(signal_number), fault.text);
 		break;
 	case SIGUSR1:
 		report_dump(muxd);

@@ -298,13 +298,10 @@ static void finish(struct reload *reload)
 static void on_done(void *context)
 {
 	struct reload *reload = context;
-	struct muxd *muxd = reload->muxd;
 	struct arrangement arrangement;
 	struct mono began = loop_clock();
 
 	reload->job = NULL;
-	if (reload->result == 0 && muxd->phase != MUXD_RUNNING)
-		reload->result = -ESHUTDOWN;
 	if (reload->result == 0) {
 		note_restarts(reload);
 		reload->result = arrange(reload, &arrangement);
@@ -349,13 +346,19 @@ static void begin(struct muxd *muxd)
 	finish(reload);
 }
 
-bool reload_begin(struct muxd *muxd, const struct front_ticket *ticket)
+bool reload_begin(struct muxd *muxd, const struct front_ticket *ticket, struct fault *ret_fault)
 {
 	struct reloads *reloads = &muxd->reloads;
 	struct tickets *tickets = reloads->running ? &reloads->next : &reloads->now;
 
-	if (ticket && tickets->count == RELOAD_TICKETS_MAX)
+	if (muxd->phase != MUXD_RUNNING) {
+		*ret_fault = fault_make(506, "RESOURCE_ERROR - muxd stops, and reads nothing anew");
 		return false;
+	}
+	if (ticket && tickets->count == RELOAD_TICKETS_MAX) {
+		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - too many wait for a reload");
+		return false;
+	}
 	if (ticket)
 		tickets->items[tickets->count++] = *ticket;
 	if (reloads->running)
@@ -370,4 +373,18 @@ void reload_deinit(struct muxd *muxd)
 	if (muxd->reloads.running)
 		(void)job_drop(muxd->reloads.running->job);
 	muxd->reloads.running = NULL;
+}
+
+void reload_stop(struct muxd *muxd)
+{
+	char *text = (char[]){"muxd stops"};
+	struct front_reload_result result = {.errors = {&text, 1}};
+
+	if (!muxd->reloads.running)
+		return;
+	reload_deinit(muxd);
+	muxd->reloads.again = false;
+	log_notice("reload: %s; the configuration stays as it was", text);
+	answer(muxd, &result);
+	answer(muxd, &result); /* those of the next one, which are this one's by now */
 }

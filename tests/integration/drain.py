@@ -2,6 +2,7 @@
 
     drain.py        finishes: settles, hears its outcome, leaves
     drain.py stay   does nothing, and is ended at the deadline
+    drain.py reload the same, but asks for a reload
 """
 import sys
 
@@ -18,7 +19,11 @@ with Session() as s:
 
     frame, _ = s.wait(lambda f: f.HasField("go_away"), 60)
     check("the session is asked to leave, within a time", frame.go_away.deadline_ms > 0, frame)
-    if sys.argv[1:] == ["stay"]:
+    if sys.argv[1:] == ["reload"]:
+        answer = s.ask(reload=pb.Reload())[0]
+        check("a reload is refused, and why is said",
+              answer.HasField("error") and answer.error.code == 506 and b"muxd stops" in answer.error.text, answer)
+    if sys.argv[1:] in (["stay"], ["reload"]):
         error = s.ends()
         check("who stays is ended at the deadline, retryable", error is not None and error.retryable, describe(error))
     else:

@@ -58,6 +58,49 @@ check_muxd_stops
 reap "$client" 20
 checks grep -v '^ready' "$scratch/client"
 
+# ------------------------------------------- a reload while muxd stops, or before
+
+: >"$scratch/told"
+export NOTIFY_SOCKET=$scratch/notify
+start_muxd_and_wait < <(muxd_conf | sed '1i drain-timeout = "1h"')
+unset NOTIFY_SOCKET
+threads() { grep '^Threads:' "/proc/$MUXD_PID/status"; }
+threads_are() { equal "$1" "$(threads)"; }
+logged_twice() { [ "$(grep -c "$1" "$scratch/muxd.log")" -ge 2 ]; }
+stops_twice() { [ "$(grep -c '^STOPPING=1' "$scratch/told")" = 2 ]; }
+asked_before=$(threads) waits=()
+start "$PYTHON" "$here/drain.py" reload </dev/null >"$scratch/client" 2>&1
+client=$started
+wait_for 20 grep -q '^ready' "$scratch/client" || say "the client is not ready: $(cat "$scratch/client")"
+mv "$scratch/muxd.conf" "$scratch/muxd.conf.full"
+mkfifo "$scratch/muxd.conf" # who reads it waits for a writer
+for asker in first second; do
+  start muxctl --timeout 60s reload </dev/null >"$scratch/$asker" 2>&1
+  waits+=("$started")
+done
+check "two ask for a reload" wait_for 20 logged_twice 'reload was asked for by pid'
+check "which has begun" wait_for 20 told '^RELOADING=1'
+kill -TERM "$MUXD_PID"
+for asker in first second; do
+  reap "${waits[0]}" 30
+  waits=("${waits[@]:1}")
+  check "when muxd is told to stop the $asker one is told that it failed" equal 1 "$exit_code"
+  check "and why" grep 'muxd stops' "$scratch/$asker"
+done
+check "STOPPING=1 is told" wait_for 10 told '^STOPPING=1'
+timeout 20 tee "$scratch/muxd.conf" <"$scratch/muxd.conf.full" >/dev/null
+check "what was read is dropped" wait_for 20 threads_are "$asked_before"
+kill -HUP "$MUXD_PID"
+check "SIGHUP is ignored then, and said to be" wait_for 10 grep 'is ignored: .*muxd stops' "$scratch/muxd.log"
+wait_for 20 grep -q 'refused' "$scratch/client"
+check_muxd_stops
+reap "$client" 20
+checks grep -v '^ready' "$scratch/client"
+check "muxd closed in order" wait_for 10 stops_twice
+check_not "no READY=1 or RELOADING=1 is told behind STOPPING=1" \
+  grep -E '^(READY|RELOADING)=1' <(sed '1,/^STOPPING=1/d' "$scratch/told")
+rm "$scratch/muxd.conf"
+
 # ---------------------------------------------------------- reload and watchdog
 
 : >"$scratch/told"
