@@ -1,8 +1,8 @@
 /*
  * The calls about muxd itself. An answer is kept as the bytes that came and
  * unpacked by who asked, without the lock; what is handed out are plain structs
- * whose text points into the unpacked frames, which the result owns. Lists come
- * in pages and are asked for until there are no more.
+ * whose text points into the unpacked frames, which the result owns. Lists are
+ * in lists.c.
  */
 #include "config.h"
 
@@ -18,37 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGES_MAX 4096u
-
-/* The unpacked frames behind a result. */
-struct pages {
-	Muxd__V1__ServerFrame **frames;
-	size_t count;
-};
-
 struct status_result {
 	struct muxc_status status; /* first: what the program sees */
 	struct pages pages;
 	struct muxc_upstream_status *upstreams;
 	struct muxc_user_status *users; /* owned */
-};
-
-struct muxc_session_list {
-	struct pages pages;
-	struct muxc_session_info *infos;
-	size_t count;
-};
-
-struct muxc_channel_list {
-	struct pages pages;
-	struct muxc_channel_info *infos;
-	size_t count;
-};
-
-struct muxc_record_list {
-	struct pages pages;
-	struct muxc_record *records;
-	size_t count;
 };
 
 int admin_keep(struct request *request, struct span header)
@@ -79,7 +53,7 @@ static ProtobufCAllocator padded_allocator(void)
 	return (ProtobufCAllocator){padded_alloc, padded_free, NULL};
 }
 
-static void pages_free(struct pages *pages)
+void pages_free(struct pages *pages)
 {
 	ProtobufCAllocator allocator = padded_allocator();
 	size_t i;
@@ -105,8 +79,7 @@ static int pages_add(struct pages *pages, const struct admin_answer *answer)
 	return 0;
 }
 
-/* Asks once; *ret_frame is the last of pages afterwards. op_body is consumed. */
-static int ask(struct call *call, uint32_t op, struct buf *op_body, struct pages *pages)
+int admin_ask(struct call *call, uint32_t op, const struct buf *op_body, struct pages *pages)
 {
 	int r;
 
@@ -127,13 +100,17 @@ static int ask(struct call *call, uint32_t op, struct buf *op_body, struct pages
 	return r;
 }
 
-/* Text of the wire as a C string, in place. */
-static const char *text_in_place(ProtobufCBinaryData *data)
+const char *admin_text(ProtobufCBinaryData *data)
 {
 	if (data->len == 0)
 		return "";
 	data->data[data->len] = '\0';
 	return (const char *)data->data;
+}
+
+int admin_no_place(struct muxc_error *ret_error)
+{
+	return error_set(ret_error, -EINVAL, "no place for the answer was given");
 }
 
 /* What is answered by Done. */
@@ -164,13 +141,13 @@ int muxc_drain(struct muxc *c, uint64_t timeout_usec, struct muxc_error *ret_err
 
 static void upstream_fill(struct muxc_upstream_status *to, Muxd__V1__UpstreamStatus *from)
 {
-	to->name = text_in_place(&from->name);
+	to->name = admin_text(&from->name);
 	to->state = (int)from->state;
-	to->endpoint = text_in_place(&from->endpoint);
+	to->endpoint = admin_text(&from->endpoint);
 	to->epoch = from->epoch;
 	to->reconnects = from->reconnects;
-	to->last_error = text_in_place(&from->last_error);
-	to->broker = text_in_place(&from->broker);
+	to->last_error = admin_text(&from->last_error);
+	to->broker = admin_text(&from->broker);
 	to->unconfirmed = from->unconfirmed;
 	if (!from->lanes)
 		return;
@@ -204,7 +181,7 @@ static int status_fill(struct status_result *result)
 
 	if (frame->event_case != MUXD__V1__SERVER_FRAME__EVENT_STATUS)
 		return -EPROTO;
-	to->version = text_in_place(&from->version);
+	to->version = admin_text(&from->version);
 	to->pid = from->pid;
 	to->uptime_seconds = from->uptime_seconds;
 	to->sessions = from->sessions;
@@ -229,11 +206,11 @@ int muxc_status(struct muxc *c, uint64_t timeout_usec, struct muxc_status **ret,
 	int r;
 
 	if (!ret)
-		return error_set(ret_error, -EINVAL, "no place for the answer was given");
+		return admin_no_place(ret_error);
 	result = calloc(1, sizeof(*result));
 	if (!result)
 		return error_set(ret_error, -ENOMEM, "no memory");
-	r = ask(&call, MUXD__V1__CLIENT_FRAME__OP_STATUS, &none, &result->pages);
+	r = admin_ask(&call, MUXD__V1__CLIENT_FRAME__OP_STATUS, &none, &result->pages);
 	if (r == 0) {
 		r = status_fill(result);
 		if (r < 0)
@@ -274,281 +251,6 @@ struct muxc_status *muxc_status_free(struct muxc_status *status)
 	return NULL;
 }
 
-/* ----------------------------------------------------------------- sessions */
-
-static void session_fill(struct muxc_session_info *to, Muxd__V1__SessionInfo *from)
-{
-	to->id = from->id;
-	to->pid = from->pid;
-	to->uid = from->uid;
-	to->gid = from->gid;
-	to->program = text_in_place(&from->program);
-	to->upstream = text_in_place(&from->upstream);
-	to->age_seconds = from->age_seconds;
-	to->channels = from->channels;
-	to->consumers = from->consumers;
-	to->unconfirmed = from->unconfirmed;
-	to->unacked = from->unacked;
-	to->published = from->published;
-	to->delivered = from->delivered;
-	to->memory_used = from->memory_used;
-	to->memory_limit = from->memory_limit;
-}
-
-/* Returns 1 when there are more. */
-static int sessions_append(struct muxc_session_list *list, const Muxd__V1__ServerFrame *frame)
-{
-	const Muxd__V1__Sessions *page = frame->sessions;
-	struct muxc_session_info *grown;
-	size_t i;
-
-	if (frame->event_case != MUXD__V1__SERVER_FRAME__EVENT_SESSIONS)
-		return -EPROTO;
-	if (page->n_sessions == 0)
-		return 0;
-	grown = realloc(list->infos, (list->count + page->n_sessions) * sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	list->infos = grown;
-	for (i = 0; i < page->n_sessions; i++)
-		session_fill(&grown[list->count++], page->sessions[i]);
-	return page->more && list->pages.count < PAGES_MAX;
-}
-
-static int sessions_page(struct muxc_session_list *list, struct call *call)
-{
-	struct buf query = BUF_INIT;
-	int r;
-
-	if (list->count > 0)
-		wire_put_number(&query, 1, list->infos[list->count - 1].id);
-	r = ask(call, MUXD__V1__CLIENT_FRAME__OP_SESSIONS, &query, &list->pages);
-	buf_deinit(&query);
-	if (r < 0)
-		return r;
-	r = sessions_append(list, list->pages.frames[list->pages.count - 1]);
-	return r < 0 ? error_set(call->error, r, "the list of sessions cannot be used") : r;
-}
-
-int muxc_sessions(struct muxc *c, uint64_t timeout_usec, struct muxc_session_list **ret,
-		  struct muxc_error *ret_error)
-{
-	struct call call = {.c = c, .timeout_usec = timeout_usec, .error = ret_error};
-	struct muxc_session_list *list;
-	int r;
-
-	if (!ret)
-		return error_set(ret_error, -EINVAL, "no place for the answer was given");
-	list = calloc(1, sizeof(*list));
-	if (!list)
-		return error_set(ret_error, -ENOMEM, "no memory");
-	do {
-		r = sessions_page(list, &call);
-	} while (r > 0);
-	if (r < 0)
-		(void)muxc_session_list_free(list);
-	else
-		*ret = list;
-	return r;
-}
-
-size_t muxc_session_list_count(const struct muxc_session_list *list)
-{
-	return list ? list->count : 0;
-}
-
-const struct muxc_session_info *muxc_session_list_get(const struct muxc_session_list *list, size_t index)
-{
-	return list && index < list->count ? &list->infos[index] : NULL;
-}
-
-struct muxc_session_list *muxc_session_list_free(struct muxc_session_list *list)
-{
-	if (!list)
-		return NULL;
-	pages_free(&list->pages);
-	free(list->infos);
-	free(list);
-	return NULL;
-}
-
-/* ----------------------------------------------------------------- channels */
-
-static void channel_fill(struct muxc_channel_info *to, const Muxd__V1__ChannelInfo *from)
-{
-	to->session = from->session;
-	to->channel = from->channel;
-	to->generation = from->generation;
-	to->lane = from->lane;
-	to->consumers = from->consumers;
-	to->prefetch = from->prefetch;
-	to->unconfirmed = from->unconfirmed;
-	to->unacked = from->unacked;
-}
-
-static int channels_append(struct muxc_channel_list *list, const Muxd__V1__ServerFrame *frame)
-{
-	const Muxd__V1__Channels *page = frame->channels;
-	struct muxc_channel_info *grown;
-	size_t i;
-
-	if (frame->event_case != MUXD__V1__SERVER_FRAME__EVENT_CHANNELS)
-		return -EPROTO;
-	if (page->n_channels == 0)
-		return 0;
-	grown = realloc(list->infos, (list->count + page->n_channels) * sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	list->infos = grown;
-	for (i = 0; i < page->n_channels; i++)
-		channel_fill(&grown[list->count++], page->channels[i]);
-	return page->more && list->pages.count < PAGES_MAX;
-}
-
-static int channels_page(struct muxc_channel_list *list, struct call *call)
-{
-	struct buf query = BUF_INIT;
-	int r;
-
-	if (list->count > 0) {
-		wire_put_number(&query, 1, list->infos[list->count - 1].session);
-		wire_put_number(&query, 2, list->infos[list->count - 1].channel);
-	}
-	r = ask(call, MUXD__V1__CLIENT_FRAME__OP_CHANNELS, &query, &list->pages);
-	buf_deinit(&query);
-	if (r < 0)
-		return r;
-	r = channels_append(list, list->pages.frames[list->pages.count - 1]);
-	return r < 0 ? error_set(call->error, r, "the list of channels cannot be used") : r;
-}
-
-int muxc_channels(struct muxc *c, uint64_t timeout_usec, struct muxc_channel_list **ret,
-		  struct muxc_error *ret_error)
-{
-	struct call call = {.c = c, .timeout_usec = timeout_usec, .error = ret_error};
-	struct muxc_channel_list *list;
-	int r;
-
-	if (!ret)
-		return error_set(ret_error, -EINVAL, "no place for the answer was given");
-	list = calloc(1, sizeof(*list));
-	if (!list)
-		return error_set(ret_error, -ENOMEM, "no memory");
-	do {
-		r = channels_page(list, &call);
-	} while (r > 0);
-	if (r < 0)
-		(void)muxc_channel_list_free(list);
-	else
-		*ret = list;
-	return r;
-}
-
-size_t muxc_channel_list_count(const struct muxc_channel_list *list)
-{
-	return list ? list->count : 0;
-}
-
-const struct muxc_channel_info *muxc_channel_list_get(const struct muxc_channel_list *list, size_t index)
-{
-	return list && index < list->count ? &list->infos[index] : NULL;
-}
-
-struct muxc_channel_list *muxc_channel_list_free(struct muxc_channel_list *list)
-{
-	if (!list)
-		return NULL;
-	pages_free(&list->pages);
-	free(list->infos);
-	free(list);
-	return NULL;
-}
-
-/* ----------------------------------------------------------------- recorder */
-
-const char *muxc_record_end_name(int end)
-{
-	static const char *const names[] = {"unanswered", "answered", "refused"};
-
-	return end >= 0 && end < (int)(sizeof(names) / sizeof(names[0])) ? names[end] : "unknown";
-}
-
-static int records_fill(struct muxc_record_list *list)
-{
-	Muxd__V1__ServerFrame *frame = list->pages.frames[0];
-	const Muxd__V1__Recorder *from = frame->recorder;
-	size_t i;
-
-	if (frame->event_case != MUXD__V1__SERVER_FRAME__EVENT_RECORDER)
-		return -EPROTO;
-	list->records = calloc(from->n_entries + 1, sizeof(list->records[0]));
-	if (!list->records)
-		return -ENOMEM;
-	list->count = from->n_entries;
-	for (i = 0; i < list->count; i++) {
-		struct muxc_record *to = &list->records[i];
-		Muxd__V1__RecorderEntry *entry = from->entries[i];
-
-		to->age_ms = entry->age_ms;
-		to->channel = entry->channel;
-		to->generation = entry->generation;
-		to->operation = text_in_place(&entry->operation);
-		to->count = entry->count;
-		to->unanswered = entry->unanswered;
-		to->end = (int)entry->end;
-		to->code = entry->code;
-	}
-	return 0;
-}
-
-int muxc_recorder(struct muxc *c, uint64_t session, uint64_t timeout_usec, struct muxc_record_list **ret,
-		  struct muxc_error *ret_error)
-{
-	struct call call = {.c = c, .timeout_usec = timeout_usec, .error = ret_error};
-	struct muxc_record_list *list;
-	struct buf query = BUF_INIT;
-	int r;
-
-	if (!ret)
-		return error_set(ret_error, -EINVAL, "no place for the answer was given");
-	list = calloc(1, sizeof(*list));
-	if (!list)
-		return error_set(ret_error, -ENOMEM, "no memory");
-	wire_put_number(&query, 1, session);
-	r = ask(&call, MUXD__V1__CLIENT_FRAME__OP_RECORDER, &query, &list->pages);
-	buf_deinit(&query);
-	if (r == 0) {
-		r = records_fill(list);
-		if (r < 0)
-			error_set(ret_error, r, "the recorder cannot be used");
-	}
-	if (r < 0)
-		(void)muxc_record_list_free(list);
-	else
-		*ret = list;
-	return r;
-}
-
-size_t muxc_record_list_count(const struct muxc_record_list *list)
-{
-	return list ? list->count : 0;
-}
-
-const struct muxc_record *muxc_record_list_get(const struct muxc_record_list *list, size_t index)
-{
-	return list && index < list->count ? &list->records[index] : NULL;
-}
-
-struct muxc_record_list *muxc_record_list_free(struct muxc_record_list *list)
-{
-	if (!list)
-		return NULL;
-	pages_free(&list->pages);
-	free(list->records);
-	free(list);
-	return NULL;
-}
-
 /* ------------------------------------------------------------------- reload */
 
 struct muxc_reload_result {
@@ -565,11 +267,11 @@ int muxc_reload(struct muxc *c, uint64_t timeout_usec, struct muxc_reload_result
 	int r;
 
 	if (!ret)
-		return error_set(ret_error, -EINVAL, "no place for the answer was given");
+		return admin_no_place(ret_error);
 	result = calloc(1, sizeof(*result));
 	if (!result)
 		return error_set(ret_error, -ENOMEM, "no memory");
-	r = ask(&call, MUXD__V1__CLIENT_FRAME__OP_RELOAD, &none, &result->pages);
+	r = admin_ask(&call, MUXD__V1__CLIENT_FRAME__OP_RELOAD, &none, &result->pages);
 	if (r == 0 && result->pages.frames[0]->event_case != MUXD__V1__SERVER_FRAME__EVENT_RELOADED)
 		r = error_set(ret_error, -EPROTO, "muxd has answered something else");
 	if (r < 0) {
@@ -588,13 +290,13 @@ int muxc_reload_result_is_done(const struct muxc_reload_result *result)
 
 const char *muxc_reload_result_get_error(const struct muxc_reload_result *result, size_t index)
 {
-	return result && index < result->reloaded->n_errors ? text_in_place(&result->reloaded->errors[index])
+	return result && index < result->reloaded->n_errors ? admin_text(&result->reloaded->errors[index])
 							    : NULL;
 }
 
 const char *muxc_reload_result_get_note(const struct muxc_reload_result *result, size_t index)
 {
-	return result && index < result->reloaded->n_notes ? text_in_place(&result->reloaded->notes[index])
+	return result && index < result->reloaded->n_notes ? admin_text(&result->reloaded->notes[index])
 							   : NULL;
 }
 
