@@ -16,6 +16,7 @@
 #include "client/consume.h"
 #include "client/dispatch.h"
 #include "client/error.h"
+#include "client/events.h"
 #include "client/fork.h"
 #include "client/out.h"
 #include "client/outcome.h"

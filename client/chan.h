@@ -1,7 +1,7 @@
 /* A channel, from its opening to its end; see chan.c. */
 #pragma once
 
-#include "client/dispatch.h"
+#include "client/events.h"
 #include "client/muxclient.h"
 #include "client/outcome.h"
 #include "client/replay.h"

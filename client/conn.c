@@ -15,6 +15,7 @@
 #include "client/declared.h"
 #include "client/dispatch.h"
 #include "client/error.h"
+#include "client/events.h"
 #include "client/fork.h"
 #include "client/io.h"
 #include "client/link.h"

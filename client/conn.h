@@ -29,7 +29,7 @@
  * conn_end(), which empties the table.
  *
  * Where to read on: chan.h (a channel), request.h (what is asked and answered),
- * outcome.h and replay.h (publishes), dispatch.h (handlers), link.h and
+ * outcome.h and replay.h (publishes), events.h and dispatch.h (handlers), link.h and
  * restore.h (muxd lost and found again). A header includes another one only for
  * what it embeds, and knows the rest by name.
  */

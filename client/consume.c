@@ -16,6 +16,7 @@
 #include "client/conn.h"
 #include "client/dispatch.h"
 #include "client/error.h"
+#include "client/events.h"
 #include "client/ops.h"
 #include "client/out.h"
 #include "client/outcome.h"

@@ -20,6 +20,7 @@
 #include "client/declared.h"
 #include "client/dispatch.h"
 #include "client/error.h"
+#include "client/events.h"
 #include "client/link.h"
 #include "client/outcome.h"
 #include "client/replay.h"

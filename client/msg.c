@@ -12,8 +12,8 @@
 
 #include "client/msg.h"
 #include "client/conn.h"
-#include "client/dispatch.h"
 #include "client/error.h"
+#include "client/events.h"
 #include "client/table.h"
 #include "client/wire.h"
 

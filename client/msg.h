@@ -1,7 +1,7 @@
 /* Messages: built by the program, or received; see msg.c. */
 #pragma once
 
-#include "client/dispatch.h"
+#include "client/events.h"
 #include "client/muxclient.h"
 
 #include "proto/buf.h"

@@ -9,8 +9,8 @@
 #include "client/outcome.h"
 #include "client/chan.h"
 #include "client/conn.h"
-#include "client/dispatch.h"
 #include "client/error.h"
+#include "client/events.h"
 #include "client/replay.h"
 
 #include <errno.h>

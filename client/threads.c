@@ -27,6 +27,7 @@
 #include "client/conn.h"
 #include "client/dispatch.h"
 #include "client/error.h"
+#include "client/events.h"
 #include "client/io.h"
 #include "client/out.h"
 #include "client/request.h"
