@@ -13,7 +13,7 @@ client_libmuxclient_la_SOURCES = client/muxclient.h \
 	client/admin.c client/admin.h client/answer.c client/answer.h client/chan.c client/chan.h client/conn.c client/conn.h \
 	client/consume.c client/consume.h client/declared.c client/declared.h client/dispatch.c client/dispatch.h \
 	client/error.c client/error.h client/events.c client/events.h client/fork.c client/fork.h client/io.c client/io.h \
-	client/link.c client/link.h client/lists.c \
+	client/kept.c client/kept.h client/link.c client/link.h client/lists.c \
 	client/msg.c client/msg.h client/ops.c client/ops.h client/options.c client/options.h client/out.c client/out.h \
 	client/outcome.c client/outcome.h client/publish.c client/publish.h client/receive.c client/receive.h \
 	client/replay.c client/replay.h client/request.c client/request.h client/restore.c client/restore.h \

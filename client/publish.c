@@ -17,6 +17,7 @@
 #include "client/conn.h"
 #include "client/error.h"
 #include "client/io.h"
+#include "client/kept.h"
 #include "client/link.h"
 #include "client/msg.h"
 #include "client/out.h"
@@ -145,7 +146,7 @@ static bool may_publish(const struct muxc_channel *channel, uint64_t cost)
 {
 	const struct muxc *c = channel->c;
 
-	if (c->link.reconnects && !replay_has_room(c, cost))
+	if (c->link.reconnects && !kept_has_room(c, cost))
 		return false;
 	if (!goes_out(channel))
 		return c->link.reconnects;
@@ -345,7 +346,7 @@ static int outgoing_send(const struct outgoing *out)
 	r = append_frame(out, kept);
 	if (r < 0) {
 		if (kept)
-			replay_discard(c, kept);
+			kept_discard(c, kept);
 		return r;
 	}
 	r = outgoing_count(out, kept);

@@ -1,12 +1,8 @@
 /*
  * Publishes that have no outcome, kept to be sent again when muxd was lost.
  *
- * A publish is encoded once, into a record (struct kept), and copied from there
- * to the output. Records lie in chunks, one behind the other, whatever channel
- * they are of; a chunk goes when none of its records is needed any more, or is
- * filled anew. A large one has a chunk of its own. So there is no malloc() per
- * message, and an idle connection holds next to nothing. Each channel finds its
- * records by number in a ring of pointers.
+ * A publish is encoded once, into a record (kept.c), and copied from there to
+ * the output. Each channel finds its records by number in a ring of pointers.
  *
  * A channel's numbers are in three parts: those that have their outcome, those
  * up to `sent`, which muxd has or will have as the output goes, and those that
@@ -19,6 +15,7 @@
 #include "client/chan.h"
 #include "client/conn.h"
 #include "client/error.h"
+#include "client/kept.h"
 #include "client/out.h"
 #include "client/outcome.h"
 #include "client/publish.h"
@@ -32,86 +29,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_MIN_BYTES 2048u
-#define CHUNK_MAX_BYTES 65536u
-#define CHUNK_IDLE_BYTES 4096u /* one that is empty may be so large and be kept */
 #define RING_MIN 16u
 #define RING_IDLE 64u
 
 /* Field numbers of muxd.v1.Publish. */
 #define PUBLISH_RESENT 5u
 #define PUBLISH_AGE_MS 6u
-
-struct chunk {
-	size_t live; /* records without an outcome */
-	size_t used;
-	size_t capacity;
-	_Alignas(struct kept) uint8_t data[];
-};
-
-/* ------------------------------------------------------------------- chunks */
-
-static void chunk_free(struct muxc *c, struct chunk *chunk)
-{
-	c->chunks_bytes -= chunk->capacity;
-	free(chunk);
-}
-
-static struct chunk *chunk_new(struct muxc *c, size_t capacity)
-{
-	struct chunk *chunk = malloc(sizeof(*chunk) + capacity);
-
-	if (!chunk)
-		return NULL;
-	chunk->live = 0;
-	chunk->used = 0;
-	chunk->capacity = capacity;
-	c->chunks_bytes += capacity;
-	return chunk;
-}
-
-/* The chunk that takes so many bytes; NULL: no memory. */
-static struct chunk *chunk_for(struct muxc *c, size_t size)
-{
-	struct chunk *chunk = c->chunk;
-
-	if (chunk && chunk->live == 0)
-		chunk->used = 0;
-	if (chunk && size <= chunk->capacity - chunk->used)
-		return chunk;
-	if (size > CHUNK_MAX_BYTES / 4)
-		return chunk_new(c, size);
-	c->chunk = NULL;
-	if (chunk && chunk->live == 0)
-		chunk_free(c, chunk);
-	c->chunk_bytes = c->chunk_bytes ? c->chunk_bytes * 2 : CHUNK_MIN_BYTES;
-	while (c->chunk_bytes < size)
-		c->chunk_bytes *= 2;
-	if (c->chunk_bytes > CHUNK_MAX_BYTES)
-		c->chunk_bytes = CHUNK_MAX_BYTES;
-	c->chunk = chunk_new(c, c->chunk_bytes);
-	return c->chunk;
-}
-
-static size_t cost_of(const struct kept *kept)
-{
-	return kept->op_at - IPC_FRAME_PREFIX + kept->op_len + kept->body_len;
-}
-
-static void kept_free(struct muxc *c, struct kept *kept)
-{
-	struct chunk *chunk = kept->chunk;
-
-	c->kept_count--;
-	c->kept_bytes -= cost_of(kept);
-	if (--chunk->live == 0 && chunk != c->chunk)
-		chunk_free(c, chunk);
-	if (c->kept_count > 0 || !c->chunk || c->chunk->capacity <= CHUNK_IDLE_BYTES)
-		return;
-	chunk_free(c, c->chunk);
-	c->chunk = NULL;
-	c->chunk_bytes = 0;
-}
 
 /* --------------------------------------------------------------------- ring */
 
@@ -154,51 +77,19 @@ static void ring_advance(struct replay *replay, uint64_t published)
 
 /* ------------------------------------------------------------------ keeping */
 
-bool replay_has_room(const struct muxc *c, uint64_t cost)
-{
-	/* One record may hold a whole chunk: so chunks are bounded too, if not as tightly. */
-	return c->kept_count == 0 ||
-	       (c->kept_bytes + cost <= c->kept_max && c->chunks_bytes / 2 <= c->kept_max);
-}
-
 struct kept *replay_reserve(struct muxc_channel *channel, size_t frame_len)
 {
-	size_t size = sizeof(struct kept) + frame_len, align = _Alignof(struct kept);
-	struct muxc *c = channel->c;
-	struct chunk *chunk;
-	struct kept *kept;
-
 	if (ring_reserve(&channel->replay, channel->outcomes.published) < 0)
 		return NULL;
-	size = (size + align - 1) / align * align;
-	chunk = chunk_for(c, size);
-	if (!chunk)
-		return NULL;
-	kept = (struct kept *)(void *)(chunk->data + chunk->used);
-	kept->chunk = chunk;
-	kept->was_sent = kept->returned = false;
-	return kept;
-}
-
-void replay_discard(struct muxc *c, struct kept *kept)
-{
-	if (kept->chunk != c->chunk)
-		chunk_free(c, kept->chunk);
+	return kept_reserve(channel->c, frame_len);
 }
 
 void replay_commit(struct muxc_channel *channel, struct kept *kept)
 {
-	size_t size = sizeof(*kept) + kept->op_at + kept->op_len + kept->body_len,
-	       align = _Alignof(struct kept);
-	struct muxc *c = channel->c;
-
-	kept->chunk->used += (size + align - 1) / align * align;
-	kept->chunk->live++;
+	kept_commit(channel->c, kept);
 	channel->outcomes.published++;
 	*slot_of(&channel->replay, channel->outcomes.published) = kept;
-	c->kept_count++;
-	c->kept_bytes += cost_of(kept);
-	c->unsent_count++;
+	channel->c->unsent_count++;
 }
 
 int replay_skip(struct muxc_channel *channel)

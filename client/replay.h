@@ -8,19 +8,7 @@
 
 #define REPLAY_BYTES (64u * 1024u * 1024u)
 
-/* One that is kept to be sent again; see replay.c. */
-struct kept {
-	struct chunk *chunk;
-	uint64_t position; /* where its frame began in the stream of the session */
-	uint64_t since_usec;
-	uint64_t deadline_usec;
-	uint32_t op_at; /* in bytes */
-	uint32_t op_len;
-	uint32_t body_len; /* behind the operation */
-	bool was_sent;	   /* in an earlier session, at least the first byte of it */
-	bool returned;	   /* it came back: its outcome is known, and only has to be told */
-	uint8_t bytes[];   /* the frame as it was sent first */
-};
+struct kept;
 
 /*
  * Numbers of a channel's publishes. The program's count from 1 as long as the
@@ -43,14 +31,11 @@ struct replay {
 	size_t parts_capacity;
 };
 
-/* Whether one more may be kept. */
-bool replay_has_room(const struct muxc *c, uint64_t cost);
-/* Room for a publish and its frame; nothing else happens before replay_commit(). NULL: no memory. */
+/* Room for a publish and its frame; nothing else happens before replay_commit(), or kept_discard(). NULL: no
+ * memory. */
 struct kept *replay_reserve(struct muxc_channel *channel, size_t frame_len);
 /* The next number of the channel is this one; it is still to be sent. */
 void replay_commit(struct muxc_channel *channel, struct kept *kept);
-/* Instead of it. */
-void replay_discard(struct muxc *c, struct kept *kept);
 /* The next number is not kept. -ENOMEM. */
 int replay_skip(struct muxc_channel *channel);
 /* The number's frame has been appended to the output. -ENOMEM. */
