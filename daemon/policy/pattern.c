@@ -1,6 +1,7 @@
 #include "daemon/policy/pattern.h"
 
 #include <errno.h>
+#include <string.h>
 
 /*
  * Names have at most 255 bytes, for which a sane pattern takes some hundred
@@ -57,7 +58,8 @@ int pattern_compile(const char *source, pcre2_code **ret, char *text, size_t siz
 		return -ENOMEM;
 	/* A text that does not fit is cut, which is good enough. */
 	(void)pcre2_get_error_message(error, (PCRE2_UCHAR *)text, size);
-	*ret_offset = offset;
+	/* PCRE2 may mean a byte behind the end: in "(*LIMIT_MATCH=1", for one. */
+	*ret_offset = offset < strlen(source) ? offset : strlen(source);
 	return -EINVAL;
 }
 

@@ -419,6 +419,18 @@ START_TEST(access__pattern_that_is_wrong_is_named)
 }
 END_TEST
 
+START_TEST(access__what_is_wrong_is_inside_of_the_pattern)
+{
+	static const struct access_rule wrong[] = {
+	    {.name = "a", .configure = "(*LIMIT_MATCH=1", .write = "", .read = ""}};
+	struct access_error error;
+	struct access *access = NULL;
+
+	ck_assert_int_eq(access_new(wrong, 1, OWN_UID, &access, &error), -EINVAL);
+	ck_assert_uint_le(error.offset, strlen(wrong[0].configure));
+}
+END_TEST
+
 START_TEST(access__pattern_cannot_switch_to_utf_8)
 {
 	static const struct access_rule wrong[] = {
@@ -475,6 +487,7 @@ int main(void)
 	tcase_add_test(tests, access__costly_pattern_refuses_instead_of_holding_the_daemon);
 	tcase_add_test(tests, access__refusal_says_what_whose_and_by_which_section);
 	tcase_add_test(tests, access__pattern_that_is_wrong_is_named);
+	tcase_add_test(tests, access__what_is_wrong_is_inside_of_the_pattern);
 	tcase_add_test(tests, access__pattern_cannot_switch_to_utf_8);
 	tcase_add_test(tests, limits__are_lowered_by_the_rule_that_matches_and_never_raised);
 	srunner_run_all(runner, CK_NORMAL);
