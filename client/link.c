@@ -547,7 +547,8 @@ void link_turn(struct muxc *c)
 	struct link *link = &c->link;
 	uint64_t now;
 
-	if (c->state == CONN_READY && !link->moving && !link->restore_usec && c->unsent_count == 0)
+	if (c->state == CONN_ENDED ||
+	    (c->state == CONN_READY && !link->moving && !link->restore_usec && c->unsent_count == 0))
 		return;
 	now = now_usec();
 	if (c->unsent_count > 0 && now >= link->expire_usec) {
