@@ -81,14 +81,13 @@ static int errno_of_code(unsigned int code)
 	}
 }
 
-/* One line, whatever came. */
-static void copy_text(char *to, size_t size, const ProtobufCBinaryData *from)
+void error_text(struct muxc_error *error, struct span text)
 {
-	size_t len = from->len < size - 1 ? from->len : size - 1, i;
+	size_t len = text.len < sizeof(error->text) - 1 ? text.len : sizeof(error->text) - 1, i;
 
 	for (i = 0; i < len; i++)
-		to[i] = from->data[i] < ' ' || from->data[i] == 0x7f ? ' ' : (char)from->data[i];
-	to[len] = '\0';
+		error->text[i] = text.data[i] < ' ' || text.data[i] == 0x7f ? ' ' : (char)text.data[i];
+	error->text[len] = '\0';
 }
 
 void error_from_wire(struct muxc_error *error, const Muxd__V1__Error *wire, uint32_t channel)
@@ -104,7 +103,7 @@ void error_from_wire(struct muxc_error *error, const Muxd__V1__Error *wire, uint
 	error->class_id = (uint16_t)wire->class_id;
 	error->method_id = (uint16_t)wire->method_id;
 	if (wire->has_text)
-		copy_text(error->text, sizeof(error->text), &wire->text);
+		error_text(error, span_make(wire->text.data, wire->text.len));
 }
 
 struct muxc_error *error_dup(const struct muxc_error *error)

@@ -20,6 +20,8 @@ void error_copy(struct muxc_error *to, const struct muxc_error *from);
 void error_clear(struct muxc_error *error);
 /* From muxd's words. */
 void error_from_wire(struct muxc_error *error, const Muxd__V1__Error *wire, uint32_t channel);
+/* Its text, made one line, whatever came. */
+void error_text(struct muxc_error *error, struct span text);
 struct muxc_error *error_dup(const struct muxc_error *error);
 
 uint64_t now_usec(void);

@@ -233,14 +233,6 @@ static int parse_number(struct muxc_message *message, enum part part, uint64_t v
 	return 0;
 }
 
-static void error_text(struct muxc_error *error, struct span text)
-{
-	size_t len = text.len < sizeof(error->text) - 1 ? text.len : sizeof(error->text) - 1;
-
-	memcpy(error->text, text.data, len);
-	error->text[len] = '\0';
-}
-
 static int parse_bytes(struct muxc_message *message, enum part part, struct span bytes)
 {
 	switch (part) {
@@ -287,7 +279,8 @@ int message_parse(struct muxc_message *message, enum message_form form, struct s
 	enum part part;
 	int r;
 
-	memcpy(message->storage, op.data, op.len);
+	if (op.len)
+		memcpy(message->storage, op.data, op.len);
 	message->storage[op.len] = '\0';
 	if (body.len)
 		memcpy(message->storage + op.len + 1, body.data, body.len);
