@@ -45,6 +45,7 @@ struct consumer *consumer_new(struct channel *channel, const struct mux_request 
 	consumer->kind = kinds_find(channel, consume->queue);
 	subscribe_set_prefetch(consumer, consume->queue, channel->prefetch);
 	consumer->charge = CHARGE_NONE;
+	consumer->own_charge = CHARGE_NONE;
 	consumer->tag_len = (uint8_t)consume->consumer_tag.len;
 	memcpy(consumer->tag, consume->consumer_tag.data, consume->consumer_tag.len);
 	list_init(&consumer->pending);
@@ -52,6 +53,12 @@ struct consumer *consumer_new(struct channel *channel, const struct mux_request 
 	list_append(&channel->consumers, &consumer->node);
 	channel->consumer_count++;
 	return consumer;
+}
+
+bool consumer_pay(struct consumer *consumer)
+{
+	return charge_take(&consumer->own_charge, &consumer->channel->session->memory,
+			   sizeof(*consumer) + buf_len(&consumer->consume));
 }
 
 static void held_free(struct consumer *consumer, struct held_message *held)
@@ -105,6 +112,7 @@ void consumer_free(struct consumer *consumer)
 	drop_pending(consumer);
 	stop_restoring(consumer);
 	charge_end(&consumer->charge);
+	charge_end(&consumer->own_charge);
 	subscribe_forget(consumer);
 	list_unlink(&consumer->node);
 	list_unlink(&consumer->choked_node);
@@ -338,6 +346,7 @@ void consumer_end(struct consumer *consumer)
 		consumer->cancel_sent = true;
 	}
 	consumer->gone = true;
+	charge_end(&consumer->own_charge);
 	consumer_stop(consumer);
 }
 

@@ -11,8 +11,14 @@
 /* The pseudo-queue of direct reply-to (rabbitmq.com/direct-reply-to): it is consumed without acks. */
 #define DIRECT_REPLY_TO "amq.rabbitmq.reply-to"
 
+/* Each delivery, and what a client says of one, is looked for among all of its channel's. */
+#define CONSUMERS_PER_CHANNEL_MAX 1024u
+
 /* Makes a consumer of the channel from a basic.consume. The tag is copied. NULL: no memory. */
 struct consumer *consumer_new(struct channel *channel, const struct mux_request *request);
+
+/* Its session pays for it, with its basic.consume. False: no memory. */
+bool consumer_pay(struct consumer *consumer) __attribute__((warn_unused_result));
 
 /* Frees it, and what waits in it, without a word. What waited is still unsettled at the broker. */
 void consumer_free(struct consumer *consumer);

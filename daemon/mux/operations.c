@@ -97,6 +97,13 @@ static bool prepare_consume(struct channel *channel, const struct mux_request *r
 			       request->consumer);
 		return false;
 	}
+	if (channel->consumer_count >= CONSUMERS_PER_CHANNEL_MAX) {
+		*ret_fault = fault_make(AMQC_RESOURCE_ERROR,
+					"RESOURCE_ERROR - a channel has no more than %u consumers: begin "
+					"others on another channel",
+					CONSUMERS_PER_CHANNEL_MAX);
+		return false;
+	}
 	if (!consume->no_ack && span_equal_str(consume->queue, DIRECT_REPLY_TO)) {
 		*ret_fault = fault_make(AMQC_PRECONDITION_FAILED,
 					"PRECONDITION_FAILED - reply consumer cannot acknowledge");
@@ -128,14 +135,13 @@ static bool accept_consume(struct channel *channel, const struct mux_request *re
 {
 	struct mux_request completed = *request;
 
-	*ret_fault = fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for a consumer");
-
+	*ret_fault = user_no_memory(channel->session, "a consumer");
 	completed.method = method;
 	*ret = consumer_new(channel, &completed);
 	if (!*ret)
 		return false;
 	method->basic_consume.no_ack = (*ret)->broker_no_ack;
-	if (subscribe_keep(*ret, method) && quirks_vet_consumer(*ret, ret_fault))
+	if (subscribe_keep(*ret, method) && consumer_pay(*ret) && quirks_vet_consumer(*ret, ret_fault))
 		return true;
 	consumer_free(*ret);
 	return false;

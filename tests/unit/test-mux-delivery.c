@@ -329,6 +329,52 @@ START_TEST(consumer__number_and_tag_in_use_are_refused_alone)
 }
 END_TEST
 
+START_TEST(consumer__more_than_a_channel_may_have_is_refused_alone)
+{
+	struct rig_session *session = consuming(10);
+	const struct rig_event *event;
+	char tag[16];
+
+	for (uint32_t i = 2; i <= 1024; i++) {
+		snprintf(tag, sizeof(tag), "tag%u", i);
+		rig_consume(session, 1, i, "q", tag, 1);
+		rig_serve(&rig);
+		ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_BASIC_CONSUME_OK);
+		session->event_count = 0;
+		session->event_next = 0;
+	}
+	rig_consume(session, 1, 1025, "q", "one more", 1);
+	event = rig_event_of(session, RIG_REFUSED);
+	ck_assert_uint_eq(event->code, AMQC_RESOURCE_ERROR);
+	ck_assert_int_eq(event->scope, SCOPE_REQUEST);
+	rig_cancel(session, 1, 2, 0);
+	rig_serve(&rig);
+	(void)rig_event_of(session, RIG_REPLY);
+	rig_consume(session, 1, 1025, "q", "one more", 1);
+	rig_serve(&rig);
+	ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_BASIC_CONSUME_OK);
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(consumer__is_paid_by_its_session_while_it_has_it)
+{
+	struct rig_session *session = consuming(10);
+	uint64_t used = mux_memory_used(rig.mux);
+
+	rig_consume(session, 1, 2, "q", "other", 1);
+	rig_serve(&rig);
+	ck_assert_int_eq(rig_event_of(session, RIG_REPLY)->reply, AMQC_BASIC_CONSUME_OK);
+	ck_assert_uint_gt(mux_memory_used(rig.mux), used);
+	rig_cancel(session, 1, 2, 0);
+	rig_serve(&rig);
+	ck_assert_uint_eq(mux_memory_used(rig.mux), used);
+	rig_end(session);
+	ck_assert_uint_eq(mux_memory_used(rig.mux), 0);
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(consumer__prefetch_goes_before_it_and_only_when_it_differs)
 {
 	struct amqc_method qos = {.id = AMQC_BASIC_QOS};
@@ -554,6 +600,8 @@ int main(void)
 	tcase_add_test(tcase, consumer__cancelling_what_is_not_there_is_done);
 	tcase_add_test(tcase, consumer__the_broker_may_end_it);
 	tcase_add_test(tcase, consumer__number_and_tag_in_use_are_refused_alone);
+	tcase_add_test(tcase, consumer__more_than_a_channel_may_have_is_refused_alone);
+	tcase_add_test(tcase, consumer__is_paid_by_its_session_while_it_has_it);
 	tcase_add_test(tcase, consumer__prefetch_goes_before_it_and_only_when_it_differs);
 	tcase_add_test(tcase, consumer__two_of_a_channel_are_told_apart_by_their_tags);
 	tcase_add_test(tcase, delivery__tags_go_on_through_the_leases_of_lane_and_channel);

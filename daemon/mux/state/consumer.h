@@ -41,10 +41,11 @@ struct consumer {
 	struct buf consume;			/* the frame of its basic.consume, owned */
 	uint64_t credit_messages, credit_bytes; /* totals granted */
 	uint64_t used_messages, used_bytes;
-	struct list pending;   /* struct held_message that wait for credit */
-	struct charge charge;  /* of pending ones */
-	uint16_t prefetch;     /* for basic.qos */
-	uint16_t own_prefetch; /* the most it may be */
+	struct list pending;	  /* struct held_message that wait for credit */
+	struct charge charge;	  /* of pending ones */
+	struct charge own_charge; /* of itself, while its client has it */
+	uint16_t prefetch;	  /* for basic.qos */
+	uint16_t own_prefetch;	  /* the most it may be */
 	bool widening; /* begun anew with a larger one: the broker still knows it by its last tag, too */
 	bool last_cancelled; /* that was cancelled */
 	uint32_t turn;	     /* of channel->turns, when it was begun anew: part of its tag at the broker */
