@@ -47,7 +47,7 @@ static void on_close(struct lane *lane, const struct amqc_channel_close *close)
 			     "an error that came late, on channel %u, which nobody has: %s", lane->number,
 			     fault.text);
 	else if (channel == lane->upstream->housekeeper)
-		queues_deletion_refused(lane->upstream);
+		queues_deletion_refused(lane->upstream, &fault);
 	else if (!recovery_refused(channel, &fault))
 		channel_fail_without_lane(channel, &fault);
 	lane_closed_by_broker(lane);

@@ -381,7 +381,7 @@ static void delete_at_broker(struct owned_queue *owned)
 /* A request about the queue has ended: what follows from that when nothing else is under way. */
 static void owned_settle(struct owned_queue *owned)
 {
-	if (owned->pending > 0)
+	if (owned->pending > 0 || owned->state == OWNED_LEFT)
 		return;
 	if (owned->state != OWNED_DECLARED)
 		owned_free(owned);
@@ -432,7 +432,25 @@ void queues_request_done(struct request *request)
 	owned_settle(owned);
 }
 
-void queues_deletion_refused(struct upstream *upstream)
+/*
+ * The broker's permissions may have changed. What is in the queue was meant
+ * for a session that is gone: so nobody else may have it, until it goes with
+ * the connection. It is not tried again, for by then it may have gone by itself
+ * and be another's.
+ */
+static void leave(struct owned_queue *owned, const struct fault *fault)
+{
+	char text[128];
+
+	owned->state = OWNED_LEFT;
+	log_upstream(
+	    LOG_LEVEL_WARNING, owned->upstream,
+	    "the exclusive queue '%s' of a session that has ended cannot be deleted, and is locked for "
+	    "as long as this connection lasts: %s",
+	    log_clean(text, sizeof(text), owned->map_node.key), fault->text);
+}
+
+void queues_deletion_refused(struct upstream *upstream, const struct fault *fault)
 {
 	struct channel *channel = upstream->housekeeper;
 	struct request *request, *tmp, *culprit = NULL;
@@ -453,6 +471,8 @@ void queues_deletion_refused(struct upstream *upstream)
 	list_splice(&channel->queue, &again);
 	if (!culprit)
 		return;
+	if (fault->code == AMQC_ACCESS_REFUSED && culprit->queue)
+		leave(culprit->queue, fault);
 	queues_request_failed(culprit);
 	request_drop(culprit);
 }

@@ -61,8 +61,11 @@ bool queues_accept(struct request *request, struct channel *channel, const struc
 void queues_request_failed(struct request *request);
 void queues_request_done(struct request *request);
 
-/* The broker closed the lane of our own deletions for the first of them: the others are asked for again. */
-void queues_deletion_refused(struct upstream *upstream);
+/*
+ * The broker closed the lane of our own deletions for the first of them: the others are asked for again. A
+ * queue that we may not delete stays locked.
+ */
+void queues_deletion_refused(struct upstream *upstream, const struct fault *fault);
 
 /* Deletes what the session owned. */
 void queues_session_ends(struct session *session);

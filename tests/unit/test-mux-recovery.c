@@ -1146,6 +1146,35 @@ START_TEST(recovery__a_deletion_that_is_refused_costs_no_other_one)
 }
 END_TEST
 
+START_TEST(recovery__exclusive_queue_that_may_not_be_deleted_is_locked_as_long_as_the_connection_lasts)
+{
+	struct rig_session *one, *two;
+	struct rig_frame frame;
+	uint16_t lane;
+
+	begin();
+	one = ready();
+	two = ready();
+	rig_declare(one, 1, "secrets", true);
+	rig_serve(&rig);
+	rig_end(one);
+	rig_turn(&rig);
+	lane = rig_open_lane(&rig);
+	rig_expect(&rig, AMQC_QUEUE_DELETE, &frame);
+	rig_close_lane(&rig, lane, AMQC_ACCESS_REFUSED, "ACCESS_REFUSED");
+	rig_serve(&rig);
+	rig_declare(two, 1, "secrets", true);
+	ck_assert_uint_eq(rig_event_of(two, RIG_REFUSED)->code, AMQC_RESOURCE_LOCKED);
+	rig_serve(&rig);
+	lose_and_come_back();
+	session_open_channel(two->session, 1, 2);
+	rig_declare(two, 1, "secrets", true);
+	rig_serve(&rig);
+	ck_assert_int_eq(rig_last(two, RIG_REPLY)->reply, AMQC_QUEUE_DECLARE_OK);
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(recovery__nothing_else_goes_out_before_what_is_made_for_a_session_that_has_ended_is_answered)
 {
 	struct rig_session *one, *two;
@@ -1401,6 +1430,9 @@ int main(void)
 	tcase_add_test(tcase, recovery__locked_queues_at_a_slow_broker_do_not_stall_others);
 	tcase_add_test(tcase, recovery__consumers_are_given_lanes_before_those_who_only_publish);
 	tcase_add_test(tcase, recovery__a_deletion_that_is_refused_costs_no_other_one);
+	tcase_add_test(
+	    tcase,
+	    recovery__exclusive_queue_that_may_not_be_deleted_is_locked_as_long_as_the_connection_lasts);
 	tcase_add_test(
 	    tcase,
 	    recovery__nothing_else_goes_out_before_what_is_made_for_a_session_that_has_ended_is_answered);

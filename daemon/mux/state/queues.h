@@ -31,7 +31,8 @@ struct clashes {
 enum owned_state {
 	OWNED_DECLARING, /* declare is queued or sent */
 	OWNED_DECLARED,
-	OWNED_DELETING /* deleted, or about to be */
+	OWNED_DELETING, /* deleted, or about to be */
+	OWNED_LEFT	/* its session is gone, and the broker does not let us delete it */
 };
 
 /* An exclusive queue: ours at the broker, and one session's here. */
