@@ -285,6 +285,28 @@ void channel_request_timed_out(struct request *request, bool unsent)
 		consumer_end(request->consumer); /* when its consume-ok comes */
 }
 
+/* Of publishes that are looked at for their deadlines, so many are no work. */
+#define LOOKED_AT_LITTLE 256u
+
+/*
+ * All are looked at each time, and there may be very many, each with a
+ * deadline of its own: so for each there is a pause, of a little longer than it took.
+ */
+static void pause_looking(struct channel *channel, struct mono now, uint64_t count)
+{
+	channel->looked_next = mono_add_usec(now, count > LOOKED_AT_LITTLE ? count : 0);
+}
+
+void channel_expect(struct channel *channel, struct mono deadline)
+{
+	struct mono when = mono_before(deadline, channel->looked_next) ? channel->looked_next : deadline;
+
+	if (timer_is_set(&channel->timer) && !mono_before(when, channel->timer.when))
+		return;
+	if (timerq_set(&channel->upstream->mux->timers, &channel->timer, when) < 0)
+		log_error("no memory for a publish's deadline");
+}
+
 /* Settles the publishes whose deadline has passed; returns the earliest of the others. */
 static struct mono expire_publishes(struct channel *channel, struct mono now)
 {
@@ -292,12 +314,14 @@ static struct mono expire_publishes(struct channel *channel, struct mono now)
 	    fault_make_retryable(PUBLISH_TIMED_OUT, "the publish had no outcome within its deadline");
 	struct mono earliest = MONO_NEVER;
 	struct op *op, *tmp;
+	uint64_t count = 0;
 	struct fault unsent;
 	char why[160] = "";
 
 	if (channel->lane) {
 		struct confirms *confirms = &channel->lane->confirms;
 
+		count = confirms->next - confirms->first;
 		for (uint64_t tag = confirms->first; tag != confirms->next; tag++) {
 			struct publish *publish = confirms->ring[tag & confirms->mask];
 
@@ -314,6 +338,7 @@ static struct mono expire_publishes(struct channel *channel, struct mono now)
 	unsent = fault_make_retryable(PUBLISH_TIMED_OUT,
 				      "the publish was not sent to the broker within its deadline%s", why);
 	list_foreach_safe (op, tmp, &channel->queue, node) {
+		count++;
 		if (op->kind != OP_PUBLISH)
 			continue;
 		if (mono_before(now, op_publish(op)->deadline)) {
@@ -324,6 +349,7 @@ static struct mono expire_publishes(struct channel *channel, struct mono now)
 		} else
 			publish_discard(op_publish(op), op_publish(op)->sent_before ? &fault : &unsent);
 	}
+	pause_looking(channel, now, count);
 	return earliest;
 }
 
@@ -332,8 +358,8 @@ static void channel_timer_fired(struct timer *timer, struct mono now)
 	struct channel *channel = container_of(timer, struct channel, timer);
 	struct mono next = expire_publishes(channel, now);
 
-	if (timerq_set(&channel->upstream->mux->timers, timer, next) < 0)
-		log_error("no memory for a publish's deadline");
+	if (!mono_is_never(next))
+		channel_expect(channel, next);
 	outcome_flush(channel); /* what waits for company may have had the same deadline */
 	queue_shrank(channel);
 	channel_touch(channel);

@@ -32,6 +32,9 @@ void channel_turn(struct channel *channel);
 /* Of struct mux: sends the acks that waited for company. */
 void channel_flush_unhurried(struct timer *timer, struct mono now);
 
+/* A publish has this deadline: when it has passed, or soon after if the channel has very many, it ends. */
+void channel_expect(struct channel *channel, struct mono deadline);
+
 /* It has something to send: leases a lane, or waits for one, and has it written in turn. */
 void channel_send(struct channel *channel);
 

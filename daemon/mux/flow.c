@@ -203,6 +203,7 @@ static bool send_request(struct lane *lane, struct request *request)
 	if (request->ends_tx)
 		lane->tx.end = request;
 	request->before = lane->confirms.next;
+	request->sent = true;
 	list_unlink(&request->op.node);
 	list_append(&lane->awaiting, &request->op.node);
 	clash_sent(lane, request);

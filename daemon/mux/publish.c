@@ -3,6 +3,7 @@
 #include "daemon/amqp/reply.h"
 #include "daemon/base/log.h"
 #include "daemon/mux/backlog.h"
+#include "daemon/mux/channel.h"
 #include "daemon/mux/credit.h"
 #include "daemon/mux/recorder.h"
 #include "daemon/mux/replay.h"
@@ -157,10 +158,7 @@ enum amqc_result publish_queue(struct channel *channel, const struct mux_publish
 	channel->unsettled++;
 	channel->unsettled_bytes += publish->cost_bytes;
 	list_append(&channel->queue, &publish->op.node);
-	if (!timer_is_set(&channel->timer) || mono_before(publish->deadline, channel->timer.when)) {
-		if (timerq_set(&mux->timers, &channel->timer, publish->deadline) < 0)
-			log_error("no memory for a publish's deadline");
-	}
+	channel_expect(channel, publish->deadline);
 	return AMQC_OK;
 }
 

@@ -461,6 +461,7 @@ void queues_deletion_refused(struct upstream *upstream, const struct fault *faul
 		if (request->op.channel != channel)
 			continue;
 		list_unlink(&request->op.node);
+		request->sent = false;
 		clash_ended(request);
 		if (culprit)
 			list_append(&again, &request->op.node);

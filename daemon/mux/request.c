@@ -109,6 +109,7 @@ struct request *request_send_own(struct lane *lane, const struct amqc_method *me
 		return NULL;
 	}
 	request->before = lane->confirms.next;
+	request->sent = true;
 	list_append(&lane->awaiting, &request->op.node);
 	return request;
 }
@@ -200,6 +201,7 @@ void request_refuse(struct request *request, enum fault_scope scope, const struc
 
 void request_sent_in_vain(struct request *request)
 {
+	request->sent = false;
 	request->sent_before = true;
 	clash_ended(request);
 	if (request->counted_get && request->session)
@@ -224,24 +226,11 @@ void request_drop(struct request *request)
 	free(request);
 }
 
-/* Still in the channel's queue: nobody at the broker knows of it. */
-static bool is_unsent(const struct request *request)
-{
-	const struct list *node;
-
-	if (!request->op.channel)
-		return false;
-	for (node = request->op.channel->queue.next; node != &request->op.channel->queue; node = node->next) {
-		if (node == &request->op.node)
-			return true;
-	}
-	return false;
-}
-
 static void request_timer_fired(struct timer *timer, struct mono now)
 {
 	struct request *request = container_of(timer, struct request, timer);
-	bool unsent = is_unsent(request);
+	/* In the channel's queue: nobody at the broker knows of it. */
+	bool unsent = !request->sent;
 	char why[160] = "";
 	struct fault fault;
 

@@ -516,6 +516,39 @@ START_TEST(publish__a_deadline_passed_is_not_sent_or_unknown)
 }
 END_TEST
 
+/* Else each deadline would cost a look at all the others. */
+START_TEST(publish__very_many_deadlines_are_looked_at_with_a_pause_for_each)
+{
+	const uint32_t count = 1000;
+	struct amqc_properties properties = {0};
+	struct mux_publish publish = {.channel = 1, .cost_bytes = 10, .properties = &properties};
+	struct rig_session *session;
+	const struct rig_event *event;
+
+	rig_init(&rig);
+	rig_start(&rig);
+	session = rig_ready(&rig, 1);
+	for (uint32_t i = 0; i < count; i++) {
+		publish.timeout_usec = USEC_PER_SEC + i;
+		session_publish(session->session, &publish);
+		if (i % 16 == 0)
+			rig_turn(&rig);
+	}
+	rig_pass(&rig, USEC_PER_SEC);
+	event = rig_event_of(session, RIG_OUTCOME);
+	ck_assert_uint_eq(event->first, 1);
+	ck_assert_uint_eq(event->last, 1);
+	rig_pass(&rig, count - 1);
+	rig_expect_no_event(session);
+	rig_pass(&rig, 1);
+	event = rig_event_of(session, RIG_OUTCOME);
+	ck_assert_uint_eq(event->first, 2);
+	ck_assert_uint_eq(event->last, count);
+	ck_assert_int_eq(event->outcome, OUTCOME_NOT_SENT);
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(publish__a_lost_connection_repeats_marked_what_it_had_and_sends_what_it_had_not)
 {
 	struct amqc_content_header header;
@@ -702,6 +735,7 @@ int main(void)
 	tcase_add_test(tcase, publish__a_failed_channel_gives_its_part_of_the_window_back);
 	tcase_add_test(tcase, publish__an_alarm_holds_publishes_and_nothing_else);
 	tcase_add_test(tcase, publish__a_deadline_passed_is_not_sent_or_unknown);
+	tcase_add_test(tcase, publish__very_many_deadlines_are_looked_at_with_a_pause_for_each);
 	tcase_add_test(tcase,
 		       publish__a_lost_connection_repeats_marked_what_it_had_and_sends_what_it_had_not);
 	tcase_add_test(tcase, publish__a_returned_one_is_not_repeated_on_the_next_connection);

@@ -58,18 +58,19 @@ struct channel {
 	struct lane *lane; /* NULL: none leased */
 	struct mux_channel_id id;
 	enum channel_state state;
-	struct fault fault;	    /* why it failed */
-	struct list queue;	    /* struct op not yet sent */
-	uint32_t requests;	    /* unanswered or unsent ones, ours included */
-	uint32_t close_request;	    /* to be answered when it has left; 0: none */
-	uint32_t close_record;	    /* of it, in the session's recorder */
-	uint64_t published;	    /* number of the last one accepted */
-	uint64_t unsettled;	    /* publishes without an outcome */
-	uint64_t unsettled_bytes;   /* of credit that these cost */
-	struct charge charge;	    /* for them, when the session that paid before has ended */
-	struct user_ref user;	    /* who pays then */
-	uint64_t unacked;	    /* deliveries with the client */
-	struct timer timer;	    /* earliest deadline of a publish */
+	struct fault fault;	  /* why it failed */
+	struct list queue;	  /* struct op not yet sent */
+	uint32_t requests;	  /* unanswered or unsent ones, ours included */
+	uint32_t close_request;	  /* to be answered when it has left; 0: none */
+	uint32_t close_record;	  /* of it, in the session's recorder */
+	uint64_t published;	  /* number of the last one accepted */
+	uint64_t unsettled;	  /* publishes without an outcome */
+	uint64_t unsettled_bytes; /* of credit that these cost */
+	struct charge charge;	  /* for them, when the session that paid before has ended */
+	struct user_ref user;	  /* who pays then */
+	uint64_t unacked;	  /* deliveries with the client */
+	struct timer timer;	 /* earliest deadline of a publish, or a little later: see channel_expect() */
+	struct mono looked_next; /* not before that */
 	enum outcome_kind run_kind; /* outcomes not yet told: run_first..run_last */
 	uint64_t run_first, run_last;
 	struct fault run_fault;

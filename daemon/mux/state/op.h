@@ -45,6 +45,7 @@ struct request {
 	bool clash_changes;	   /* of one in clash->uses: it makes or deletes the queue */
 	uint32_t record;	   /* in its session's recorder */
 	uint64_t before;	   /* sent before the publish with this tag on its lane */
+	bool sent;		   /* it is in a lane's awaiting */
 	bool sent_before;	   /* on a connection that is gone */
 	bool no_ack;		   /* basic.get */
 	bool unsure;		   /* it depends on what only the broker knows: see probe.h */
