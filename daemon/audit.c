@@ -108,9 +108,8 @@ static bool has_budget(struct audit *audit, const struct mux_audit *what)
 	    spend(&audit->all, now, ALL_BURST, ALL_PER_SEC))
 		return true;
 	asker->left_out++;
-	if (!timer_is_set(&audit->summary_timer) &&
-	    loop_set_timer(audit->loop, &audit->summary_timer, mono_add_usec(now, SUMMARY_USEC)) < 0)
-		tell_left_out(asker);
+	if (!timer_is_set(&audit->summary_timer))
+		loop_set_timer(audit->loop, &audit->summary_timer, mono_add_usec(now, SUMMARY_USEC));
 	return false;
 }
 

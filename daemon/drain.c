@@ -5,8 +5,7 @@
 
 static void set_phase_timer(struct muxd *muxd, uint64_t usec)
 {
-	if (loop_set_timer(muxd->loop, &muxd->phase_timer, mono_add_usec(loop_now(muxd->loop), usec)) < 0)
-		loop_stop(muxd->loop); /* it could last for ever */
+	loop_set_timer(muxd->loop, &muxd->phase_timer, mono_add_usec(loop_now(muxd->loop), usec));
 }
 
 static void begin_closing(struct muxd *muxd)

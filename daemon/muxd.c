@@ -251,8 +251,7 @@ void muxd_upstream_start(struct muxd_upstream *upstream)
 
 struct muxd_upstream *muxd_upstream_free(struct muxd_upstream *upstream)
 {
-	if (upstream->retired)
-		loop_clear_timer(upstream->muxd->loop, &upstream->timer);
+	loop_clear_timer(upstream->muxd->loop, &upstream->timer);
 	upstream_free(uplink_upstream(upstream->uplink));
 	(void)uplink_free(upstream->uplink);
 	free(upstream);
@@ -470,6 +469,7 @@ struct muxd *muxd_free(struct muxd *muxd)
 		struct muxd_upstream *upstream = muxd->upstreams[--muxd->upstream_count];
 		struct gate *rules = upstream->rules;
 
+		loop_clear_timer(muxd->loop, &upstream->timer);
 		(void)uplink_free(upstream->uplink); /* mux had the other half */
 		free(upstream);
 		retire_drop_rules(muxd, rules);

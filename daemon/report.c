@@ -54,8 +54,7 @@ static void tell_status(struct muxd *muxd)
 
 static void set_timer(struct muxd *muxd, struct timer *timer, uint64_t usec)
 {
-	if (loop_set_timer(muxd->loop, timer, mono_add_usec(loop_now(muxd->loop), usec)) < 0)
-		log_error("no memory for a timer");
+	loop_set_timer(muxd->loop, timer, mono_add_usec(loop_now(muxd->loop), usec));
 }
 
 static void on_status_timer(struct timer *timer, struct mono now)

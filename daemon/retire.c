@@ -18,8 +18,7 @@ static void set_timer(struct muxd_upstream *upstream, uint64_t usec)
 {
 	struct loop *loop = upstream->muxd->loop;
 
-	if (loop_set_timer(loop, &upstream->timer, mono_add_usec(loop_now(loop), usec)) < 0)
-		log_error("no memory for a timer");
+	loop_set_timer(loop, &upstream->timer, mono_add_usec(loop_now(loop), usec));
 }
 
 static void close_connection(struct muxd_upstream *upstream)

@@ -11,9 +11,8 @@
 
 static void set_timer(struct muxd *muxd)
 {
-	if (loop_set_timer(muxd->loop, &muxd->watchdog_timer,
-			   mono_add_usec(loop_now(muxd->loop), notify_watchdog_usec())) < 0)
-		log_error("no memory for the watchdog's timer");
+	loop_set_timer(muxd->loop, &muxd->watchdog_timer,
+		       mono_add_usec(loop_now(muxd->loop), notify_watchdog_usec()));
 }
 
 /* NULL: there is none. */

@@ -1,138 +1,100 @@
 /*
- * The heap: the parent of index i is (i - 1) / 2. A timer's place is its index
- * plus one, and every move of a pointer in the array goes through put(), so
- * that the two cannot differ.
+ * The heap is a tree: no timer is due before its parent. Children are a list,
+ * from the one that came last. Two trees become one by the later root becoming
+ * a child of the earlier; a root that goes leaves its children, which are made
+ * one by pairs, as that keeps the tree broad.
  */
 #include "daemon/base/timerq.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <stdlib.h>
 
-#define CAPACITY_MIN 16u
-
-static void put(struct timerq *queue, size_t index, struct timer *timer)
+/* Of two roots. */
+static struct timer *meld(struct timer *a, struct timer *b)
 {
-	queue->heap[index] = timer;
-	timer->place = index + 1;
+	struct timer *first = mono_before(b->when, a->when) ? b : a;
+	struct timer *last = first == a ? b : a;
+
+	last->next = first->child;
+	if (last->next)
+		last->next->back = last;
+	last->back = first;
+	first->child = last;
+	return first;
 }
 
-static void move_up(struct timerq *queue, size_t index)
+/* One root of all in a list; NULL of none. */
+static struct timer *meld_all(struct timer *list)
 {
-	struct timer *timer = queue->heap[index];
+	struct timer *pairs = NULL, *root = NULL;
 
-	while (index > 0) {
-		size_t parent = (index - 1) / 2;
+	while (list) {
+		struct timer *a = list, *b = list->next;
 
-		if (!mono_before(timer->when, queue->heap[parent]->when))
-			break;
-		put(queue, index, queue->heap[parent]);
-		index = parent;
+		list = b ? b->next : NULL;
+		a->next = NULL;
+		a = b ? meld(a, b) : a;
+		a->next = pairs;
+		pairs = a;
 	}
-	put(queue, index, timer);
-}
+	while (pairs) {
+		struct timer *pair = pairs;
 
-static void move_down(struct timerq *queue, size_t index)
-{
-	struct timer *timer = queue->heap[index];
-
-	for (;;) {
-		size_t child = 2 * index + 1;
-
-		if (child >= queue->count)
-			break;
-		if (child + 1 < queue->count &&
-		    mono_before(queue->heap[child + 1]->when, queue->heap[child]->when))
-			child++;
-		if (!mono_before(queue->heap[child]->when, timer->when))
-			break;
-		put(queue, index, queue->heap[child]);
-		index = child;
+		pairs = pair->next;
+		pair->next = NULL;
+		root = root ? meld(root, pair) : pair;
 	}
-	put(queue, index, timer);
+	return root;
 }
 
-/* The entry at index may have to go either way. */
-static void settle(struct timerq *queue, size_t index)
+static void set_root(struct timerq *queue, struct timer *root)
 {
-	struct timer *timer = queue->heap[index];
-
-	move_up(queue, index);
-	if (timer->place == index + 1)
-		move_down(queue, index);
+	queue->root = root;
+	if (root)
+		root->back = root;
 }
 
-static int grow(struct timerq *queue)
+void timerq_set(struct timerq *queue, struct timer *timer, struct mono when)
 {
-	size_t capacity = queue->capacity ? queue->capacity * 2 : CAPACITY_MIN;
-	struct timer **heap;
-
-	if (capacity > SIZE_MAX / sizeof(*heap))
-		return -ENOMEM;
-	heap = realloc(queue->heap, capacity * sizeof(*heap));
-	if (!heap)
-		return -ENOMEM;
-	queue->heap = heap;
-	queue->capacity = capacity;
-	return 0;
-}
-
-void timerq_deinit(struct timerq *queue)
-{
-	free(queue->heap);
-	*queue = TIMERQ_INIT;
-}
-
-int timerq_set(struct timerq *queue, struct timer *timer, struct mono when)
-{
-	int r;
-
-	if (mono_is_never(when)) {
-		timerq_clear(queue, timer);
-		return 0;
-	}
-	if (timer_is_set(timer)) {
-		timer->when = when;
-		settle(queue, timer->place - 1);
-		return 0;
-	}
-	if (queue->count == queue->capacity) {
-		r = grow(queue);
-		if (r < 0)
-			return r;
-	}
+	timerq_clear(queue, timer);
+	if (mono_is_never(when))
+		return;
 	timer->when = when;
-	queue->heap[queue->count++] = timer;
-	move_up(queue, queue->count - 1);
-	return 0;
+	timer->child = timer->next = NULL;
+	set_root(queue, queue->root ? meld(queue->root, timer) : timer);
 }
 
 void timerq_clear(struct timerq *queue, struct timer *timer)
 {
-	size_t index = timer->place - 1;
-	struct timer *last;
+	struct timer *rest;
 
 	if (!timer_is_set(timer))
 		return;
-	assert(index < queue->count && queue->heap[index] == timer);
-	last = queue->heap[--queue->count];
-	timer->place = 0;
-	timer->when = MONO_NEVER;
-	if (last == timer)
-		return;
-	queue->heap[index] = last;
-	settle(queue, index);
+	assert((timer->back == timer) == (queue->root == timer));
+	rest = meld_all(timer->child);
+	if (queue->root == timer) {
+		set_root(queue, rest);
+	} else {
+		if (timer->back->child == timer)
+			timer->back->child = timer->next;
+		else
+			timer->back->next = timer->next;
+		if (timer->next)
+			timer->next->back = timer->back;
+		if (rest)
+			set_root(queue, meld(queue->root, rest));
+	}
+	timer_init(timer, timer->fire);
 }
 
 struct mono timerq_next(const struct timerq *queue)
 {
-	return queue->count ? queue->heap[0]->when : MONO_NEVER;
+	return queue->root ? queue->root->when : MONO_NEVER;
 }
 
 void timerq_run(struct timerq *queue, struct mono now, unsigned int budget)
 {
-	for (; budget > 0 && queue->count > 0; budget--) {
-		struct timer *timer = queue->heap[0];
+	for (; budget > 0 && queue->root; budget--) {
+		struct timer *timer = queue->root;
 
 		if (mono_before(now, timer->when))
 			break;

@@ -1,9 +1,11 @@
 /*
- * A queue of deadlines: a binary heap of embedded entries, earliest first.
- * Entries know their place, so that changing or removing one costs O(log n).
+ * A queue of deadlines, earliest first: a pairing heap, whose pointers are in
+ * the entries. So setting one allocates nothing and cannot fail, which callers
+ * rely on: a deadline that is lost is never heard of again. Setting costs O(1),
+ * removing O(log n) over time.
  *
- * The queue owns its array, never the entries. Nothing fires by itself: the
- * loop asks for the next deadline, and calls timerq_run() when it has come.
+ * The queue owns nothing. Nothing fires by itself: the loop asks for the next
+ * deadline, and calls timerq_run() when it has come.
  */
 #pragma once
 
@@ -17,37 +19,31 @@ typedef void (*timer_fn)(struct timer *timer, struct mono now);
 
 struct timer {
 	struct mono when;
-	size_t place; /* index in the heap plus one; 0: not queued */
+	struct timer *child; /* the first of those that come behind it */
+	struct timer *next;  /* of the same parent */
+	struct timer *back; /* the one before in that list; of the first the parent, of the root itself; NULL:
+			       not queued */
 	timer_fn fire;
 };
 
 struct timerq {
-	struct timer **heap; /* owned */
-	size_t count;
-	size_t capacity;
+	struct timer *root; /* the earliest */
 };
 
-#define TIMERQ_INIT ((struct timerq){NULL, 0, 0})
-
-/* Frees the array. Entries still queued are forgotten (their place is stale): for the end of the program. */
-void timerq_deinit(struct timerq *queue);
+#define TIMERQ_INIT ((struct timerq){NULL})
 
 static inline void timer_init(struct timer *timer, timer_fn fire)
 {
-	*timer = (struct timer){MONO_NEVER, 0, fire};
+	*timer = (struct timer){.when = MONO_NEVER, .fire = fire};
 }
 
 static inline bool timer_is_set(const struct timer *timer)
 {
-	return timer->place != 0;
+	return timer->back != NULL;
 }
 
-/*
- * Queues the timer, or moves it if it is queued. MONO_NEVER removes it.
- * 0, or -ENOMEM, and then the timer is not queued.
- */
-int timerq_set(struct timerq *queue, struct timer *timer, struct mono when)
-    __attribute__((warn_unused_result));
+/* Queues the timer, or moves it if it is queued. MONO_NEVER removes it. */
+void timerq_set(struct timerq *queue, struct timer *timer, struct mono when);
 
 void timerq_clear(struct timerq *queue, struct timer *timer);
 

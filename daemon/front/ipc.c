@@ -463,9 +463,8 @@ void front_accept(struct front *front, int fd)
 	}
 	list_append(&front->connections, &ipc->node);
 	front->count++;
-	if (loop_set_timer(front->options.loop, &ipc->hello_timer,
-			   mono_add_usec(ipc->accepted, front->options.hello_usec)) < 0)
-		drop(ipc);
+	loop_set_timer(front->options.loop, &ipc->hello_timer,
+		       mono_add_usec(ipc->accepted, front->options.hello_usec));
 }
 
 /* ------------------------------------------------------------------ the front */

@@ -29,10 +29,8 @@ static void answer(struct ipc *ipc, const struct question *question)
 
 static void arm(struct front *front, struct mono when)
 {
-	if (timer_is_set(&front->answer_timer) ||
-	    loop_set_timer(front->options.loop, &front->answer_timer, when) == 0)
-		return;
-	/* No memory: it is tried again with the next question. */
+	if (!timer_is_set(&front->answer_timer))
+		loop_set_timer(front->options.loop, &front->answer_timer, when);
 }
 
 /* The first one of a session that may still be answered; freed by the caller. */

@@ -303,8 +303,7 @@ void channel_expect(struct channel *channel, struct mono deadline)
 
 	if (timer_is_set(&channel->timer) && !mono_before(when, channel->timer.when))
 		return;
-	if (timerq_set(&channel->upstream->mux->timers, &channel->timer, when) < 0)
-		log_error("no memory for a publish's deadline");
+	timerq_set(&channel->upstream->mux->timers, &channel->timer, when);
 }
 
 /* Settles the publishes whose deadline has passed; returns the earliest of the others. */
@@ -420,16 +419,15 @@ void channel_free(struct channel *channel)
 	free(channel);
 }
 
-static bool wait_for_company(struct channel *channel, uint64_t usec)
+static void wait_for_company(struct channel *channel, uint64_t usec)
 {
 	struct mux *mux = channel->upstream->mux;
 	struct mono when = mono_add_usec(mux->now, usec);
 
 	if (list_empty(&channel->unhurried_node))
 		list_append(&mux->unhurried, &channel->unhurried_node);
-	if (timer_is_set(&mux->ack_timer) && !mono_before(when, mux->ack_timer.when))
-		return true;
-	return timerq_set(&mux->timers, &mux->ack_timer, when) >= 0;
+	if (!timer_is_set(&mux->ack_timer) || mono_before(when, mux->ack_timer.when))
+		timerq_set(&mux->timers, &mux->ack_timer, when);
 }
 
 /*
@@ -444,17 +442,18 @@ static void tell_outcomes(struct channel *channel)
 	if (channel->run_first != 0 && channel->run_kind == OUTCOME_CONFIRMED &&
 	    channel->state == CHANNEL_OPEN && session &&
 	    pace_is_dense(&session->pace, channel->upstream->mux->now) &&
-	    channel->run_last - channel->run_first < channel->unsettled / 2 &&
-	    wait_for_company(channel, OUTCOME_WAIT_USEC))
-		return;
-	outcome_flush(channel);
+	    channel->run_last - channel->run_first < channel->unsettled / 2)
+		wait_for_company(channel, OUTCOME_WAIT_USEC);
+	else
+		outcome_flush(channel);
 }
 
 /* An ack alone is a write of its own: it waits a little for something else to go with. */
 static void flush_acks(struct channel *channel)
 {
-	if (channel->deliveries.acked == 0 || !delivery_may_wait(channel) ||
-	    !wait_for_company(channel, ACK_WAIT_USEC))
+	if (channel->deliveries.acked > 0 && delivery_may_wait(channel))
+		wait_for_company(channel, ACK_WAIT_USEC);
+	else
 		delivery_flush(channel);
 }
 

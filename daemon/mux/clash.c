@@ -1,6 +1,5 @@
 #include "daemon/mux/clash.h"
 
-#include "daemon/base/log.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
@@ -48,8 +47,7 @@ static bool is_over(const struct upstream *upstream, struct mono since)
 
 static void wake_at(struct upstream *upstream, struct mono when)
 {
-	if (timerq_set(&upstream->mux->timers, &upstream->clashes.timer, when) < 0)
-		log_error("no memory for a timer of upstream \"%s\"", upstream->options.name);
+	timerq_set(&upstream->mux->timers, &upstream->clashes.timer, when);
 }
 
 /* Somebody may have lost patience. */

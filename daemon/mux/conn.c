@@ -57,8 +57,7 @@ static void conn_lost(struct conn *conn, struct fault fault)
 static void set_timer(struct conn *conn, struct mono due)
 {
 	conn->due = due;
-	if (timerq_set(conn->timers, &conn->timer, due) < 0)
-		log_error("no memory for the heartbeat's timer");
+	timerq_set(conn->timers, &conn->timer, due);
 }
 
 /*

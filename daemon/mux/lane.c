@@ -30,8 +30,7 @@ static void wake_at(struct upstream *upstream, struct mono when)
 
 	if (timer_is_set(timer) && !mono_before(when, timer->when))
 		return;
-	if (timerq_set(&upstream->mux->timers, timer, when) < 0)
-		log_error("no memory for a timer of upstream \"%s\"", upstream->options.name);
+	timerq_set(&upstream->mux->timers, timer, when);
 }
 
 static void lane_timer_fired(struct timer *timer, struct mono now)

@@ -65,7 +65,6 @@ void mux_free(struct mux *mux)
 		upstream_free(upstream);
 	map_deinit(&mux->users);
 	pool_deinit(&mux->pool);
-	timerq_deinit(&mux->timers);
 	buf_deinit(&mux->scratch);
 	free(mux);
 }

@@ -47,8 +47,7 @@ static void arm(struct upstream *upstream, struct mono when)
 
 	if (timer_is_set(&recovery->timer) && mono_before(recovery->timer.when, when))
 		return;
-	if (timerq_set(&upstream->mux->timers, &recovery->timer, when) < 0)
-		log_error("no memory for the timer of a recovery");
+	timerq_set(&upstream->mux->timers, &recovery->timer, when);
 }
 
 /* ------------------------------------------------------------------ parking */

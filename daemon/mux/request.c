@@ -78,11 +78,7 @@ enum amqc_result request_queue(struct channel *channel, const struct amqc_method
 	}
 	if (timeout_usec == 0)
 		timeout_usec = mux->options.limits.request_timeout_usec;
-	if (timerq_set(&mux->timers, &request->timer, mono_add_usec(mux->now, timeout_usec)) < 0) {
-		charge_end(&request->charge);
-		free(request);
-		return AMQC_INCOMPLETE;
-	}
+	timerq_set(&mux->timers, &request->timer, mono_add_usec(mux->now, timeout_usec));
 	if (channel->session && id != 0) {
 		request->session = channel->session;
 		list_append(&channel->session->requests, &request->session_node);

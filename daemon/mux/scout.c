@@ -24,8 +24,7 @@ static void arm(struct scout *scout, uint64_t usec)
 {
 	struct mux *mux = scout->upstream->mux;
 
-	if (timerq_set(&mux->timers, &scout->timer, mono_add_usec(mux->now, usec)) < 0)
-		log_error("no memory for a timer of the scout of upstream \"%s\"", name_of(scout));
+	timerq_set(&mux->timers, &scout->timer, mono_add_usec(mux->now, usec));
 }
 
 static void disarm(struct scout *scout)

@@ -66,8 +66,7 @@ static void arm(struct upstream *upstream, uint64_t usec)
 {
 	struct mux *mux = upstream->mux;
 
-	if (timerq_set(&mux->timers, &upstream->timer, mono_add_usec(mux->now, usec)) < 0)
-		log_error("no memory for a timer of upstream \"%s\"", upstream->options.name);
+	timerq_set(&mux->timers, &upstream->timer, mono_add_usec(mux->now, usec));
 }
 
 static const struct upstream_endpoint *endpoint_of(const struct upstream *upstream)

@@ -200,7 +200,8 @@ static int begin_attempt(struct dial *dial, const struct addrinfo *address)
 	dial->event = event_new(loop_base(dial->options.loop), dial->fd, EV_WRITE, on_writable, dial);
 	if (!dial->event || event_add(dial->event, NULL) != 0)
 		return ENOMEM;
-	return -loop_set_timer(dial->options.loop, &dial->timer, share_end(dial));
+	loop_set_timer(dial->options.loop, &dial->timer, share_end(dial));
+	return 0;
 }
 
 /* Takes over what the name, or the number, stands for. */

@@ -73,17 +73,15 @@ static void pause_accepting(struct listener *listener, int error)
 		listener->logged = now;
 	}
 	(void)event_del(listener->event);
-	if (loop_set_timer(listener->loop, &listener->resume, mono_add_usec(now, PAUSE_USEC)) < 0)
-		(void)event_add(listener->event, NULL); /* rather busy than deaf */
+	loop_set_timer(listener->loop, &listener->resume, mono_add_usec(now, PAUSE_USEC));
 }
 
 static void on_resume(struct timer *timer, struct mono now)
 {
 	struct listener *listener = container_of(timer, struct listener, resume);
 
-	if (event_add(listener->event, NULL) != 0 &&
-	    loop_set_timer(listener->loop, timer, mono_add_usec(now, PAUSE_USEC)) < 0)
-		log_error("cannot accept connections any more: out of memory");
+	if (event_add(listener->event, NULL) != 0)
+		loop_set_timer(listener->loop, timer, mono_add_usec(now, PAUSE_USEC));
 }
 
 /* Errors of the one connection (it is gone already), after which the next may be fine. */

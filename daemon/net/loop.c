@@ -128,7 +128,6 @@ struct loop *loop_free(struct loop *loop)
 		event_free(loop->timer_event);
 	if (loop->base)
 		event_base_free(loop->base);
-	timerq_deinit(&loop->timers);
 	while (loop->spare_count > 0)
 		buf_deinit(&loop->spares[--loop->spare_count]);
 	free(loop->scratch);
@@ -288,9 +287,9 @@ struct mono loop_now(const struct loop *loop)
 	return loop->now;
 }
 
-int loop_set_timer(struct loop *loop, struct timer *timer, struct mono when)
+void loop_set_timer(struct loop *loop, struct timer *timer, struct mono when)
 {
-	return timerq_set(&loop->timers, timer, when);
+	timerq_set(&loop->timers, timer, when);
 }
 
 void loop_clear_timer(struct loop *loop, struct timer *timer)

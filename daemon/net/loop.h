@@ -56,9 +56,8 @@ struct mono loop_now(const struct loop *loop);
 /* The time now, for who measures something within a turn. */
 struct mono loop_clock(void);
 
-/* Sets or moves a timer, which fires in loop time; MONO_NEVER clears it. 0 or -ENOMEM. */
-int loop_set_timer(struct loop *loop, struct timer *timer, struct mono when)
-    __attribute__((warn_unused_result));
+/* Sets or moves a timer, which fires in loop time; MONO_NEVER clears it. */
+void loop_set_timer(struct loop *loop, struct timer *timer, struct mono when);
 void loop_clear_timer(struct loop *loop, struct timer *timer);
 
 typedef void (*loop_signal_fn)(void *context, int signal_number);

@@ -127,8 +127,8 @@ int secure_start(const struct secure_options *options, struct secure **ret)
 	if (event_assign(&secure->read_event, base, secure->fd, EV_READ | EV_PERSIST, on_ready, secure) ==
 		0 &&
 	    event_assign(&secure->write_event, base, secure->fd, EV_WRITE, on_ready, secure) == 0 &&
-	    event_add(&secure->read_event, NULL) == 0 && event_add(&secure->write_event, NULL) == 0 &&
-	    loop_set_timer(options->loop, &secure->timer, options->deadline) == 0) {
+	    event_add(&secure->read_event, NULL) == 0 && event_add(&secure->write_event, NULL) == 0) {
+		loop_set_timer(options->loop, &secure->timer, options->deadline);
 		*ret = secure;
 		return 0;
 	}

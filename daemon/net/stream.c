@@ -313,10 +313,9 @@ static size_t room_to_write(struct stream *stream)
 	room = ahead_room(&stream->ahead, stream->fd, now);
 	if (room > 0)
 		return room < WRITE_BYTES_MAX ? room : WRITE_BYTES_MAX;
-	if (timer_is_set(&stream->ahead_timer) ||
-	    loop_set_timer(stream->loop, &stream->ahead_timer, mono_add_usec(now, AHEAD_RETRY_USEC)) == 0)
-		return 0;
-	return WRITE_BYTES_MAX;
+	if (!timer_is_set(&stream->ahead_timer))
+		loop_set_timer(stream->loop, &stream->ahead_timer, mono_add_usec(now, AHEAD_RETRY_USEC));
+	return 0;
 }
 
 /* Writes once, at most so much. Bytes taken, 0 when the socket is full, or dropped output. */
@@ -518,11 +517,7 @@ void stream_close(struct stream *stream, uint64_t drain_usec)
 		return;
 	}
 	assert(stream->out == &stream->own_out);
-	if (loop_set_timer(stream->loop, &stream->drain_timer,
-			   mono_add_usec(loop_now(stream->loop), drain_usec)) < 0) {
-		finish(stream);
-		return;
-	}
+	loop_set_timer(stream->loop, &stream->drain_timer, mono_add_usec(loop_now(stream->loop), drain_usec));
 	stream->state = STREAM_DRAINING;
 	loop_mark_draining(stream->loop, &stream->link);
 	stream_mark(stream);

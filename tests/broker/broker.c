@@ -27,8 +27,7 @@ void bk_map_put(struct map *map, struct map_node *node, struct span key)
 
 void bk_broker_set_timer(struct broker *broker, struct timer *timer, struct mono when)
 {
-	if (timerq_set(&broker->timers, timer, when) < 0)
-		abort();
+	timerq_set(&broker->timers, timer, when);
 }
 
 static void vhost_add_exchange(struct vhost *vhost, const char *name, enum exchange_type type)
@@ -114,7 +113,6 @@ struct broker *broker_free(struct broker *broker)
 		free(vhost);
 	}
 	map_deinit(&broker->replies);
-	timerq_deinit(&broker->timers);
 	free(broker->targets);
 	free(broker);
 	return NULL;

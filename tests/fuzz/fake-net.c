@@ -14,7 +14,6 @@ void fake_loop_deinit(struct loop *loop)
 	require(list_empty(&loop->tasks));
 	for (size_t i = 0; i < FAKE_STREAMS_MAX; i++)
 		require(!loop->streams[i]);
-	timerq_deinit(&loop->timers);
 }
 
 void fake_loop_run(struct loop *loop, struct mono now)
@@ -34,9 +33,9 @@ struct mono loop_now(const struct loop *loop)
 	return loop->now;
 }
 
-int loop_set_timer(struct loop *loop, struct timer *timer, struct mono when)
+void loop_set_timer(struct loop *loop, struct timer *timer, struct mono when)
 {
-	return timerq_set(&loop->timers, timer, when);
+	timerq_set(&loop->timers, timer, when);
 }
 
 void loop_clear_timer(struct loop *loop, struct timer *timer)

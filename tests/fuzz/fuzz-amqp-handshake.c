@@ -161,7 +161,6 @@ static void talk_begin(struct talk *talk, const struct handshake_options *option
 static void talk_end(struct talk *talk)
 {
 	conn_deinit(&talk->conn);
-	timerq_deinit(&talk->timers);
 }
 
 /* All of it, in pieces of so many bytes. */

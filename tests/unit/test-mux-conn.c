@@ -61,7 +61,6 @@ static void peer_init(struct peer *peer)
 static void peer_deinit(struct peer *peer)
 {
 	conn_deinit(&peer->conn);
-	timerq_deinit(&peer->timers);
 }
 
 static size_t feed(struct peer *peer, const void *bytes, size_t len)

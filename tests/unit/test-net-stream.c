@@ -491,7 +491,7 @@ START_TEST(loop__turn_goes_from_clock_to_timers_to_tasks_to_the_end_and_frees_la
 	loop_set_hooks(steps.loop, &hooks, &steps);
 	loop_task_init(&steps.task, on_task);
 	timer_init(&steps.timer, on_timer);
-	ck_assert_int_eq(loop_set_timer(steps.loop, &steps.timer, loop_now(steps.loop)), 0);
+	loop_set_timer(steps.loop, &steps.timer, loop_now(steps.loop));
 	ck_assert_int_eq(loop_turn(steps.loop, true), 0);
 	ck_assert_str_eq(steps.order, "bTteed"); /* the task gave the end a second round */
 	(void)loop_free(steps.loop);
@@ -507,7 +507,7 @@ START_TEST(loop__timer_does_not_fire_before_its_time)
 	loop_task_init(&steps.task, on_task);
 	timer_init(&steps.timer, on_timer);
 	when = mono_add_usec(loop_now(steps.loop), 30 * USEC_PER_MSEC);
-	ck_assert_int_eq(loop_set_timer(steps.loop, &steps.timer, when), 0);
+	loop_set_timer(steps.loop, &steps.timer, when);
 	for (int i = 0; i < TURNS_MAX && !*steps.order; i++)
 		ck_assert_int_eq(loop_turn(steps.loop, true), 0);
 	ck_assert_str_eq(steps.order, "Ttd");
