@@ -1,7 +1,6 @@
 #include "daemon/muxd-private.h"
 
 #include "daemon/base/log.h"
-#include "daemon/notify.h"
 
 static void set_phase_timer(struct muxd *muxd, uint64_t usec)
 {
@@ -15,7 +14,7 @@ static void begin_closing(struct muxd *muxd)
 	if (front_count(muxd->front) > 0)
 		log_notice("%zu sessions have not left in time and are ended", front_count(muxd->front));
 	muxd->phase = MUXD_CLOSING;
-	notify_stopping(2 * MUXD_CLOSE_USEC);
+	report_state(muxd, NOTIFY_STOPPING, 2 * MUXD_CLOSE_USEC);
 	front_end_all(muxd->front, &fault);
 	for (size_t i = 0; i < muxd->upstream_count; i++)
 		upstream_close(uplink_upstream(muxd->upstreams[i]->uplink), MUXD_CLOSE_USEC);
@@ -40,7 +39,7 @@ void drain_begin(struct muxd *muxd)
 	case MUXD_RUNNING:
 		muxd->phase = MUXD_LEAVING;
 		reload_stop(muxd);
-		notify_stopping(timeout_usec + 2 * MUXD_CLOSE_USEC);
+		report_state(muxd, NOTIFY_STOPPING, timeout_usec + 2 * MUXD_CLOSE_USEC);
 		muxd->listener = listener_close(muxd->listener);
 		front_go_away(muxd->front, timeout_usec);
 		muxd->status_due = true;

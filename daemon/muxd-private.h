@@ -12,6 +12,7 @@
 #include "daemon/net/listener.h"
 #include "daemon/net/loop.h"
 #include "daemon/net/resolver.h"
+#include "daemon/notify.h"
 #include "daemon/translate.h"
 #include "daemon/up/uplink.h"
 
@@ -72,7 +73,12 @@ struct muxd {
 	struct timer status_timer;
 	struct mono overdue; /* mux's deadline that had passed when the watchdog looked last */
 	struct mono started;
+	uint64_t watchdog_usec; /* 0: nobody watches */
+	enum notify_state state;
+	uint64_t stopping_usec; /* with NOTIFY_STOPPING */
+	bool state_due;		/* systemd has not heard of it */
 	bool status_due;
+	bool notify_failed; /* the last time systemd was told anything */
 	uint32_t told_sessions;
 	char reload_error[MUXD_ERROR_MAX]; /* of the last reload; empty: it was fine */
 };
@@ -147,6 +153,12 @@ void report_deinit(struct muxd *muxd);
 
 /* The end of a turn: what changed is told to systemd, at most once a second. */
 void report_turn(struct muxd *muxd);
+
+/* What muxd does now: told to systemd, again and again if it must be. stopping_usec: see notify_state(). */
+void report_state(struct muxd *muxd, enum notify_state state, uint64_t stopping_usec);
+
+/* For the watchdog. False: tell it again soon. */
+bool report_alive(struct muxd *muxd);
 
 /* A reload ended: what was wrong, or "". */
 void report_reloaded(struct muxd *muxd, const char *error);

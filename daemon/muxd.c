@@ -3,7 +3,6 @@
 #include "daemon/muxd-private.h"
 
 #include "daemon/base/log.h"
-#include "daemon/notify.h"
 #include "daemon/plan.h"
 
 #include <assert.h>
@@ -446,7 +445,7 @@ enum muxd_result muxd_run(struct muxd *muxd)
 	muxd->started = loop_now(muxd->loop);
 	report_init(muxd);
 	watch_init(muxd);
-	notify_ready();
+	report_state(muxd, NOTIFY_READY, 0);
 	r = loop_run(muxd->loop);
 	watch_deinit(muxd);
 	report_deinit(muxd);

@@ -6,34 +6,52 @@
 
 #ifdef HAVE_SYSTEMD
 
+#include <errno.h>
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
 #define STATUS_BYTES_MAX 512u
+#define STATE_BYTES_MAX 80u
 
-void notify_ready(void)
+/* That nobody listens is fine. */
+static int tell(const char *text)
 {
-	(void)sd_notify(0, "READY=1");
+	int r = sd_notify(0, text);
+
+	return r < 0 ? r : 0;
 }
 
-void notify_reloading(void)
+static int tell_reloading(void)
 {
+	char text[STATE_BYTES_MAX];
 	struct timespec now;
 
 	if (clock_gettime(CLOCK_MONOTONIC, &now) < 0)
-		return;
-	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-			 (unsigned long long)now.tv_sec * USEC_PER_SEC +
-			     (unsigned long long)now.tv_nsec / 1000u);
+		return -errno;
+	(void)snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
+		       (unsigned long long)now.tv_sec * USEC_PER_SEC +
+			   (unsigned long long)now.tv_nsec / 1000u);
+	return tell(text);
 }
 
-void notify_stopping(uint64_t at_most_usec)
+int notify_state(enum notify_state state, uint64_t at_most_usec)
 {
-	(void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)at_most_usec);
+	char text[STATE_BYTES_MAX];
+
+	switch (state) {
+	case NOTIFY_RELOADING:
+		return tell_reloading();
+	case NOTIFY_STOPPING:
+		(void)snprintf(text, sizeof(text), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu",
+			       (unsigned long long)at_most_usec);
+		return tell(text);
+	default:
+		return tell("READY=1");
+	}
 }
 
-void notify_status(const char *text)
+int notify_status(const char *text)
 {
 	char clean[STATUS_BYTES_MAX];
 
@@ -42,46 +60,46 @@ void notify_status(const char *text)
 	for (char *c = clean; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			*c = ' ';
-	(void)sd_notify(0, clean);
+	return tell(clean);
 }
 
-uint64_t notify_watchdog_usec(void)
+int notify_watchdog_usec(uint64_t *ret)
 {
 	uint64_t usec;
+	int r = sd_watchdog_enabled(0, &usec);
 
-	return sd_watchdog_enabled(0, &usec) > 0 ? usec / 2 : 0;
+	if (r < 0)
+		return r;
+	*ret = r > 0 ? usec / 2 : 0;
+	return 0;
 }
 
-void notify_watchdog(void)
+int notify_watchdog(void)
 {
-	(void)sd_notify(0, "WATCHDOG=1");
+	return tell("WATCHDOG=1");
 }
 
 #else
 
-void notify_ready(void)
-{
-}
-
-void notify_reloading(void)
-{
-}
-
-void notify_stopping(uint64_t at_most_usec)
-{
-}
-
-void notify_status(const char *text)
-{
-}
-
-uint64_t notify_watchdog_usec(void)
+int notify_state(enum notify_state state, uint64_t at_most_usec)
 {
 	return 0;
 }
 
-void notify_watchdog(void)
+int notify_status(const char *text)
 {
+	return 0;
+}
+
+int notify_watchdog_usec(uint64_t *ret)
+{
+	*ret = 0;
+	return 0;
+}
+
+int notify_watchdog(void)
+{
+	return 0;
 }
 
 #endif

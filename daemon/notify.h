@@ -1,23 +1,24 @@
 /*
  * What systemd is told (Type=notify). Without systemd, or in a build without
- * libsystemd, nothing happens.
+ * libsystemd, nothing happens. All return 0, or the negative errno of why
+ * systemd was not told: tell it again later.
  */
 #pragma once
 
 #include <stdint.h>
 
-/* The socket takes connections. */
-void notify_ready(void);
+enum notify_state {
+	NOTIFY_READY,	  /* the socket takes connections */
+	NOTIFY_RELOADING, /* the configuration is being read anew; NOTIFY_READY ends it */
+	NOTIFY_STOPPING	  /* muxd drains */
+};
 
-/* The configuration is being read anew; notify_ready() ends it. */
-void notify_reloading(void);
-
-/* muxd drains, and may take so long. */
-void notify_stopping(uint64_t at_most_usec);
+/* at_most_usec: of NOTIFY_STOPPING, how long it may take. */
+int notify_state(enum notify_state state, uint64_t at_most_usec) __attribute__((warn_unused_result));
 
 /* One line for "systemctl status". Anything that is not plain text in it is replaced. */
-void notify_status(const char *text);
+int notify_status(const char *text) __attribute__((warn_unused_result));
 
 /* How often notify_watchdog() is due, in microseconds; 0: nobody watches. */
-uint64_t notify_watchdog_usec(void);
-void notify_watchdog(void);
+int notify_watchdog_usec(uint64_t *ret) __attribute__((warn_unused_result));
+int notify_watchdog(void) __attribute__((warn_unused_result));

@@ -13,7 +13,6 @@
 
 #include "daemon/base/log.h"
 #include "daemon/net/job.h"
-#include "daemon/notify.h"
 #include "daemon/plan.h"
 
 #include <errno.h>
@@ -279,7 +278,7 @@ static void tell(struct reload *reload)
 		log_notice("reload: done; the log level is %s", log_level_name(log_get_level()));
 	report_reloaded(muxd, reload->result < 0 && reload->errors.count > 0 ? reload->errors.texts[0] : "");
 	answer(muxd, &result);
-	notify_ready();
+	report_state(muxd, NOTIFY_READY, 0);
 }
 
 static void finish(struct reload *reload)
@@ -323,7 +322,7 @@ static void refuse_no_memory(struct muxd *muxd)
 	log_error("reload: %s; the configuration stays as it was", text);
 	report_reloaded(muxd, text);
 	answer(muxd, &result);
-	notify_ready();
+	report_state(muxd, NOTIFY_READY, 0);
 }
 
 static void begin(struct muxd *muxd)
@@ -332,7 +331,7 @@ static void begin(struct muxd *muxd)
 	struct job_options options = {on_work, on_done, on_dropped, reload};
 	int r;
 
-	notify_reloading();
+	report_state(muxd, NOTIFY_RELOADING, 0);
 	if (!reload) {
 		refuse_no_memory(muxd);
 		return;

@@ -7,9 +7,9 @@
 #include "daemon/muxd-private.h"
 
 #include "daemon/base/log.h"
-#include "daemon/notify.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define STATUS_INTERVAL_USEC USEC_PER_SEC
@@ -19,6 +19,25 @@
 #define DUMP_CHANNELS_MAX 1000u
 
 /* ------------------------------------------------------------------ systemd */
+
+/* Logged once, until it can be told again. Returns whether it was told. */
+static bool was_told(struct muxd *muxd, int r)
+{
+	if (r < 0 && !muxd->notify_failed)
+		log_error("systemd cannot be told how muxd is: %s; muxd tries again", strerror(-r));
+	muxd->notify_failed = r < 0;
+	return r == 0;
+}
+
+static void tell_state(struct muxd *muxd)
+{
+	muxd->state_due = !was_told(muxd, notify_state(muxd->state, muxd->stopping_usec));
+}
+
+bool report_alive(struct muxd *muxd)
+{
+	return was_told(muxd, notify_watchdog());
+}
 
 static size_t append_upstream(char *out, size_t size, size_t used, const struct upstream *upstream)
 {
@@ -49,7 +68,7 @@ static void tell_status(struct muxd *muxd)
 					 muxd->reload_error);
 	for (size_t i = 0; i < muxd->upstream_count && used < sizeof(text); i++)
 		used = append_upstream(text, sizeof(text), used, uplink_upstream(muxd->upstreams[i]->uplink));
-	notify_status(text);
+	muxd->status_due = !was_told(muxd, notify_status(text));
 }
 
 static void set_timer(struct muxd *muxd, struct timer *timer, uint64_t usec)
@@ -61,10 +80,12 @@ static void on_status_timer(struct timer *timer, struct mono now)
 {
 	struct muxd *muxd = container_of(timer, struct muxd, status_timer);
 
-	if (!muxd->status_due)
+	if (!muxd->status_due && !muxd->state_due)
 		return;
-	muxd->status_due = false;
-	tell_status(muxd);
+	if (muxd->state_due)
+		tell_state(muxd);
+	if (muxd->status_due)
+		tell_status(muxd);
 	set_timer(muxd, timer, STATUS_INTERVAL_USEC);
 }
 
@@ -78,8 +99,15 @@ void report_turn(struct muxd *muxd)
 	}
 	if (mux_session_count(muxd->mux) != muxd->told_sessions)
 		muxd->status_due = true;
-	if (muxd->status_due && !timer_is_set(&muxd->status_timer))
+	if ((muxd->status_due || muxd->state_due) && !timer_is_set(&muxd->status_timer))
 		set_timer(muxd, &muxd->status_timer, 0);
+}
+
+void report_state(struct muxd *muxd, enum notify_state state, uint64_t stopping_usec)
+{
+	muxd->state = state;
+	muxd->stopping_usec = stopping_usec;
+	tell_state(muxd);
 }
 
 void report_reloaded(struct muxd *muxd, const char *error)

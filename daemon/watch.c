@@ -7,12 +7,15 @@
 #include "daemon/muxd-private.h"
 
 #include "daemon/base/log.h"
-#include "daemon/notify.h"
 
-static void set_timer(struct muxd *muxd)
+#include <string.h>
+
+/* systemd waits for twice as long: what it did not hear of is told again in between. */
+#define AGAIN_DIVISOR 8u
+
+static void set_timer(struct muxd *muxd, uint64_t usec)
 {
-	loop_set_timer(muxd->loop, &muxd->watchdog_timer,
-		       mono_add_usec(loop_now(muxd->loop), notify_watchdog_usec()));
+	loop_set_timer(muxd->loop, &muxd->watchdog_timer, mono_add_usec(loop_now(muxd->loop), usec));
 }
 
 /* NULL: there is none. */
@@ -36,20 +39,28 @@ static void on_timer(struct timer *timer, struct mono now)
 {
 	struct muxd *muxd = container_of(timer, struct muxd, watchdog_timer);
 	const char *stall = find_stall(muxd);
+	bool again = false;
 
 	if (stall)
 		log_error("muxd does not advance: %s; the watchdog is not told that all is well", stall);
 	else
-		notify_watchdog();
-	set_timer(muxd);
+		again = !report_alive(muxd);
+	set_timer(muxd, again ? muxd->watchdog_usec / AGAIN_DIVISOR : muxd->watchdog_usec);
 }
 
 void watch_init(struct muxd *muxd)
 {
+	int r;
+
 	timer_init(&muxd->watchdog_timer, on_timer);
 	muxd->overdue = MONO_NEVER;
-	if (notify_watchdog_usec() > 0)
-		set_timer(muxd);
+	r = notify_watchdog_usec(&muxd->watchdog_usec);
+	if (r < 0)
+		log_error(
+		    "WATCHDOG_USEC in the environment is not understood: %s; the watchdog is not served",
+		    strerror(-r));
+	if (muxd->watchdog_usec > 0)
+		set_timer(muxd, muxd->watchdog_usec);
 }
 
 void watch_deinit(struct muxd *muxd)
