@@ -210,10 +210,11 @@ tests_unit_test_net_stream_LDADD = $(UNIT_NET) $(CHECK_LIBS)
 tests_unit_test_net_dial_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_net_dial_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo
 tests_unit_test_net_dial_LDADD = $(UNIT_NET) $(CHECK_LIBS)
-tests_unit_test_net_tls_oom_SOURCES = tests/unit/test-net-tls-oom.c tests/unit/tls-peer.c tests/unit/tls-peer.h
+TLS_PEER = tests/unit/tls-peer.c tests/unit/tls-peer.h tests/unit/tls-cert.c tests/unit/tls-cert.h
+tests_unit_test_net_tls_oom_SOURCES = tests/unit/test-net-tls-oom.c $(TLS_PEER)
 tests_unit_test_net_tls_oom_CPPFLAGS = $(UNIT_CPPFLAGS) $(SSL_CFLAGS)
 tests_unit_test_net_tls_oom_LDADD = $(UNIT_NET) $(CHECK_LIBS)
-tests_unit_test_net_tls_SOURCES = tests/unit/test-net-tls.c tests/unit/tls-peer.c tests/unit/tls-peer.h
+tests_unit_test_net_tls_SOURCES = tests/unit/test-net-tls.c $(TLS_PEER)
 tests_unit_test_net_tls_CPPFLAGS = $(UNIT_CPPFLAGS) $(SSL_CFLAGS)
 tests_unit_test_net_tls_LDADD = $(UNIT_NET) $(CHECK_LIBS)
 tests_unit_test_net_listener_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -363,18 +364,28 @@ tests_unit_test_muxd_sink_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_muxd_sink_LDADD = $(UNIT_BASE) $(CHECK_LIBS)
 
 # The whole daemon, with what it calls put through wrap-failing.c by the linker.
-check_PROGRAMS += tests/unit/test-muxd-failing
-TESTS += tests/unit/test-muxd-failing
-tests_unit_test_muxd_failing_SOURCES = $(daemon_muxd_SOURCES) tests/unit/test-muxd-failing.c \
-	tests/unit/wrap-failing.c tests/unit/wrap-failing.h
-tests_unit_test_muxd_failing_CPPFLAGS = $(UNIT_CPPFLAGS) $(CONFUSE_CFLAGS) $(EVENT_CFLAGS) -Dmain=muxd_main
-tests_unit_test_muxd_failing_CFLAGS = $(daemon_muxd_CFLAGS) -Wno-missing-prototypes
-tests_unit_test_muxd_failing_LDADD = $(daemon_muxd_LDADD)
+check_LIBRARIES += tests/unit/libmuxdfailing.a
+tests_unit_libmuxdfailing_a_SOURCES = $(daemon_muxd_SOURCES) tests/unit/muxd-cases.c tests/unit/muxd-cases.h \
+	tests/unit/wrap-failing.c tests/unit/wrap-failing.h tests/unit/tls-cert.c tests/unit/tls-cert.h \
+	tests/unit/tls-relay.c tests/unit/tls-relay.h
+tests_unit_libmuxdfailing_a_CPPFLAGS = $(UNIT_CPPFLAGS) $(CONFUSE_CFLAGS) $(EVENT_CFLAGS) $(SSL_CFLAGS) -Dmain=muxd_main
+tests_unit_libmuxdfailing_a_CFLAGS = $(daemon_muxd_CFLAGS) -Wno-missing-prototypes
+MUXD_FAILING = tests/unit/libmuxdfailing.a $(daemon_muxd_LDADD) $(CHECK_LIBS)
 WRAP = -Wl,--wrap=
-tests_unit_test_muxd_failing_LDFLAGS = $(AM_LDFLAGS) $(WRAP)loop_run \
+MUXD_WRAPPED = \
 	$(WRAP)malloc $(WRAP)calloc $(WRAP)realloc $(WRAP)reallocarray $(WRAP)strdup $(WRAP)asprintf $(WRAP)vasprintf \
 	$(WRAP)event_config_new $(WRAP)event_base_new_with_config $(WRAP)event_new $(WRAP)event_add $(WRAP)cfg_init \
 	$(WRAP)pcre2_match_context_create_8 $(WRAP)pcre2_compile_context_create_8 $(WRAP)pcre2_match_data_create_8 \
 	$(WRAP)EVP_Digest $(WRAP)socket $(WRAP)bind $(WRAP)listen $(WRAP)accept4 $(WRAP)connect $(WRAP)getsockopt \
 	$(WRAP)setsockopt $(WRAP)eventfd $(WRAP)fstat $(WRAP)chmod $(WRAP)read $(WRAP)readv $(WRAP)send $(WRAP)getaddrinfo \
-	$(WRAP)pthread_create $(WRAP)open $(WRAP)fcntl
+	$(WRAP)pthread_create $(WRAP)open $(WRAP)fcntl $(WRAP)recv $(WRAP)getsockname \
+	$(WRAP)lstat $(WRAP)unlink $(WRAP)getpwnam $(WRAP)getgrnam $(WRAP)sd_notify $(WRAP)sd_watchdog_enabled
+MUXD_FAILING_TESTS = tests/unit/test-muxd-failing tests/unit/test-muxd-reload-failing
+check_PROGRAMS += $(MUXD_FAILING_TESTS)
+TESTS += $(MUXD_FAILING_TESTS)
+tests_unit_test_muxd_failing_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_muxd_failing_LDADD = $(MUXD_FAILING)
+tests_unit_test_muxd_failing_LDFLAGS = $(AM_LDFLAGS) $(WRAP)loop_run $(MUXD_WRAPPED)
+tests_unit_test_muxd_reload_failing_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_muxd_reload_failing_LDADD = $(MUXD_FAILING)
+tests_unit_test_muxd_reload_failing_LDFLAGS = $(AM_LDFLAGS) $(MUXD_WRAPPED)

@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <netdb.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -25,6 +28,10 @@
 #include <confuse.h>
 #include <pcre2.h>
 
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
 struct counts {
 	enum wrap_kind kind;
 	unsigned long nth;
@@ -34,13 +41,79 @@ struct counts {
 
 static struct counts *counts;
 static bool takes_part;
+static pcre2_general_context_8 *pcre2_memory; /* asks us for it */
+
+static bool fails(enum wrap_kind kind, const char *name)
+{
+	if (!takes_part || counts->kind != kind || atomic_fetch_add(&counts->seen, 1) + 1 != counts->nth)
+		return false;
+	strncpy(counts->failed, name, sizeof(counts->failed) - 1);
+	return true;
+}
+
+/* ------------------------------------------------------------------ the memory of libraries */
+
+void *__real_malloc(size_t size);
+void *__real_realloc(void *data, size_t size);
+
+static void *library_malloc(size_t size)
+{
+	return fails(WRAP_LIBRARY, "libevent's malloc") ? NULL : __real_malloc(size);
+}
+
+static void *library_realloc(void *block, size_t size)
+{
+	return fails(WRAP_LIBRARY, "libevent's realloc") ? NULL : __real_realloc(block, size);
+}
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+	return fails(WRAP_LIBRARY, "OpenSSL's malloc") ? NULL : __real_malloc(size);
+}
+
+static void *openssl_realloc(void *block, size_t size, const char *file, int line)
+{
+	return fails(WRAP_LIBRARY, "OpenSSL's realloc") ? NULL : __real_realloc(block, size);
+}
+
+static void openssl_free(void *block, const char *file, int line)
+{
+	free(block);
+}
+
+static void *pcre2_malloc(size_t size, void *context)
+{
+	return fails(WRAP_LIBRARY, "PCRE2's malloc") ? NULL : __real_malloc(size);
+}
+
+static void pcre2_free(void *block, void *context)
+{
+	free(block);
+}
+
+/* ------------------------------------------------------------------ counting */
 
 bool wrap_init(void)
 {
 	void *memory = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	counts = memory == MAP_FAILED ? NULL : memory;
-	return counts != NULL;
+	pcre2_memory = pcre2_general_context_create_8(pcre2_malloc, pcre2_free, NULL);
+	event_set_mem_functions(library_malloc, library_realloc, free);
+	return counts && pcre2_memory &&
+	       CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) == 1;
+}
+
+const char *wrap_kind_name(enum wrap_kind kind)
+{
+	static const char *const names[] = {"nothing", "memory", "libraries' memory", "system"};
+
+	return names[kind];
+}
+
+void wrap_disarm(void)
+{
+	counts->kind = WRAP_NOTHING;
 }
 
 void wrap_take_part(bool yes)
@@ -64,14 +137,6 @@ unsigned long wrap_count(void)
 const char *wrap_failed(void)
 {
 	return counts->failed[0] ? counts->failed : NULL;
-}
-
-static bool fails(enum wrap_kind kind, const char *name)
-{
-	if (!takes_part || counts->kind != kind || atomic_fetch_add(&counts->seen, 1) + 1 != counts->nth)
-		return false;
-	strncpy(counts->failed, name, sizeof(counts->failed) - 1);
-	return true;
 }
 
 /* A wrapper: what it returns when it fails, with which errno. */
@@ -105,9 +170,9 @@ WRAP_MEMORY_CALL(struct event *, event_new,
 		 (base, fd, what, fn, arg))
 WRAP(WRAP_MEMORY, ENOMEM, -1, int, event_add, (struct event *event, const struct timeval *timeout), (event, timeout))
 WRAP_MEMORY_CALL(cfg_t *, cfg_init, (cfg_opt_t *options, cfg_flag_t flags), (options, flags))
-WRAP_MEMORY_CALL(pcre2_match_context_8 *, pcre2_match_context_create_8, (pcre2_general_context_8 *context), (context))
-WRAP_MEMORY_CALL(pcre2_compile_context_8 *, pcre2_compile_context_create_8, (pcre2_general_context_8 *context), (context))
-WRAP_MEMORY_CALL(pcre2_match_data_8 *, pcre2_match_data_create_8, (uint32_t size, pcre2_general_context_8 *context), (size, context))
+WRAP_MEMORY_CALL(pcre2_match_context_8 *, pcre2_match_context_create_8, (pcre2_general_context_8 *context), (pcre2_memory))
+WRAP_MEMORY_CALL(pcre2_compile_context_8 *, pcre2_compile_context_create_8, (pcre2_general_context_8 *context), (pcre2_memory))
+WRAP_MEMORY_CALL(pcre2_match_data_8 *, pcre2_match_data_create_8, (uint32_t size, pcre2_general_context_8 *context), (size, pcre2_memory))
 WRAP(WRAP_MEMORY, ENOMEM, 0, int, EVP_Digest,
      (const void *data, size_t count, unsigned char *md, unsigned int *size, const EVP_MD *type, ENGINE *impl),
      (data, count, md, size, type, impl))
@@ -125,12 +190,22 @@ WRAP_SYSTEM_CALL(EACCES, int, chmod, (const char *path, mode_t mode), (path, mod
 WRAP_SYSTEM_CALL(ECONNRESET, ssize_t, read, (int fd, void *data, size_t count), (fd, data, count))
 WRAP_SYSTEM_CALL(ECONNRESET, ssize_t, readv, (int fd, const struct iovec *parts, int count), (fd, parts, count))
 WRAP_SYSTEM_CALL(ECONNRESET, ssize_t, send, (int fd, const void *data, size_t count, int flags), (fd, data, count, flags))
+WRAP_SYSTEM_CALL(ECONNRESET, ssize_t, recv, (int fd, void *data, size_t count, int flags), (fd, data, count, flags))
+WRAP_SYSTEM_CALL(ENOBUFS, int, getsockname, (int fd, struct sockaddr *address, socklen_t *len), (fd, address, len))
+WRAP_SYSTEM_CALL(EACCES, int, lstat, (const char *path, struct stat *ret), (path, ret))
+WRAP_SYSTEM_CALL(EACCES, int, unlink, (const char *path), (path))
+WRAP(WRAP_SYSTEM, EIO, NULL, struct passwd *, getpwnam, (const char *name), (name))
+WRAP(WRAP_SYSTEM, EIO, NULL, struct group *, getgrnam, (const char *name), (name))
 WRAP(WRAP_SYSTEM, EAGAIN, EAI_AGAIN, int, getaddrinfo,
      (const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret),
      (node, service, hints, ret))
 WRAP(WRAP_SYSTEM, EAGAIN, EAGAIN, int, pthread_create,
      (pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg),
      (thread, attr, start, arg))
+#ifdef HAVE_SYSTEMD
+WRAP(WRAP_SYSTEM, EMFILE, -EMFILE, int, sd_notify, (int unset, const char *state), (unset, state))
+WRAP(WRAP_SYSTEM, EINVAL, -EINVAL, int, sd_watchdog_enabled, (int unset, uint64_t *usec), (unset, usec))
+#endif
 /* clang-format on */
 
 int __wrap_asprintf(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));
