@@ -51,5 +51,7 @@ while IFS= read -r line; do
 	done
 	print -rl -- ${seen:#}
 	print
+	# what it shows is read away, or it would be held up when its terminal is full
+	while zpty -r -t asked shown; do :; done
 done
 zpty -d asked
