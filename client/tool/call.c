@@ -135,7 +135,7 @@ static int run(struct calling *calling)
 
 	if (!ctl->timeout_usec)
 		ctl->timeout_usec = CTL_DEFAULT_TIMEOUT_USEC;
-	r = ctl_open(ctl, NULL, &options);
+	r = ctl_open(ctl, &options);
 	if (r != CTL_DONE)
 		return r;
 	if (muxc_consume(ctl->channel, &consumer, NULL, ctl_timeout(ctl), &error) < 0)

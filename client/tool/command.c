@@ -89,6 +89,7 @@ static const char common_options[] =
     "      --upstream NAME        which broker; default: the first one configured\n"
     "      --json                 print JSON\n"
     "      --timeout DURATION     for the whole command, as 200ms, 5s, 2m\n"
+    "  -q, --quiet                say nothing of a muxd that is away for a while\n"
     "  -h, --help                 also of a command\n"
     "      --version\n";
 

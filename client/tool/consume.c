@@ -6,10 +6,14 @@
  * command runs. Signals come by a descriptor: after the first SIGINT or
  * SIGTERM the message at hand is finished and the rest goes back to the queue;
  * a second one is handed on to the command.
+ *
+ * When muxd is lost, what has come is dropped: it comes again from the next
+ * one, which the library finds. So does the message at hand, which does not count then.
  */
 #include "client/tool/option.h"
 #include "client/tool/print.h"
 #include "client/tool/run.h"
+#include "client/tool/signals.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -18,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -29,6 +32,7 @@
 struct item {
 	struct item *next;
 	struct muxc_message *message; /* one reference */
+	uint64_t sessions;	      /* of ctl, when it came */
 };
 
 struct consuming {
@@ -40,7 +44,7 @@ struct consuming {
 	bool exclusive;
 	char **command; /* NULL: to stdout */
 	uint32_t consumer;
-	bool cancelled; /* here */
+	bool consuming; /* not cancelled */
 	uint64_t came;
 	uint64_t settled;
 	struct item *first;
@@ -66,6 +70,7 @@ static void on_message(struct muxc_channel *channel, struct muxc_message *messag
 	if (!item)
 		return;
 	item->message = muxc_message_ref(message);
+	item->sessions = c->ctl->sessions;
 	if (c->last)
 		c->last->next = item;
 	else
@@ -81,7 +86,7 @@ static void on_cancelled(struct muxc_channel *channel, uint32_t consumer, const 
 	ctl_say(c->ctl, "the consumer was ended: %s", text);
 	c->ctl->exit_code = CTL_FAILED;
 	c->over = true;
-	c->cancelled = true;
+	c->consuming = false;
 }
 
 static void on_closed(struct muxc_channel *channel, const struct muxc_error *error, void *userdata)
@@ -92,15 +97,6 @@ static void on_closed(struct muxc_channel *channel, const struct muxc_error *err
 		(void)ctl_fail(c->ctl, NULL, error);
 	c->over = true;
 	c->lost = true;
-}
-
-static void on_going_away(struct muxc *mux, uint64_t within_usec, const char *text, void *userdata)
-{
-	struct consuming *c = userdata;
-
-	ctl_say(c->ctl, "muxd is about to stop%s%s", *text ? ": " : "", text);
-	c->ctl->exit_code = CTL_FAILED;
-	c->over = true;
 }
 
 static struct muxc_message *item_take(struct consuming *c)
@@ -115,56 +111,35 @@ static struct muxc_message *item_take(struct consuming *c)
 	return message;
 }
 
-/* ----------------------------------------------------------------- waiting */
-
-/* A signal that was ignored when muxctl began, as in the background of a script, stays so. */
-static bool signals_open(struct consuming *c)
+/* What came from a muxd that is gone cannot be settled, and comes again. */
+static bool is_stale(const struct consuming *c, uint64_t sessions)
 {
-	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-	struct sigaction now;
-	sigset_t set;
-	size_t i;
-
-	(void)signal(SIGCHLD, SIG_DFL);
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGCHLD);
-	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-		if (sigaction(numbers[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
-			(void)sigaddset(&set, numbers[i]);
-	}
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	c->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return c->signal_fd >= 0 || ctl_fail_errno(c->ctl, "signalfd", errno) == CTL_DONE;
+	return sessions != c->ctl->sessions || muxc_get_session(c->ctl->c) == 0;
 }
 
-static void signals_read(struct consuming *c)
+static void drop_stale(struct consuming *c)
 {
-	struct signalfd_siginfo info;
+	while (c->first && is_stale(c, c->first->sessions)) {
+		(void)muxc_message_unref(item_take(c));
+		c->came--;
+	}
+}
 
-	while (read(c->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo == SIGCHLD)
+/* ----------------------------------------------------------------- waiting */
+
+static void take_signals(struct consuming *c)
+{
+	int number;
+
+	while ((number = signals_read(c->signal_fd)) != 0) {
+		if (number == SIGCHLD)
 			continue;
 		if (c->told_to_end && c->child)
-			(void)kill(c->child, (int)info.ssi_signo);
+			(void)kill(c->child, number);
 		c->told_to_end = true;
 	}
 	if (c->child && waitpid(c->child, &c->child_status, WNOHANG) == c->child)
 		c->child = 0;
-}
-
-static int poll_timeout(const struct consuming *c)
-{
-	uint64_t until = UINT64_MAX, now = now_usec();
-
-	if (!c->lost && muxc_get_timeout(c->ctl->c, &until) < 0)
-		until = 0;
-	if (!c->child && c->ctl->deadline_usec < until)
-		until = c->ctl->deadline_usec;
-	if (until == UINT64_MAX)
-		return -1;
-	if (until <= now)
-		return 0;
-	return until - now > 1000000000u ? 1000000 : (int)((until - now + 999) / 1000);
 }
 
 /* Waits for whatever comes next, and calls the handlers. */
@@ -179,8 +154,10 @@ static void step(struct consuming *c)
 	}
 	if (!c->command)
 		fds[2].fd = STDOUT_FILENO;
-	(void)poll(fds, 3, poll_timeout(c));
-	signals_read(c);
+	/* A command that runs is not ended by the deadline. */
+	(void)poll(fds, 3,
+		   c->lost ? -1 : ctl_poll_timeout(c->ctl, c->child ? UINT64_MAX : c->ctl->deadline_usec));
+	take_signals(c);
 	/* A pipe without a reader: what comes later must stay in the queue. */
 	if (fds[2].revents & POLLERR && !c->over) {
 		(void)ctl_fail_errno(c->ctl, "cannot write to stdout", EPIPE);
@@ -225,6 +202,7 @@ static void settle(struct consuming *c, const struct muxc_message *message, int 
 
 static void run_command(struct consuming *c, const struct muxc_message *message)
 {
+	uint64_t sessions = c->ctl->sessions;
 	int r;
 
 	r = run_start(c->command, c->queue, message, &c->child);
@@ -237,7 +215,10 @@ static void run_command(struct consuming *c, const struct muxc_message *message)
 	}
 	while (c->child)
 		step(c);
-	settle(c, message, c->child_status);
+	if (c->lost || !is_stale(c, sessions))
+		settle(c, message, c->child_status);
+	else
+		c->came--;
 }
 
 /* Shows what has come; nothing is acknowledged that stdout has not taken. */
@@ -280,16 +261,48 @@ static void handle(struct consuming *c)
 
 /* -------------------------------------------------------------------- loop */
 
+static int subscribe(struct consuming *c)
+{
+	struct muxc_consumer_options consumer = {.size = sizeof(consumer),
+						 .queue = c->queue,
+						 .flags = c->exclusive ? MUXC_CONSUME_EXCLUSIVE : 0,
+						 .on_message = on_message,
+						 .on_cancelled = on_cancelled,
+						 .userdata = c};
+	struct muxc_error error = MUXC_ERROR_INIT;
+	struct ctl *ctl = c->ctl;
+
+	if (muxc_consume(ctl->channel, &consumer, &c->consumer, ctl_timeout(ctl), &error) < 0) {
+		c->over = true;
+		return ctl_fail(ctl, NULL, &error);
+	}
+	c->consuming = true;
+	return CTL_DONE;
+}
+
+static bool can_ask(const struct consuming *c)
+{
+	return !c->lost && muxc_get_session(c->ctl->c) != 0;
+}
+
+/* Of a question to this muxd; when it is gone everything has ended with it. */
+static void fail(struct consuming *c, uint64_t sessions, const char *what, const struct muxc_error *error)
+{
+	if (c->lost || !is_stale(c, sessions))
+		(void)ctl_fail(c->ctl, what, error);
+}
+
 static void cancel(struct consuming *c)
 {
 	struct muxc_error error = MUXC_ERROR_INIT;
+	uint64_t sessions = c->ctl->sessions;
 
-	if (c->cancelled || c->lost)
+	if (!c->consuming || !can_ask(c))
 		return;
-	c->cancelled = true;
+	c->consuming = false;
 	/* Its answer also shows that muxd has read what was settled before. */
 	if (muxc_cancel(c->ctl->channel, c->consumer, CTL_GRACE_USEC, &error) < 0)
-		(void)ctl_fail(c->ctl, "cannot end the consumer", &error);
+		fail(c, sessions, "cannot end the consumer", &error);
 }
 
 static bool is_done(const struct consuming *c)
@@ -297,13 +310,38 @@ static bool is_done(const struct consuming *c)
 	return c->told_to_end || c->lost || (c->over && !c->first) || (c->count && c->settled == c->count);
 }
 
+/* No more are wanted than are to come, also when some of them are to come again. */
+static void want(struct consuming *c)
+{
+	if (c->count && c->came == c->count)
+		cancel(c);
+	else if (!c->consuming && !c->over && can_ask(c))
+		(void)subscribe(c);
+}
+
+static void finish(struct consuming *c)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+	uint64_t sessions = c->ctl->sessions;
+
+	cancel(c);
+	if (c->settled == 0 || !can_ask(c))
+		return;
+	if (muxc_ping(c->ctl->c, CTL_GRACE_USEC, &error) < 0)
+		fail(c, sessions, "the last messages may come again", &error);
+	while (muxc_process(c->ctl->c) > 0)
+		;
+	if (!c->lost && is_stale(c, sessions))
+		ctl_say(c->ctl, "muxd was lost: the last messages may come again");
+}
+
 static int consume(struct consuming *c)
 {
 	struct ctl *ctl = c->ctl;
 
 	while (!is_done(c)) {
-		if (c->count && c->came == c->count)
-			cancel(c);
+		drop_stale(c);
+		want(c);
 		if (ctl_is_late(ctl)) {
 			ctl_say(ctl, "%" PRIu64 " messages have come in time", c->settled);
 			ctl->exit_code = CTL_DEADLINE;
@@ -319,39 +357,29 @@ static int consume(struct consuming *c)
 		}
 		step(c);
 	}
-	cancel(c);
-	if (!c->lost && c->settled > 0) {
-		struct muxc_error error = MUXC_ERROR_INIT;
-
-		if (muxc_ping(ctl->c, CTL_GRACE_USEC, &error) < 0)
-			(void)ctl_fail(ctl, "the last messages may come again", &error);
-	}
+	finish(c);
 	return ctl->exit_code;
 }
 
 static int start(struct consuming *c)
 {
-	struct muxc_options options = {.on_going_away = on_going_away, .userdata = c};
 	struct muxc_channel_options channel = {
 	    .size = sizeof(channel), .on_closed = on_closed, .userdata = c};
-	struct muxc_consumer_options consumer = {.size = sizeof(consumer),
-						 .queue = c->queue,
-						 .flags = c->exclusive ? MUXC_CONSUME_EXCLUSIVE : 0,
-						 .on_message = on_message,
-						 .on_cancelled = on_cancelled,
-						 .userdata = c};
 	struct muxc_error error = MUXC_ERROR_INIT;
 	struct ctl *ctl = c->ctl;
 	int r;
 
-	r = ctl_open(ctl, &options, &channel);
+	ctl->keeps_on = true;
+	r = ctl_open(ctl, &channel);
 	if (r != CTL_DONE)
 		return r;
 	if (muxc_qos(ctl->channel, (uint32_t)c->prefetch, ctl_timeout(ctl), &error) < 0)
 		return ctl_fail(ctl, "cannot set the prefetch", &error);
-	if (muxc_consume(ctl->channel, &consumer, &c->consumer, ctl_timeout(ctl), &error) < 0)
-		return ctl_fail(ctl, NULL, &error);
-	return signals_open(c) ? CTL_DONE : ctl->exit_code;
+	r = subscribe(c);
+	if (r != CTL_DONE)
+		return r;
+	c->signal_fd = signals_open(ctl, true);
+	return c->signal_fd >= 0 ? CTL_DONE : ctl->exit_code;
 }
 
 /* ----------------------------------------------------------------- command */

@@ -7,6 +7,7 @@
 #include "client/tool/option.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,8 +58,9 @@ int ctl_usage_hint(struct ctl *ctl)
 /* Before muxd's greeting nobody has refused: there is no muxd, or it is stuck. */
 static bool is_unreachable(struct ctl *ctl, const struct muxc_error *error)
 {
-	return error->kind == MUXC_ERROR_LIBRARY && (!ctl->c || muxc_get_session(ctl->c) == 0) &&
-	       error->error != -EINVAL && error->error != -EMSGSIZE && error->error != -ENOMEM;
+	return error->kind == MUXC_ERROR_LIBRARY && !ctl->greeted &&
+	       (!ctl->c || muxc_get_session(ctl->c) == 0) && error->error != -EINVAL &&
+	       error->error != -EMSGSIZE && error->error != -ENOMEM;
 }
 
 int ctl_code_of(struct ctl *ctl, const struct muxc_error *error)
@@ -109,12 +111,14 @@ static const char *advice_by_broker(unsigned int code)
 	}
 }
 
-static const char *advice(int code, const struct muxc_error *error)
+static const char *advice(const struct ctl *ctl, int code, const struct muxc_error *error)
 {
 	const char *text = NULL;
 
 	if (code == CTL_UNREACHABLE)
 		return "start muxd, or name its socket by -s PATH or MUXD_SOCKET";
+	if (code == CTL_DEADLINE && ctl->away)
+		return "muxd has not come back; start it";
 	if (code == CTL_DEADLINE)
 		return "is the broker up (`muxctl status`)? --timeout gives more time";
 	if (error->kind == MUXC_ERROR_MUXD)
@@ -137,7 +141,7 @@ int ctl_fail(struct ctl *ctl, const char *what, const struct muxc_error *error)
 {
 	int code = ctl_code_of(ctl, error);
 	const char *text = error->text[0] ? error->text : strerror(-error->error);
-	const char *todo = advice(code, error);
+	const char *todo = advice(ctl, code, error);
 
 	if (error->code)
 		ctl_say(ctl, "%s%s%s (AMQP %u): %s", what ? what : "", what ? ": " : "", who(error),
@@ -190,28 +194,70 @@ bool ctl_is_late(const struct ctl *ctl)
 	return ctl->deadline_usec != UINT64_MAX && now_usec() >= ctl->deadline_usec;
 }
 
+int ctl_poll_timeout(const struct ctl *ctl, uint64_t until_usec)
+{
+	uint64_t until = UINT64_MAX, now = now_usec();
+
+	if (muxc_get_timeout(ctl->c, &until) < 0)
+		return 0;
+	if (until_usec < until)
+		until = until_usec;
+	if (until == UINT64_MAX)
+		return -1;
+	if (until <= now)
+		return 0;
+	return until - now > 1000000000u ? 1000000 : (int)((until - now + 999) / 1000);
+}
+
 /* ------------------------------------------------------------- connection */
 
-int ctl_connect(struct ctl *ctl, const struct muxc_options *options)
+/* Only what took long is told: one muxd may follow another at once. */
+static void on_link(struct muxc *c, const struct muxc_link *link, void *userdata)
 {
-	struct muxc_options mine = {0};
-	struct muxc_error error = MUXC_ERROR_INIT;
-	uint64_t timeout = ctl->timeout_usec ? ctl->timeout_usec : CTL_DEFAULT_TIMEOUT_USEC;
+	struct ctl *ctl = userdata;
 
-	if (options)
-		mine = *options;
-	mine.size = sizeof(mine);
-	mine.socket_path = ctl->socket_path;
-	mine.program = "muxctl";
-	mine.upstream = ctl->upstream;
-	mine.flags = MUXC_LOOP | MUXC_NO_RECONNECT;
-	mine.connect_timeout_usec = ctl->timeout_usec; /* 0: the library's */
-	mine.request_timeout_usec = timeout;
-	mine.outcome_timeout_usec = timeout;
+	if (link->state == MUXC_LINK_LOST) {
+		ctl->away = true;
+		if (!ctl->quiet)
+			ctl_say(ctl, "muxd is gone; waiting until it is back");
+	}
+	if (link->state != MUXC_LINK_BACK)
+		return;
+	ctl->sessions++;
+	ctl->resent += link->resent;
+	if (ctl->away && !ctl->quiet && link->resent)
+		ctl_say(ctl, "muxd is back; what had no outcome is sent again, marked: %" PRIu64 " messages",
+			link->resent);
+	else if (ctl->away && !ctl->quiet)
+		ctl_say(ctl, "muxd is back");
+	ctl->away = false;
+}
+
+int ctl_connect(struct ctl *ctl)
+{
+	uint64_t timeout = ctl->timeout_usec ? ctl->timeout_usec : CTL_DEFAULT_TIMEOUT_USEC;
+	struct muxc_options options = {
+	    .size = sizeof(options),
+	    .socket_path = ctl->socket_path,
+	    .program = "muxctl",
+	    .upstream = ctl->upstream,
+	    .flags = MUXC_LOOP | (ctl->keeps_on ? 0 : MUXC_NO_RECONNECT),
+	    .connect_timeout_usec = ctl->timeout_usec, /* 0: the library's */
+	    .request_timeout_usec = timeout,
+	    .outcome_timeout_usec = ctl->keeps_on && !ctl->timeout_usec ? CTL_OUTCOME_USEC : timeout,
+	    .on_link = on_link,
+	    .userdata = ctl,
+	};
+	struct muxc_error error = MUXC_ERROR_INIT;
+
 	if (ctl->timeout_usec)
 		ctl->deadline_usec = now_usec() + ctl->timeout_usec;
-	if (muxc_connect(&mine, &ctl->c, &error) < 0)
+	if (muxc_connect(&options, &ctl->c, &error) < 0)
 		return ctl_fail(ctl, NULL, &error);
+	/* Who keeps on is told at the beginning, as all others, if there is nobody. */
+	if (ctl->keeps_on && muxc_wait_ready(ctl->c, ctl_timeout(ctl), &error) < 0)
+		return ctl_fail(ctl, NULL, &error);
+	ctl->greeted = ctl->keeps_on;
 	return CTL_DONE;
 }
 
@@ -223,19 +269,18 @@ int ctl_begin(struct ctl *ctl, int argc, char **argv, bool *ret_stop)
 	if (optind < argc)
 		return ctl_usage(ctl, "'%s': it takes no argument", argv[optind]);
 	*ret_stop = false;
-	return ctl_connect(ctl, NULL);
+	return ctl_connect(ctl);
 }
 
-int ctl_open(struct ctl *ctl, const struct muxc_options *options,
-	     const struct muxc_channel_options *channel_options)
+int ctl_open(struct ctl *ctl, const struct muxc_channel_options *options)
 {
 	struct muxc_error error = MUXC_ERROR_INIT;
 	int r;
 
-	r = ctl_connect(ctl, options);
+	r = ctl_connect(ctl);
 	if (r != CTL_DONE)
 		return r;
-	r = muxc_channel_open(ctl->c, channel_options, &ctl->channel);
+	r = muxc_channel_open(ctl->c, options, &ctl->channel);
 	if (r == 0)
 		return CTL_DONE;
 	if (muxc_get_error(ctl->c, &error) == 0) {

@@ -8,6 +8,10 @@
  *
  * Whatever goes wrong ends in ctl_fail() or ctl_usage(): the one place each
  * that makes a failure into words and an exit code.
+ *
+ * Most commands are over at once, and end when muxd is lost. Those that go on
+ * for long (consume, publish -l) set keeps_on: once muxd has greeted them they
+ * wait for it whenever it is away, and say so.
  */
 #pragma once
 
@@ -21,6 +25,7 @@
 
 #define CTL_DEFAULT_TIMEOUT_USEC 30000000u /* of each request, when no --timeout was given */
 #define CTL_GRACE_USEC 2000000u		   /* how long muxd's verdict on a deadline is waited for */
+#define CTL_OUTCOME_USEC 300000000u	   /* the same of a line that is published, muxd's absence included */
 
 enum exit_code {
 	CTL_DONE = 0,
@@ -46,9 +51,16 @@ struct ctl {
 	const char *socket_path; /* NULL: where the library looks */
 	const char *upstream;	 /* NULL: the first one configured */
 	bool json;
+	bool quiet;		/* nothing is said of a muxd that is away */
+	bool keeps_on;		/* goes on when muxd is back; before ctl_open() */
 	uint64_t timeout_usec;	/* 0: none was given */
 	uint64_t deadline_usec; /* of the whole command, CLOCK_MONOTONIC; UINT64_MAX: none */
 	int exit_code;		/* what ctl_usage(), ctl_fail() and the like have made of it */
+	int ended_by;		/* the signal that has ended it, and is to end muxctl; 0: none */
+	bool greeted;		/* with keeps_on: there was a muxd */
+	bool away;		/* with keeps_on: muxd is waited for, told */
+	uint64_t sessions;	/* with keeps_on: how often muxd came back */
+	uint64_t resent;	/* with keeps_on: publishes that were sent again, marked */
 	struct muxc *c;
 	struct muxc_channel *channel;
 };
@@ -97,14 +109,16 @@ uint64_t ctl_timeout(const struct ctl *ctl);
 /* True when --timeout is over. */
 bool ctl_is_late(const struct ctl *ctl);
 
+/* Milliseconds for poll(), until then at most, or until the library has something to do; -1: without end. */
+int ctl_poll_timeout(const struct ctl *ctl, uint64_t until_usec);
+
 /*
- * Connects (does not wait for the greeting), and opens the one channel that
- * commands use, with these options (may be NULL). options: with size set, for
- * its handlers; may be NULL. CTL_DONE, or the exit code; told.
+ * Connects (does not wait for the greeting, but with keeps_on), and opens the
+ * one channel that commands use, with these options (may be NULL). CTL_DONE, or
+ * the exit code; told.
  */
-int ctl_connect(struct ctl *ctl, const struct muxc_options *options);
-int ctl_open(struct ctl *ctl, const struct muxc_options *options,
-	     const struct muxc_channel_options *channel_options);
+int ctl_connect(struct ctl *ctl);
+int ctl_open(struct ctl *ctl, const struct muxc_channel_options *options);
 
 /*
  * For commands without options and operands: looks that there are none, and

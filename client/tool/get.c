@@ -102,6 +102,6 @@ int cmd_get(struct ctl *ctl, int argc, char **argv)
 
 	if (!read_options(&g, argc, argv))
 		return ctl->exit_code;
-	r = ctl_open(ctl, NULL, NULL);
+	r = ctl_open(ctl, NULL);
 	return r == CTL_DONE ? get_all(&g) : r;
 }

@@ -5,6 +5,7 @@ client_muxctl_SOURCES = \
 	client/tool/option.c client/tool/option.h client/tool/field.c \
 	client/tool/json.c client/tool/json.h client/tool/print.c client/tool/print.h \
 	client/tool/post.c client/tool/post.h client/tool/run.c client/tool/run.h \
+	client/tool/signals.c client/tool/signals.h client/tool/lines.c client/tool/lines.h \
 	client/tool/look.c client/tool/control.c client/tool/publish.c client/tool/get.c client/tool/consume.c \
 	client/tool/call.c client/tool/topology.c
 client_muxctl_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)

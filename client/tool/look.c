@@ -319,7 +319,7 @@ int cmd_recorder(struct ctl *ctl, int argc, char **argv)
 		return ctl_usage(ctl, "it takes one SESSION");
 	if (!option_count(ctl, "SESSION", argv[optind], UINT64_MAX, &session))
 		return ctl->exit_code;
-	r = ctl_connect(ctl, NULL);
+	r = ctl_connect(ctl);
 	if (r != CTL_DONE)
 		return r;
 	if (muxc_recorder(ctl->c, session, ctl_timeout(ctl), &list, &error) < 0)

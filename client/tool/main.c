@@ -2,6 +2,7 @@
  * muxctl: finds the command on the command line and runs it.
  */
 #include "client/tool/option.h"
+#include "client/tool/signals.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -56,5 +57,9 @@ int main(int argc, char **argv)
 		r = ctl.command->run(&ctl, argc - first, argv + first);
 	}
 	ctl_close(&ctl);
-	return r == CTL_DONE ? ctl_flush(&ctl) : r;
+	if (r == CTL_DONE)
+		r = ctl_flush(&ctl);
+	if (ctl.ended_by)
+		signals_end(ctl.ended_by);
+	return r;
 }

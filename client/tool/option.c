@@ -12,13 +12,17 @@
 #define LONGS_MAX 32
 
 static const struct option common_longs[] = {
-    {"socket", required_argument, NULL, 's'}, {"upstream", required_argument, NULL, OPTION_UPSTREAM},
-    {"json", no_argument, NULL, OPTION_JSON}, {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-    {"help", no_argument, NULL, 'h'},	      {"version", no_argument, NULL, OPTION_VERSION},
+    {"socket", required_argument, NULL, 's'},
+    {"upstream", required_argument, NULL, OPTION_UPSTREAM},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPTION_VERSION},
 };
 
 #define COMMON_COUNT (sizeof(common_longs) / sizeof(common_longs[0]))
-#define COMMON_SHORTS "s:h"
+#define COMMON_SHORTS "s:qh"
 
 void option_begin(void)
 {
@@ -42,6 +46,9 @@ static bool common_option(struct ctl *ctl, int letter, int *ret)
 	case OPTION_TIMEOUT:
 		if (!option_duration(ctl, "--timeout", optarg, &ctl->timeout_usec))
 			*ret = OPTION_STOP;
+		break;
+	case 'q':
+		ctl->quiet = true;
 		break;
 	case 'h':
 		if (ctl->command)

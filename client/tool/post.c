@@ -115,3 +115,17 @@ int post_publish(struct ctl *ctl, const struct post *post, const char *body, siz
 
 	return muxc_publish_full(ctl->channel, &publication, ctl_timeout(ctl), ret_number, error);
 }
+
+const char *post_outcome_words(int kind)
+{
+	switch (kind) {
+	case MUXC_RETURNED:
+		return "it went to no queue";
+	case MUXC_NACKED:
+		return "the broker has refused it";
+	case MUXC_FAILED:
+		return "not published";
+	default:
+		return "outcome unknown, it may be at the broker or not";
+	}
+}

@@ -44,3 +44,6 @@ bool post_read_body(struct ctl *ctl, struct post *post, int argc, char **argv);
 /* Publishes a body with the properties of this. The library's return. */
 int post_publish(struct ctl *ctl, const struct post *post, const char *body, size_t len, unsigned int flags,
 		 uint64_t *ret_number, struct muxc_error *error);
+
+/* What an outcome other than confirmed means. */
+const char *post_outcome_words(int kind);

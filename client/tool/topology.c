@@ -199,7 +199,7 @@ int cmd_declare(struct ctl *ctl, int argc, char **argv)
 	struct topology t = {.ctl = ctl};
 
 	if (!read_options(&t, "a:", longs, argc, argv) || !take_operands(&t, 1, 2, argc, argv) ||
-	    !check_declare(&t) || ctl_open(ctl, NULL, NULL) != CTL_DONE)
+	    !check_declare(&t) || ctl_open(ctl, NULL) != CTL_DONE)
 		return stop(&t);
 	return t.is_queue ? declare_queue(&t) : declare_exchange(&t);
 }
@@ -216,7 +216,7 @@ static int bind_or_unbind(struct ctl *ctl, int argc, char **argv, bool bind)
 	struct topology t = {.ctl = ctl};
 
 	if (!read_options(&t, "r:a:", longs, argc, argv) || !take_operands(&t, 2, 2, argc, argv) ||
-	    ctl_open(ctl, NULL, NULL) != CTL_DONE)
+	    ctl_open(ctl, NULL) != CTL_DONE)
 		return stop(&t);
 	binding.destination = t.operands[0];
 	binding.source = t.operands[1];
@@ -265,7 +265,7 @@ int cmd_delete(struct ctl *ctl, int argc, char **argv)
 		(void)ctl_usage(ctl, "--if-empty is for queues");
 		return stop(&t);
 	}
-	if (ctl_open(ctl, NULL, NULL) != CTL_DONE)
+	if (ctl_open(ctl, NULL) != CTL_DONE)
 		return stop(&t);
 	if (t.is_queue)
 		r = muxc_queue_delete(ctl->channel, t.operands[0], t.flags, &messages, ctl_timeout(ctl),
@@ -285,7 +285,7 @@ int cmd_purge(struct ctl *ctl, int argc, char **argv)
 		return ctl->exit_code;
 	if (argc - optind != 1)
 		return ctl_usage(ctl, "it takes one QUEUE");
-	if (!option_name(ctl, "name of the queue", argv[optind]) || ctl_open(ctl, NULL, NULL) != CTL_DONE)
+	if (!option_name(ctl, "name of the queue", argv[optind]) || ctl_open(ctl, NULL) != CTL_DONE)
 		return ctl->exit_code;
 	if (muxc_queue_purge(ctl->channel, argv[optind], &messages, ctl_timeout(ctl), &error) < 0)
 		return ctl_fail(ctl, NULL, &error);

@@ -109,6 +109,10 @@ static bool on_frame(struct fake *fake, const Muxd__V1__ClientFrame *frame, stru
 		fake_deliver(fake, frame->channel, frame->consume->consumer, 1, "one");
 		fake_deliver(fake, frame->channel, frame->consume->consumer, 2, "two");
 	}
+	if (is(frame->consume->queue, "again") && fake_sessions(fake) == 1)
+		(void)shutdown(fake->fd, SHUT_RDWR);
+	else if (is(frame->consume->queue, "again"))
+		fake_deliver(fake, frame->channel, frame->consume->consumer, 1, "at last");
 	happen(fake, frame->consume->queue, frame->channel);
 	return true;
 }
@@ -132,10 +136,18 @@ static const struct {
     {"--timeout 2s call -r well body", 4, "no reply has come in time"},
     {"consume cancel", 1, "the consumer was ended: the queue was deleted"},
     {"consume close", 1, "AMQP 404"},
-    {"consume away", 1, "muxd is about to stop: maintenance"},
-    {"consume gone", 1, "muxd has closed the connection"},
+    {"--timeout 3s consume away", 4, "muxd is gone; waiting until it is back"},
+    {"--timeout 3s consume gone", 4, "muxd is gone; waiting until it is back"},
+    {"consume again -n 1", 0, "muxd is back\nat last"},
+    {"--quiet consume again -n 1", 0, "at last"},
     {"consume refused", 1, "AMQP 403"},
     {"consume two -n 1", 0, "one"},
+    {"publish -l -r nack", 4, "line 2: the broker has refused it (AMQP 408): too late"},
+    {"publish -l -r doubt", 4, "0 of 2 messages were confirmed"},
+    {"--json publish -l -r well", 0, "\"confirmed\":2,\"returned\":0,\"nacked\":0,\"failed\":0,"},
+    {"--timeout 3s publish -l -r silence", 4, "outcomes are missing"},
+    {"--timeout 3s publish -l -r gone", 4, "outcome unknown, it may be at the broker or not"},
+    {"--timeout 3s publish -l -r credit", 4, "muxd takes no more"},
 };
 
 START_TEST(muxctl__says_why_what_it_waits_for_does_not_come)
@@ -148,9 +160,12 @@ START_TEST(muxctl__says_why_what_it_waits_for_does_not_come)
 
 	fake_init(&fake);
 	fake.on_frame = on_frame;
+	fake.comes_back = strstr(cases[_i].arguments, "again") != NULL;
+	fake.welcome_bytes = 20000; /* the line of 30000 bytes never gets its credit */
 	fake_start(&fake);
-	snprintf(command, sizeof(command), "exec timeout 30 client/muxctl -s %s %s 2>&1 </dev/null",
-		 fake.path, cases[_i].arguments);
+	snprintf(command, sizeof(command),
+		 "printf '1\\n%%0*d\\n' %d 2 | timeout 30 client/muxctl -s %s %s 2>&1",
+		 strstr(cases[_i].arguments, "credit") ? 30000 : 1, fake.path, cases[_i].arguments);
 	muxctl = popen(command, "r");
 	ck_assert_ptr_nonnull(muxctl);
 	len = fread(said, 1, sizeof(said) - 1, muxctl);
