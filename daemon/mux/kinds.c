@@ -175,8 +175,7 @@ static bool may_be_done(enum queue_kind kind, const struct amqc_method *method, 
 	}
 }
 
-/* The queue of a method that not every kind can do; NULL: they all can. */
-static const struct span *particular_queue(const struct amqc_method *method)
+const struct span *kinds_subject(const struct amqc_method *method)
 {
 	switch (method->id) {
 	case AMQC_BASIC_GET:
@@ -194,7 +193,7 @@ static const struct span *particular_queue(const struct amqc_method *method)
 
 bool kinds_vet(const struct channel *channel, const struct amqc_method *method, struct fault *ret_fault)
 {
-	const struct span *queue = particular_queue(method);
+	const struct span *queue = kinds_subject(method);
 
 	return !queue || may_be_done(kinds_find(channel, *queue), method, ret_fault);
 }
@@ -209,7 +208,7 @@ bool kinds_may_send(const struct request *request, struct fault *ret_fault)
 		return true;
 	if (!request_decode(request, &method))
 		return true;
-	queue = particular_queue(&method);
+	queue = kinds_subject(&method);
 	return !queue || may_be_done(kinds_known(request->op.channel->upstream, *queue), &method, ret_fault);
 }
 

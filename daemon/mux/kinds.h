@@ -42,6 +42,9 @@ enum queue_kind kinds_find(const struct channel *channel, struct span queue);
 uint64_t kinds_message_size(const struct upstream *upstream, struct span queue);
 void kinds_note_size(struct upstream *upstream, struct span queue, uint64_t bytes);
 
+/* The queue of a method that not every kind can do; NULL: they all can. */
+const struct span *kinds_subject(const struct amqc_method *method);
+
 /* False: the broker would end the connection for it, as the queue is of that kind; *ret_fault says so. */
 bool kinds_vet(const struct channel *channel, const struct amqc_method *method, struct fault *ret_fault);
 

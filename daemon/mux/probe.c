@@ -46,22 +46,12 @@ struct probe {
 /* NULL: the request depends on nothing of the kind. */
 static const struct span *subject_of(const struct amqc_method *method, enum probe_subject *ret)
 {
-	*ret = PROBE_QUEUE;
-	switch (method->id) {
-	case AMQC_BASIC_GET:
-		return &method->basic_get.queue;
-	case AMQC_QUEUE_PURGE:
-		return &method->queue_purge.queue;
-	case AMQC_QUEUE_DELETE:
-		return method->queue_delete.if_unused || method->queue_delete.if_empty
-			   ? &method->queue_delete.queue
-			   : NULL;
-	case AMQC_EXCHANGE_DECLARE:
-		*ret = PROBE_EXCHANGE_TYPE;
-		return method->exchange_declare.passive ? NULL : &method->exchange_declare.type;
-	default:
-		return NULL;
+	if (method->id != AMQC_EXCHANGE_DECLARE) {
+		*ret = PROBE_QUEUE;
+		return kinds_subject(method);
 	}
+	*ret = PROBE_EXCHANGE_TYPE;
+	return method->exchange_declare.passive ? NULL : &method->exchange_declare.type;
 }
 
 static bool is_of_amqp(struct span type)
