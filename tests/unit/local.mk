@@ -229,7 +229,7 @@ tests_unit_test_up_uplink_LDADD = daemon/up/libup.a daemon/mux/libmux.a daemon/a
 	-lm $(CHECK_LIBS)
 
 # front
-UNIT_FRONT = daemon/front/libfront.a daemon/net/libnet.a daemon/mux/libmux.a $(UNIT_AMQP) \
+UNIT_FRONT = tests/rig/librig.a daemon/front/libfront.a daemon/net/libnet.a daemon/mux/libmux.a $(UNIT_AMQP) \
 	$(PROTOBUF_C_LIBS) $(EVENT_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS) -lpthread
 FRONT_TESTS = tests/unit/test-front-table tests/unit/test-front-unpack tests/unit/test-front-ipc
 check_PROGRAMS += $(FRONT_TESTS)

@@ -6,6 +6,7 @@
 #include "daemon/front/front.h"
 #include "proto/frame.h"
 #include "proto/muxd.pb-c.h"
+#include "tests/rig/setup.h"
 
 #include <check.h>
 #include <errno.h>
@@ -30,21 +31,6 @@ static struct {
 	bool controls;
 	bool narrow; /* sockets of clients to come take little */
 } t;
-
-static void dial(void *context, size_t index)
-{
-}
-
-static void nothing(void *context)
-{
-}
-
-static const struct upstream_ops upstream_ops = {.dial = dial, .hang_up = nothing, .changed = nothing};
-
-static void no_chance(void *context, void *out, size_t count)
-{
-	memset(out, 7, count);
-}
 
 static bool admit(void *context, const struct mux_creds *creds, const char *upstream,
 		  struct front_limits *limits, struct fault *ret_fault)
@@ -93,38 +79,18 @@ static const struct loop_hooks hooks = {.begin = hook_begin,
 
 static void add_upstream(const char *name)
 {
-	static const struct upstream_endpoint endpoint = {"broker:5672", "/", "guest", "guest"};
-	struct upstream_options options = {
-	    .name = name,
-	    .endpoints = &endpoint,
-	    .endpoint_count = 1,
-	    .sasl = "PLAIN",
-	    .connect_timeout_usec = 60 * USEC_PER_SEC,
-	    .reconnect_min_usec = USEC_PER_SEC,
-	    .reconnect_max_usec = USEC_PER_SEC,
-	    .unconfirmed_messages = 100,
-	    .unconfirmed_bytes = 1000000,
-	    .queue_prefix = "muxd.gen-",
-	};
+	struct upstream_options options = setup_upstream();
 	struct upstream *upstream;
 
-	ck_assert_int_eq(upstream_new(t.mux, &options, &upstream_ops, NULL, &upstream), 0);
+	options.name = name;
+	options.connect_timeout_usec = 60 * USEC_PER_SEC;
+	ck_assert_int_eq(upstream_new(t.mux, &options, &setup_no_body, NULL, &upstream), 0);
 	upstream_start(upstream);
 }
 
 static void setup(void)
 {
-	struct mux_options mux = {
-	    .limits = {.total_memory = 10000000,
-		       .session_memory = 1000000,
-		       .message_max = MESSAGE_MAX,
-		       .sessions = 10,
-		       .channels_per_session = 20,
-		       .prefetch = 10,
-		       .request_timeout_usec = 60 * USEC_PER_SEC,
-		       .publish_timeout_usec = 60 * USEC_PER_SEC},
-	    .random = no_chance,
-	};
+	struct mux_options mux = setup_mux();
 	struct front_options front = {
 	    .version = "0.1.0",
 	    .limits = {.message_max = MESSAGE_MAX,
@@ -137,6 +103,12 @@ static void setup(void)
 	    .control = control,
 	};
 
+	mux.limits.total_memory = 10000000;
+	mux.limits.session_memory = 1000000;
+	mux.limits.message_max = MESSAGE_MAX;
+	mux.limits.sessions = 10;
+	mux.limits.channels_per_session = 20;
+	mux.random = setup_no_chance;
 	t.count = 0;
 	t.frame = NULL;
 	t.refuses = false;
@@ -649,7 +621,7 @@ START_TEST(ipc__status_names_the_upstreams)
 	ck_assert_uint_eq(status->sessions, 1);
 	ck_assert_uint_eq(status->n_upstreams, 2);
 	assert_text(status->upstreams[1]->name, "other");
-	assert_text(status->upstreams[1]->endpoint, "broker:5672");
+	assert_text(status->upstreams[1]->endpoint, "one:5672");
 	ck_assert_uint_eq(status->memory_limit, 10000000);
 }
 END_TEST
