@@ -45,7 +45,6 @@ start_broker
 start_link 2
 start_muxd_and_wait < <(link_conf 'heartbeat = "2s"')
 
-account() { tell account "$1"; }
 queues="e2e.$$"
 
 # ---------------------------------------------------------------------- faults
@@ -159,19 +158,8 @@ for kind in "${order[@]}"; do
   fi
 done
 check "each of ${#order[@]} faults was done, noticed where it can be, and over in time" equal 0 "$undone"
-printf 'end 60\n' >&"${dialog_in[account]}"
-reap "${dialog_pid[account]}" 200
-account_code=$exit_code
-# the pipe is ours as well, so there is no end of file
-printf '.\n' >"$scratch/account.out"
-while IFS= read -r -u "${dialog_out[account]}" line && [ "$line" != . ]; do
-  echo "$line"
-done >"$scratch/account.report"
-give_report() {
-  cat "$scratch/account.report"
-  return "$account_code"
-}
-checks give_report
+end_dialog account 60
+checks report_is_good account "$exit_code"
 say "took $(echo "$EPOCHREALTIME $began" | awk '{ printf "%.1f", $1 - $2 }') s"
 check "no session is left over" wait_for 10 status_is sessions 1
 check_muxd_stops

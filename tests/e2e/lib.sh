@@ -53,14 +53,4 @@ broker_node_pid() {
   esac
 }
 
-# A memory alarm.
-broker_alarm() { # on|off
-  case $BROKER-$1 in
-  testbroker-on) broker_command "block low on memory" ;;
-  testbroker-off) broker_command unblock ;;
-  rabbitmq-on) rabbitmq_ctl set_vm_memory_high_watermark 0.0000001 ;;
-  rabbitmq-off) rabbitmq_ctl set_vm_memory_high_watermark 0.4 ;;
-  esac
-}
-
 upstream_is_away() { ! upstream_is up; }

@@ -9,20 +9,6 @@ start_broker
 # A short heartbeat: a broker that is blocked must not be taken for one that is dead.
 start_muxd_and_wait < <(muxd_conf "$BROKER_URI" 'heartbeat = "1s"' 'unconfirmed-messages = 1000')
 
-raise_alarm() {
-  case $BROKER in
-  testbroker) broker_command "block low on memory" ;;
-  rabbitmq) rabbitmq_ctl set_vm_memory_high_watermark 0.0000001 ;;
-  esac
-}
-
-clear_alarm() {
-  case $BROKER in
-  testbroker) broker_command unblock ;;
-  rabbitmq) rabbitmq_ctl set_vm_memory_high_watermark 0.4 ;;
-  esac
-}
-
 says() { grep -q "^$1" "$scratch/load"; }
 tell_load() { echo "$1" >&"$load_in"; }
 muxctl_shows_blocked() {
@@ -41,7 +27,7 @@ exec {load_in}<>"$scratch/load.in"
 start timeout 280 "$PYTHON" "$here/blocked.py" 4 2 2000 <"$scratch/load.in" >"$scratch/load" 2>&1
 load=$started
 wait_for 60 says running
-raise_alarm >/dev/null
+broker_alarm on >/dev/null
 tell_load alarm
 wait_for 60 says blocked
 check "muxctl status shows that the broker is blocked, and why" muxctl_shows_blocked
@@ -49,7 +35,7 @@ check "what is under way stays bounded" window_is_small
 sleep "$seconds"
 check "muxd has kept its connection meanwhile" status_is upstreams.0.epoch "$epoch"
 check "and is still blocked" upstream_is blocked
-clear_alarm >/dev/null
+broker_alarm off >/dev/null
 tell_load over
 check "the upstream is up again" wait_for 20 upstream_is up
 sleep 1

@@ -81,23 +81,11 @@ kill -CONT "$MUXD_PID"
 check "and what it said was queued arrives" wait_for 20 holds web 5
 muxctl purge web >/dev/null
 
-raise_alarm() {
-  case $BROKER in
-  testbroker) broker_command "block low on memory" ;;
-  rabbitmq) rabbitmq_ctl set_vm_memory_high_watermark 0.0000001 ;;
-  esac
-}
-clear_alarm() {
-  case $BROKER in
-  testbroker) broker_command unblock ;;
-  rabbitmq) rabbitmq_ctl set_vm_memory_high_watermark 0.4 ;;
-  esac
-}
-raise_alarm >/dev/null
+broker_alarm on >/dev/null
 example web-publish web first >/dev/null # RabbitMQ tells only those who publish
 check "the broker takes nothing" wait_for 20 upstream_is blocked
 check "web-publish is back in time all the same" in_time 3 queued
-clear_alarm >/dev/null
+broker_alarm off >/dev/null
 check "and what it said was queued arrives, too" wait_for 20 holds web 6
 
 no_muxd() { MUXD_SOCKET=$scratch/nothing in_time 1 refused && contains "$scratch/out" "is it running?"; }

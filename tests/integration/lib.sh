@@ -199,6 +199,24 @@ tell() { # NAME LINE: prints the answer; 1 if there is none, or it does not begi
   ) 9>"$scratch/$1.lock"
 }
 
+end_dialog() { # NAME SECONDS: what it says at last is in $scratch/NAME.report, its exit code in $exit_code
+  local line
+  printf 'end %s\n' "$2" >&"${dialog_in[$1]}"
+  reap "${dialog_pid[$1]}" $(($2 + 140))
+  # the pipe is ours as well, so there is no end of file
+  printf '.\n' >"$scratch/$1.out"
+  while IFS= read -r -u "${dialog_out[$1]}" line && [ "$line" != . ]; do
+    echo "$line"
+  done >"$scratch/$1.report"
+}
+
+report_is_good() { # NAME EXIT-CODE
+  cat "$scratch/$1.report" "$scratch/$1.log"
+  return "$2"
+}
+
+account() { tell account "$1"; } # LINE: see tests/e2e/account.c
+
 # --------------------------------------------------------------------- broker
 
 # [TESTBROKER-OPTION...]: starts or finds the broker; sets BROKER_PORT, VHOST, BROKER_URI; and UPSTREAM_PORT, at
@@ -282,6 +300,16 @@ rabbitmq_drop_vhosts() {
 }
 
 broker_command() { tell broker "$1"; } # LINE: the test broker's answer
+
+# A memory alarm.
+broker_alarm() { # on|off
+  case $BROKER-$1 in
+  testbroker-on) broker_command "block low on memory" ;;
+  testbroker-off) broker_command unblock ;;
+  rabbitmq-on) rabbitmq_ctl set_vm_memory_high_watermark 0.0000001 ;;
+  rabbitmq-off) rabbitmq_ctl set_vm_memory_high_watermark 0.4 ;;
+  esac
+}
 
 # How many AMQP connections the broker has (of RabbitMQ: on this test's virtual hosts).
 broker_connections() {

@@ -12,8 +12,6 @@ start_broker
 muxd_conf >"$scratch/conf"
 start_muxd_and_wait <"$scratch/conf"
 
-account() { tell account "$1"; }
-
 again() { start_muxd_and_wait <"$scratch/conf" && account back; }
 
 kill_muxd() {
@@ -43,18 +41,8 @@ for ((round = 0; round < kills + drains; round++)); do
   }
 done
 check "$kills times muxd was killed, $drains times stopped in order, and messages went on each time" equal 0 "$undone"
-printf 'end 60\n' >&"${dialog_in[account]}"
-reap "${dialog_pid[account]}" 200
-account_code=$exit_code
-printf '.\n' >"$scratch/account.out"
-while IFS= read -r -u "${dialog_out[account]}" line && [ "$line" != . ]; do
-  echo "$line"
-done >"$scratch/account.report"
-give_report() {
-  cat "$scratch/account.report"
-  return "$account_code"
-}
-checks give_report
+end_dialog account 60
+checks report_is_good account "$exit_code"
 
 # ----------------------------------------------------------------- many sessions
 

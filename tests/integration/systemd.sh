@@ -58,7 +58,6 @@ check "and how many sessions and channels there are" wait_for 20 property_has St
 # So many visits fall on each restart, at the rate that they are to come with.
 visits() { tell visitors - | sed -n 's/^ok visits=\([0-9]*\).*/\1/p'; }
 visits_are() { [ "$(visits)" -ge "$1" ]; }
-account() { tell account "$1"; }
 restart_once() {
   local before
   before=$(visits)
@@ -73,19 +72,6 @@ for ((round = 0; round < restarts; round++)); do
 done
 check "$restarts restarts by systemctl, and messages went on after each" equal 0 "$undone"
 say "visitors: $(tell visitors -)"
-
-end_dialog() { # NAME SECONDS: what it says at last is in $scratch/NAME.report, its exit code in $exit_code
-  printf 'end %s\n' "$2" >&"${dialog_in[$1]}"
-  reap "${dialog_pid[$1]}" $(($2 + 60))
-  printf '.\n' >"$scratch/$1.out"
-  while IFS= read -r -u "${dialog_out[$1]}" line && [ "$line" != . ]; do
-    echo "$line"
-  done >"$scratch/$1.report"
-}
-report_is_good() { # NAME EXIT-CODE
-  cat "$scratch/$1.report" "$scratch/$1.log"
-  return "$2"
-}
 
 # ------------------------------------------------------------- a muxd that hangs
 
