@@ -452,9 +452,11 @@ int call_end(struct call *call)
 	} else {
 		r = call_wait(call);
 	}
-	/* A consumer that was refused, or never answered, is none. */
-	if (r < 0 && consumer)
+	/* A consumer that was refused, or never answered, is none; what it got goes back. */
+	if (r < 0 && consumer) {
+		events_requeue(call->channel, consumer);
 		consumer_remove(call->channel, consumer);
+	}
 	if (call->request && call->request->channel) {
 		/* What is left of the request is the caller's, and outlives the channel. */
 		channel_unref(call->request->channel);
