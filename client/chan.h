@@ -39,12 +39,14 @@ struct muxc_channel {
 	bool has_qos_global;
 	uint32_t qos_prefetch;
 	uint32_t qos_global;
-	uint64_t tag_base;   /* tags up to here are of an earlier session */
-	uint64_t tag_last;   /* the highest that was given out */
-	bool tx;	     /* transactional */
-	bool tx_used;	     /* published or settled in the open transaction */
-	bool tx_committing;  /* and its commit was under way when muxd was lost */
-	uint64_t tx_settled; /* single ones, in the open transaction */
+	uint64_t tag_base;	/* tags up to here are of an earlier session */
+	uint64_t tag_last;	/* the highest that was given out */
+	bool tx;		/* transactional */
+	bool tx_used;		/* published or settled in the open transaction */
+	bool tx_committing;	/* and its commit was under way when muxd was lost */
+	uint64_t tx_settled;	/* single ones, in the open transaction */
+	uint64_t late_messages; /* that may still come for consumers that are gone */
+	uint64_t returns;	/* messages that came back */
 	uint64_t unsettled; /* messages that were delivered or got, and are to be settled; at least so many */
 	struct replay replay;
 	bool user_freed;

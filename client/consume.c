@@ -3,7 +3,9 @@
  *
  * Credit: muxd may send window_messages and window_bytes more than handlers
  * have taken. New totals are sent when half a window was taken since the last
- * ones. A message counts with its header and body.
+ * ones. A message counts with its header and body. What comes without credit
+ * ends the connection, or muxd could fill our memory; so does a message for a
+ * consumer that is gone, if it cannot have been under way then.
  *
  * Settling: acknowledgements wait in the channel as ranges, and consecutive
  * ones become one; out_flush() turns them into one frame (settles_emit()).
@@ -80,6 +82,7 @@ void consumer_remove(struct muxc_channel *channel, uint32_t id)
 		if (consumer->id != id)
 			continue;
 		*at = consumer->next;
+		channel->late_messages += consumer->granted_messages - consumer->received_messages;
 		if (consumer->started)
 			declared_unused(channel->c, &consumer->op);
 		consumer_free(consumer);
@@ -110,6 +113,25 @@ static int send_credit(struct muxc_channel *channel, struct consumer *consumer)
 	r = buf_failed(&op) ? -ENOMEM : out_frame(channel->c, &head, buf_span(&op));
 	buf_deinit(&op);
 	return r;
+}
+
+bool consumer_received(struct consumer *consumer, size_t size_bytes)
+{
+	/* One byte of credit is good for a message of any size. */
+	if (consumer->received_messages >= consumer->granted_messages ||
+	    consumer->received_bytes >= consumer->granted_bytes)
+		return false;
+	consumer->received_messages++;
+	consumer->received_bytes += size_bytes;
+	return true;
+}
+
+bool consumer_received_late(struct muxc_channel *channel)
+{
+	if (channel->late_messages == 0)
+		return false;
+	channel->late_messages--;
+	return true;
 }
 
 void consumer_took(struct muxc_channel *channel, struct consumer *consumer, size_t size_bytes)
@@ -226,10 +248,15 @@ int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t 
 
 void deliveries_lost(struct muxc_channel *channel)
 {
+	struct consumer *consumer;
+
+	for (consumer = channel->consumers; consumer; consumer = consumer->next)
+		consumer->received_messages = consumer->received_bytes = 0;
 	if (channel->settles)
 		channel->settles->count = 0;
 	channel->tag_base = channel->tag_last;
 	channel->unsettled = 0;
+	channel->late_messages = 0;
 	events_stale(channel);
 }
 

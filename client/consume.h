@@ -23,6 +23,7 @@ struct consumer {
 	bool gone;		      /* muxd has cancelled it; its handler is still to be told */
 	bool leaving;		      /* cancelled because muxd is left; it comes back with the next one */
 	bool direct_reply;
+	bool interrupted; /* its handler is still to be told */
 	muxc_message_handler on_message;
 	muxc_cancelled_handler on_cancelled;
 	muxc_interrupted_handler on_interrupted;
@@ -33,6 +34,8 @@ struct consumer {
 	uint64_t taken_bytes;
 	uint64_t granted_messages;
 	uint64_t granted_bytes;
+	uint64_t received_messages; /* totals of this session */
+	uint64_t received_bytes;
 };
 
 struct settles {
@@ -44,6 +47,10 @@ struct settles {
 struct consumer *consumer_find(struct muxc_channel *channel, uint32_t id);
 void consumer_remove(struct muxc_channel *channel, uint32_t id);
 void consumers_free(struct muxc_channel *channel);
+/* One has come. False: muxd had no credit for it. */
+bool consumer_received(struct consumer *consumer, size_t size_bytes);
+/* One has come for a consumer that is not there. False: there was none that it could be of. */
+bool consumer_received_late(struct muxc_channel *channel);
 /* A message goes to its handler, or is dropped: credit for more. */
 void consumer_took(struct muxc_channel *channel, struct consumer *consumer, size_t size_bytes);
 int settle_add(struct muxc_channel *channel, int kind, uint64_t first, uint64_t last);

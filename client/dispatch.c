@@ -127,11 +127,13 @@ static int dispatch_cancelled(struct muxc_channel *channel, const struct notice 
 
 static int dispatch_interrupted(struct muxc_channel *channel, const struct notice *notice)
 {
-	const struct consumer *consumer = consumer_find(channel, notice->consumer);
+	struct consumer *consumer = consumer_find(channel, notice->consumer);
 	muxc_interrupted_handler handler;
 	void *userdata;
 	pid_t pid;
 
+	if (consumer)
+		consumer->interrupted = false;
 	if (!consumer || !consumer->on_interrupted || channel->closed_here)
 		return 0;
 	/* Once the lock is given up, another thread may cancel the consumer. */

@@ -17,6 +17,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define NEWS_MAX 64u /* of the connection's that wait for handlers */
+
 /* -------------------------------------------------------------------- ready */
 
 bool events_come_last(const struct muxc_channel *channel)
@@ -201,6 +203,27 @@ static bool notice_joins(struct muxc_channel *channel, const struct notice *noti
 	return true;
 }
 
+/* Of the connection's news that nobody has taken the oldest makes room for a newer one of its kind. */
+static void news_make_room(struct muxc *c, enum event_type type)
+{
+	struct event_queue *events = &c->own->events;
+	struct event **at = &events->first, *last = NULL, *event;
+	unsigned int count = 0;
+
+	for (event = events->first; event; event = event->next)
+		count++;
+	if (count < NEWS_MAX)
+		return;
+	for (; (event = *at) && event->type != type; at = &event->next)
+		last = event;
+	if (!event)
+		return;
+	*at = event->next;
+	if (events->last == event)
+		events->last = last;
+	event_free(c, event);
+}
+
 int notice_push(struct muxc_channel *channel, const struct notice *notice)
 {
 	struct notice *copy = NULL;
@@ -216,6 +239,8 @@ int notice_push(struct muxc_channel *channel, const struct notice *notice)
 		return wanted ? -ENOMEM : 0;
 	}
 	*copy = *notice;
+	if (channel == channel->c->own)
+		news_make_room(channel->c, notice->event.type);
 	event_push(channel, &copy->event);
 	return 0;
 }

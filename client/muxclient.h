@@ -40,7 +40,9 @@
  * handlers: those of one channel in order and one at a time, those of several
  * channels side by side, on as many threads as there are channels with
  * something to do, at most dispatch_threads. Instead of these threads the
- * program's own executor can be used. No lock is held while a handler runs. Any
+ * program's own executor can be used. While handlers of the connection itself
+ * (on_upstream, on_going_away, on_link) are not called, because one does not
+ * return, the newest 64 calls are kept. No lock is held while a handler runs. Any
  * thread may use the connection and any channel at any time. In a handler
  * everything may be done: publish, acknowledge, call what waits, open, close
  * and free channels (its own too), and free the connection.
@@ -609,7 +611,7 @@ struct muxc_consumer_options {
 	const struct muxc_table *arguments;
 	/*
 	 * How much muxd may send ahead of the handler, apart from the broker's
-	 * prefetch; default 512 messages, 4 MiB.
+	 * prefetch; default 512 messages, 4 MiB. More is -EPROTO.
 	 */
 	uint32_t window_messages;
 	uint64_t window_bytes;

@@ -192,16 +192,23 @@ static void on_delivery(struct muxc *c, const struct received *frame)
 {
 	struct muxc_channel *channel = channel_find(c, frame->channel, frame->generation);
 	struct muxc_message *message;
+	struct consumer *consumer;
 
 	if (!channel || channel->closed_here)
 		return;
 	message = receive_message(c, frame, MESSAGE_DELIVERY);
 	if (!message)
 		return;
-	if (consumer_find(channel, message->consumer))
-		event_push(channel, &message->event);
-	else
-		give_back(channel, message);
+	consumer = consumer_find(channel, message->consumer);
+	if (consumer ? consumer_received(consumer, message->size_bytes) : consumer_received_late(channel)) {
+		if (consumer)
+			event_push(channel, &message->event);
+		else
+			give_back(channel, message);
+		return;
+	}
+	message_drop(c, message);
+	bad_frame(c, "a message without credit for it");
 }
 
 static uint64_t returned_number(struct span in)
@@ -222,6 +229,10 @@ static void on_returned(struct muxc *c, const struct received *frame)
 
 	if (!channel)
 		return;
+	if (++channel->returns > channel->outcomes.published) {
+		bad_frame(c, "a message back that was not published");
+		return;
+	}
 	replay_returned(channel, replay_number(channel, returned_number(frame->body)));
 	if (channel->user_freed || !channel->options.on_return)
 		return;
@@ -431,9 +442,10 @@ static void on_consumer_event(struct muxc *c, const struct received *frame, enum
 	struct consumer *found;
 
 	found = channel ? consumer_find(channel, consumer) : NULL;
-	if (!found)
+	if (!found || found->gone || (type == EVENT_INTERRUPTED && found->interrupted))
 		return;
 	found->gone |= type == EVENT_CANCELLED;
+	found->interrupted |= type == EVENT_INTERRUPTED;
 	notice.text = text_dup(binary_span(text));
 	if (notice_push(channel, &notice) < 0)
 		receive_no_memory(c);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define MANY 200u
 #define OP(name) MUXD__V1__CLIENT_FRAME__OP_##name
 #define EVENT(name) MUXD__V1__SERVER_FRAME__EVENT_##name
 
@@ -297,6 +298,27 @@ static void consuming(struct fake *fake, uint32_t request, uint32_t channel)
 	fake_send(fake, &frame, SPAN_NULL);
 }
 
+/* To the consumer of "many", until it has had so many. */
+static void deliver_many(struct fake *fake, uint64_t total)
+{
+	struct oom_muxd *muxd = fake->context;
+
+	total = total < MANY ? total : MANY;
+	if (total <= muxd->many_sent)
+		return;
+	deliver(fake, muxd->many_channel, muxd->many_consumer, (unsigned int)(total - muxd->many_sent));
+	muxd->many_sent = total;
+}
+
+static bool on_consumer_credit(struct fake *fake, const Muxd__V1__ClientFrame *frame)
+{
+	const struct oom_muxd *muxd = fake->context;
+
+	if (frame->channel == muxd->many_channel && frame->consumer_credit->consumer == muxd->many_consumer)
+		deliver_many(fake, frame->consumer_credit->messages);
+	return true;
+}
+
 static bool on_consume(struct fake *fake, const Muxd__V1__ClientFrame *frame)
 {
 	ProtobufCBinaryData queue = frame->consume->queue;
@@ -315,8 +337,12 @@ static bool on_consume(struct fake *fake, const Muxd__V1__ClientFrame *frame)
 	consuming(fake, frame->request, frame->channel);
 	if (is(queue, "some"))
 		deliver(fake, frame->channel, frame->consume->consumer, 5);
-	if (is(queue, "many"))
-		deliver(fake, frame->channel, frame->consume->consumer, 200);
+	if (is(queue, "many")) {
+		muxd->many_channel = frame->channel;
+		muxd->many_consumer = frame->consume->consumer;
+		muxd->many_sent = 0;
+		deliver_many(fake, frame->consume->credit_messages);
+	}
 	return true;
 }
 
@@ -378,6 +404,8 @@ bool oom_muxd_on_frame(struct fake *fake, const Muxd__V1__ClientFrame *frame, st
 		return on_declare(fake, frame);
 	case OP(CONSUME):
 		return on_consume(fake, frame);
+	case OP(CONSUMER_CREDIT):
+		return on_consumer_credit(fake, frame);
 	case OP(GET):
 		return on_get(fake, frame);
 	case OP(PING):

@@ -18,6 +18,9 @@ struct oom_muxd {
 	uint64_t held[64];
 	unsigned int held_count;
 	uint64_t tag;
+	uint32_t many_channel; /* of the consumer that gets 200, */
+	uint32_t many_consumer;
+	uint64_t many_sent;    /* and so many of them, as its credit allows */
 	uint32_t slow_request; /* to be answered behind the next ping */
 	uint32_t slow_channel;
 	int slow_op;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CONSUMER_WINDOW 512u /* messages, if nothing else is asked for */
 #define OP(name) MUXD__V1__CLIENT_FRAME__OP_##name
 
 struct got {
@@ -256,6 +257,109 @@ START_TEST(consume__cancelled_consumer_gives_back_what_was_not_handled)
 		;
 	ck_assert_int_eq(got.messages, 0);
 	ck_assert_int_eq(muxc_cancel(channel, consumer, 0, NULL), -ENOENT);
+	muxc_channel_free(channel);
+	muxc_free(c);
+	fake_stop(&fake);
+}
+END_TEST
+
+/* What came until the connection ended. */
+static void expect_no_credit(struct muxc *c)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+
+	ck_assert_int_eq(muxc_ping(c, 0, &error), -EPROTO);
+	ck_assert_ptr_nonnull(strstr(error.text, "a message without credit for it"));
+}
+
+START_TEST(consume__message_without_credit_ends_the_connection)
+{
+	struct got got;
+	struct muxc_consumer_options options = consumer_options(&got);
+	struct muxc_channel *channel;
+	struct fake fake;
+	struct muxc *c;
+	uint32_t consumer = 0;
+	uint64_t tag = 0;
+
+	if (_i & 1)
+		options.window_messages = 3;
+	else
+		options.window_bytes = 3;
+	fake_init(&fake);
+	fake_start(&fake);
+	c = fake_connect(&fake, 1);
+	ck_assert_int_eq(muxc_channel_open(c, NULL, &channel), 0);
+	ck_assert_int_eq(muxc_consume(channel, &options, &consumer, 0, NULL), 0);
+	if (_i & 2)
+		ck_assert_int_eq(muxc_cancel(channel, consumer, 0, NULL), 0);
+	/* one byte is good for a message of any size; of those for a consumer that is gone only the number
+	 * is known */
+	while (tag < (_i == 0 ? 1 : _i & 1 ? 3 : CONSUMER_WINDOW)) {
+		fake_deliver(&fake, 1, consumer, ++tag, "x");
+		/* the socket's buffer is not for so many */
+		if (tag % 64 == 0)
+			ck_assert_int_eq(muxc_ping(c, 0, NULL), 0);
+	}
+	ck_assert_int_eq(muxc_ping(c, 0, NULL), 0);
+	fake_deliver(&fake, 1, consumer, ++tag, "x");
+	expect_no_credit(c);
+	muxc_channel_free(channel);
+	muxc_free(c);
+	fake_stop(&fake);
+}
+END_TEST
+
+START_TEST(consume__message_for_nobody_ends_the_connection)
+{
+	struct muxc_channel *channel;
+	struct fake fake;
+	struct muxc *c;
+
+	fake_init(&fake);
+	fake_start(&fake);
+	c = fake_connect(&fake, 1);
+	ck_assert_int_eq(muxc_channel_open(c, NULL, &channel), 0);
+	ck_assert_int_eq(muxc_ping(c, 0, NULL), 0);
+	fake_deliver(&fake, 1, 9, 1, "x");
+	expect_no_credit(c);
+	muxc_channel_free(channel);
+	muxc_free(c);
+	fake_stop(&fake);
+}
+END_TEST
+
+static bool deliver_and_not_answer(struct fake *fake, const Muxd__V1__ClientFrame *frame, struct span payload)
+{
+	if (frame->op_case != OP(CONSUME))
+		return count_settles(fake, frame, payload);
+	fake_deliver(fake, 1, frame->consume->consumer, 1, "x");
+	return true;
+}
+
+START_TEST(consume__consumer_that_is_not_answered_gives_back_what_it_got)
+{
+	struct got got;
+	struct muxc_consumer_options options = consumer_options(&got);
+	struct settled settled = {0};
+	struct muxc_channel *channel;
+	struct fake fake;
+	struct muxc *c;
+
+	fake_init(&fake);
+	fake.on_frame = deliver_and_not_answer;
+	fake.context = &settled;
+	fake_start(&fake);
+	c = fake_connect(&fake, 1);
+	ck_assert_int_eq(muxc_channel_open(c, NULL, &channel), 0);
+	ck_assert_int_eq(muxc_consume(channel, &options, NULL, 100000, NULL), -ETIMEDOUT);
+	ck_assert_int_eq(muxc_ping(c, 0, NULL), 0);
+	ck_assert_int_eq(muxc_ping(c, 0, NULL), 0);
+	ck_assert_uint_eq(acked(&fake), 1);
+	ck_assert_int_eq(fake.last[OP(SETTLE)]->settle->kind, MUXD__V1__SETTLE_KIND__REQUEUE);
+	while (muxc_process(c) > 0)
+		;
+	ck_assert_int_eq(got.messages, 0);
 	muxc_channel_free(channel);
 	muxc_free(c);
 	fake_stop(&fake);
@@ -578,6 +682,9 @@ static Suite *suite_consume(void)
 	tcase_add_loop_test(tcase, consume__acks_of_a_burst_share_frames_and_credit_grows, 0, 2);
 	tcase_add_loop_test(tcase, consume__settling_says_what_was_meant, 0, 2);
 	tcase_add_test(tcase, consume__cancelled_consumer_gives_back_what_was_not_handled);
+	tcase_add_loop_test(tcase, consume__message_without_credit_ends_the_connection, 0, 4);
+	tcase_add_test(tcase, consume__message_for_nobody_ends_the_connection);
+	tcase_add_test(tcase, consume__consumer_that_is_not_answered_gives_back_what_it_got);
 	tcase_add_loop_test(tcase, consume__broker_that_ends_a_consumer_is_told, 0, 2);
 	tcase_add_loop_test(tcase, consume__get_gives_the_message_whole, 0, 2);
 	tcase_add_loop_test(tcase, consume__late_answer_to_get_goes_back, 0, 2);

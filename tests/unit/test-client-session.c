@@ -355,6 +355,38 @@ static bool swallow_purge(struct fake *fake, const Muxd__V1__ClientFrame *frame,
 	return frame->op_case == OP(QUEUE_PURGE);
 }
 
+START_TEST(session__newest_of_what_no_handler_took_is_kept)
+{
+	Muxd__V1__ServerFrame frame = MUXD__V1__SERVER_FRAME__INIT;
+	Muxd__V1__UpstreamChanged changed = MUXD__V1__UPSTREAM_CHANGED__INIT;
+	struct seen seen = {0};
+	struct muxc_options options = {.on_upstream = on_upstream, .userdata = &seen};
+	struct fake fake;
+	struct muxc *c;
+
+	fake_init(&fake);
+	fake_start(&fake);
+	c = fake_connect_with(&fake, 1, &options);
+	ck_assert_int_eq(muxc_ping(c, 0, NULL), 0);
+	fake_frame(&fake, &frame, 0, 0);
+	frame.event_case = MUXD__V1__SERVER_FRAME__EVENT_UPSTREAM_CHANGED;
+	frame.upstream_changed = &changed;
+	changed.has_name = changed.has_epoch = 1;
+	changed.name = (ProtobufCBinaryData){strlen("default"), (uint8_t *)(uintptr_t) "default"};
+	while (changed.epoch < 200) {
+		changed.epoch++;
+		fake_send(&fake, &frame, SPAN_NULL);
+	}
+	ck_assert_int_eq(muxc_ping(c, 0, NULL), 0); /* reads them, calls no handler */
+	while (muxc_process(c) > 0)
+		;
+	ck_assert_int_eq(seen.upstream, 64);
+	ck_assert_uint_eq(seen.epoch, 200);
+	muxc_free(c);
+	fake_stop(&fake);
+}
+END_TEST
+
 START_TEST(session__unanswered_request_ends_at_its_deadline)
 {
 	struct muxc_error error = MUXC_ERROR_INIT;
@@ -678,6 +710,7 @@ static Suite *suite_session(void)
 	tcase_add_loop_test(tcase, session__end_of_stream_ends_everything_exactly_once, 0, 2);
 	tcase_add_loop_test(tcase, session__garbage_from_muxd_is_a_protocol_error, 0, 8);
 	tcase_add_loop_test(tcase, session__going_away_is_told, 0, 2);
+	tcase_add_test(tcase, session__newest_of_what_no_handler_took_is_kept);
 	tcase_add_loop_test(tcase, session__unanswered_request_ends_at_its_deadline, 0, 2);
 	tcase_add_test(tcase, session__loop_calls_are_refused_in_threaded_mode);
 	tcase_add_test(tcase, session__loop_sends_when_processed_or_flushed);
