@@ -10,7 +10,7 @@ FUZZ_TARGETS = \
 	tests/fuzz/fuzz-amqp-assemble tests/fuzz/fuzz-amqp-handshake tests/fuzz/fuzz-amqp-upstream \
 	tests/fuzz/fuzz-conf-file tests/fuzz/fuzz-conf-uri \
 	tests/fuzz/fuzz-ipc-frame tests/fuzz/fuzz-ipc-header tests/fuzz/fuzz-ipc-publish \
-	tests/fuzz/fuzz-ipc-session
+	tests/fuzz/fuzz-ipc-session tests/fuzz/fuzz-policy tests/fuzz/fuzz-client-session
 tests_fuzz_fuzz_amqp_frame_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_amqp_method_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_amqp_table_LDADD = $(FUZZ_LIBS)
@@ -37,6 +37,19 @@ tests_fuzz_fuzz_ipc_session_LDADD = $(FUZZ_MAIN) tests/rig/librig.a daemon/front
 	daemon/amqp/libamqp.a daemon/base/libbase.a proto/libproto.la $(PROTOBUF_C_LIBS) -lm
 tests_fuzz_fuzz_ipc_session_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 
+tests_fuzz_fuzz_policy_SOURCES = tests/fuzz/fuzz-policy.c tests/fuzz/input.h
+tests_fuzz_fuzz_policy_LDADD = $(FUZZ_MAIN) daemon/policy/libpolicy.a daemon/base/libbase.a proto/libproto.la $(PCRE2_LIBS)
+tests_fuzz_fuzz_policy_CPPFLAGS = $(AM_CPPFLAGS) $(PCRE2_CFLAGS)
+
+# The library once more, with a socket and a clock of the target's.
+check_LIBRARIES += tests/fuzz/libfaked.a
+tests_fuzz_libfaked_a_SOURCES = $(client_libmuxclient_la_SOURCES) tests/fuzz/client-redirect.h
+tests_fuzz_libfaked_a_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS) -include $(top_srcdir)/tests/fuzz/client-redirect.h
+tests_fuzz_fuzz_client_session_SOURCES = tests/fuzz/fuzz-client-session.c tests/fuzz/input.h \
+	tests/fuzz/fake-muxd.c tests/fuzz/fake-muxd.h
+tests_fuzz_fuzz_client_session_LDADD = $(FUZZ_MAIN) tests/fuzz/libfaked.a proto/libproto.la $(PROTOBUF_C_LIBS) -lpthread
+tests_fuzz_fuzz_client_session_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
+
 FUZZ_LIBS = $(FUZZ_MAIN) daemon/amqp/libamqp.a daemon/base/libbase.a proto/libproto.la
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING
@@ -57,4 +70,5 @@ fuzz-targets: $(BUILT_SOURCES)
 .PHONY: fuzz-targets
 
 dist_noinst_SCRIPTS += tests/fuzz/run tests/fuzz/planted
-EXTRA_DIST += tests/fuzz/targets tests/fuzz/targets.sh tests/fuzz/amqp.dict tests/fuzz/ipc.dict tests/fuzz/conf.dict tests/fuzz/corpus
+EXTRA_DIST += tests/fuzz/targets tests/fuzz/targets.sh tests/fuzz/amqp.dict tests/fuzz/client.dict tests/fuzz/conf.dict \
+	tests/fuzz/ipc.dict tests/fuzz/policy.dict tests/fuzz/corpus
