@@ -46,6 +46,7 @@ struct channel *channel_new(struct upstream *upstream, struct session *session, 
 	channel->deliveries.first = 1;
 	channel->deliveries.next = 1;
 	channel->charge = CHARGE_NONE;
+	channel->own_charge = CHARGE_NONE;
 	list_init(&channel->node);
 	list_init(&channel->lane_node);
 	list_init(&channel->touched_node);
@@ -153,6 +154,7 @@ void channel_refuse_unsent(struct request *request, enum fault_scope scope, cons
 
 	queues_request_failed(request);
 	if (consumer) {
+		request_about(request, NULL);
 		consumer_free(consumer);
 	} else if (request->consumer) {
 		consumer_keep(request->consumer);
@@ -214,13 +216,22 @@ void channel_leave(struct channel *channel, uint32_t close_request)
 {
 	channel->close_request = close_request;
 	delivery_take_all(channel);
-	list_append(&channel->session->leaving, &channel->node);
+	list_prepend(&channel->session->leaving, &channel->node);
 	begin_leaving(channel);
+}
+
+/* Its session does not have it any more. */
+static void unpay(struct channel *channel)
+{
+	charge_end(&channel->own_charge);
+	channel->session->unpaid_channels -= channel->unpaid;
+	channel->unpaid = false;
 }
 
 void channel_forget(struct channel *channel)
 {
 	outcome_flush(channel);
+	unpay(channel);
 	channel->session = NULL;
 	channel_touch(channel);
 }
@@ -247,8 +258,10 @@ void channel_abandon(struct channel *channel)
 	struct session *session = channel->session;
 
 	/* What was settled with the session still counts there. */
-	if (session)
+	if (session) {
 		session->unacked -= channel->unacked;
+		unpay(channel);
+	}
 	forget_session(channel);
 	if (channel->lane)
 		party_take(&channel->upstream->common, channel->lane);
@@ -257,6 +270,8 @@ void channel_abandon(struct channel *channel)
 	if (session) {
 		user_ref_copy(&channel->user, &session->user);
 		charge_force(&channel->charge, &session->user.user->orphaned, channel->unsettled_bytes);
+		charge_force(&channel->own_charge, &session->user.user->orphaned,
+			     sizeof(*channel) + channel->unsettled * sizeof(struct publish));
 	}
 	list_unlink(&channel->node);
 	list_append(&channel->upstream->orphans, &channel->node);
@@ -394,6 +409,8 @@ static void answer_close(struct channel *channel)
 	session->ops->reply(session->context, channel->close_request, channel->id, &reply);
 	channel->close_request = 0;
 	session->request_count--;
+	list_unlink(&channel->node);
+	list_append(&session->leaving, &channel->node);
 }
 
 void channel_free(struct channel *channel)
@@ -405,6 +422,7 @@ void channel_free(struct channel *channel)
 	timerq_clear(&upstream->mux->timers, &channel->timer);
 	tx_end(channel, &FAULT_NONE);
 	charge_end(&channel->charge);
+	charge_end(&channel->own_charge);
 	user_ref_end(&channel->user);
 	list_unlink(&channel->node);
 	list_unlink(&channel->lane_node);

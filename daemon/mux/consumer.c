@@ -78,10 +78,11 @@ static void forget(const struct consumer *consumer)
 		struct op *op;
 
 		list_foreach (op, lists[i], node) {
-			struct request *request = op_request(op);
-
-			if (op->kind == OP_REQUEST && request->consumer == consumer)
-				request->consumer = NULL;
+			/* Mostly there are none; and very many publishes may wait. */
+			if (consumer->requests == 0)
+				return;
+			if (op->kind == OP_REQUEST && op_request(op)->consumer == consumer)
+				request_about(op_request(op), NULL);
 		}
 	}
 }

@@ -88,7 +88,7 @@ static void on_consume_ok(struct lane *lane, struct request *request, const stru
 	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
 	struct consumer *consumer = request->consumer;
 
-	request->consumer = NULL; /* it is not asked for any more */
+	request_about(request, NULL); /* it is not asked for any more */
 	if (consumer) {
 		subscribe_started(consumer);
 		if (consumer->restoring)
@@ -124,6 +124,7 @@ static void on_cancel_ok(struct request *request)
 		session->ops->consumer_cancelled(session->context, consumer->channel->id, consumer->number,
 						 SPAN_LITERAL("it was cancelled, late"));
 	quirks_note_cancelled(consumer);
+	request_about(request, NULL);
 	consumer_stop(consumer);
 	consumer_free(consumer);
 }

@@ -60,7 +60,7 @@ static void end_sent_requests(struct channel *channel, const struct fault *fault
 		queues_request_failed(request);
 		request_refuse(request, SCOPE_CHANNEL, fault);
 		tx_request_gone(channel, request);
-		request->consumer = NULL;
+		request_about(request, NULL);
 		request->op.channel = NULL;
 		channel->requests--;
 	}

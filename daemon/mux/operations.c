@@ -187,7 +187,7 @@ static void enqueue(struct channel *channel, const struct mux_request *source, s
 		return;
 	}
 	note(request);
-	request->consumer = consumer;
+	request_about(request, consumer);
 	request->no_ack = no_ack;
 	request->unsure = probe_is_needed(channel, method);
 	if (source->resume.len == sizeof(request->resume)) {
@@ -233,7 +233,7 @@ static void cancel(struct channel *channel, const struct mux_request *source)
 		return;
 	}
 	note(request);
-	request->consumer = consumer;
+	request_about(request, consumer);
 	consumer->cancel_asked = true;
 	channel_send(channel);
 }

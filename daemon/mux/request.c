@@ -110,6 +110,15 @@ struct request *request_send_own(struct lane *lane, const struct amqc_method *me
 	return request;
 }
 
+void request_about(struct request *request, struct consumer *consumer)
+{
+	if (request->consumer)
+		request->consumer->requests--;
+	if (consumer)
+		consumer->requests++;
+	request->consumer = consumer;
+}
+
 bool request_decode_frame(struct span frame, struct amqc_method *ret)
 {
 	struct span payload = span_skip(frame, AMQC_FRAME_OVERHEAD - 1);
@@ -213,6 +222,7 @@ void request_drop(struct request *request)
 		request->thing->request = NULL;
 	clash_ended(request);
 	request_settle(request);
+	request_about(request, NULL);
 	list_unlink(&request->op.node);
 	if (channel) {
 		tx_request_gone(channel, request);

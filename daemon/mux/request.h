@@ -24,6 +24,9 @@ enum amqc_result request_queue(struct channel *channel, const struct amqc_method
 /* Sends one of our own, that nobody is told of, before anything queued. NULL: no memory. */
 struct request *request_send_own(struct lane *lane, const struct amqc_method *method);
 
+/* It asks for this consumer, or ends it; NULL: it does not, or not any more. */
+void request_about(struct request *request, struct consumer *consumer);
+
 /* The method of a frame that was encoded here, with its end; spans are views of it. False: it is none. */
 bool request_decode_frame(struct span frame, struct amqc_method *ret);
 

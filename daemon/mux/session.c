@@ -88,6 +88,7 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 		memcpy(session->program, options->program.data, session->program_len);
 	session->get_credit = options->get_bytes;
 	session->memory = ACCOUNT_INIT(&session->user.user->memory, 0);
+	session->slots_charge = CHARGE_NONE;
 	session_set_limits(session, &options->limits);
 	list_init(&session->leaving);
 	list_init(&session->requests);
@@ -122,6 +123,7 @@ void session_end(struct session *session)
 	backlog_deinit(session);
 	recorder_deinit(session);
 	party_deinit(&session->party);
+	charge_end(&session->slots_charge);
 	list_unlink(&session->node);
 	mux->session_count--;
 	session->upstream->session_count--;
@@ -185,6 +187,8 @@ static bool make_slot(struct session *session, uint32_t number)
 	channels = realloc(session->channels, slots * sizeof(*channels));
 	if (!channels)
 		return false;
+	charge_force(&session->slots_charge, &session->memory,
+		     (slots - session->channel_slots) * sizeof(*channels));
 	memset(channels + session->channel_slots, 0, (slots - session->channel_slots) * sizeof(*channels));
 	session->channels = channels;
 	session->channel_slots = slots;
@@ -197,6 +201,27 @@ static void fail_open(struct session *session, uint16_t code, uint32_t number, c
 	    fault_make(code, "%s - channel %u cannot be opened: %s", amqc_reply_name(code), number, why);
 
 	session_fail(session, &fault);
+}
+
+/* Channels that were opened though there was no memory: they have failed, and only that is told. */
+#define UNPAID_CHANNELS_MAX 16u
+
+/* Without memory it fails; or the session does, which goes on and on opening some. */
+static void pay_channel(struct session *session, struct channel *channel)
+{
+	struct fault fault;
+
+	if (charge_take(&channel->own_charge, &session->memory, sizeof(*channel)))
+		return;
+	fault = user_no_memory(session, "a channel");
+	if (session->unpaid_channels >= UNPAID_CHANNELS_MAX) {
+		session_fail(session, &fault);
+		return;
+	}
+	charge_force(&channel->own_charge, &session->memory, sizeof(*channel));
+	channel->unpaid = true;
+	session->unpaid_channels++;
+	channel_fail(channel, &fault);
 }
 
 /* Its client was told of more than it may have by now: that is no mistake of its own. */
@@ -256,6 +281,8 @@ void session_open_channel(struct session *session, uint32_t number, uint32_t gen
 			 too_many ? AMQC_RESOURCE_ERROR : 0);
 	if (too_many)
 		refuse_channel(slot->channel);
+	else
+		pay_channel(session, slot->channel);
 }
 
 void session_close_channel(struct session *session, uint32_t request, uint32_t number)
@@ -295,6 +322,8 @@ static bool close_request_is_taken(const struct session *session, uint32_t id)
 	const struct channel *channel;
 
 	list_foreach (channel, &session->leaving, node) {
+		if (channel->close_request == 0)
+			return false;
 		if (channel->close_request == id)
 			return true;
 	}

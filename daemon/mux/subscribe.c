@@ -203,7 +203,7 @@ static bool send_cancel(struct consumer *consumer, struct span tag)
 	request = request_send_own(consumer->channel->lane, &cancel);
 	if (!request)
 		return false;
-	request->consumer = consumer;
+	request_about(request, consumer);
 	lane_ready(consumer->channel->lane);
 	return true;
 }
@@ -318,7 +318,7 @@ static bool send_consume(struct consumer *consumer)
 	buf_deinit(&arguments);
 	if (!request)
 		return false;
-	request->consumer = consumer;
+	request_about(request, consumer);
 	clash_sent(lane, request);
 	lane_ready(lane);
 	return true;

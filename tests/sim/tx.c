@@ -448,7 +448,8 @@ static void step(void)
 	read_up();
 	read_down();
 	mux_turn(w.mux);
-	session_written(w.session, w.position);
+	if (w.session)
+		session_written(w.session, w.position);
 	obey();
 }
 
@@ -842,6 +843,8 @@ static void run(uint64_t seed, bool verbose)
 	must(info.unconfirmed == 0, "the window is not empty", info.unconfirmed);
 	audit();
 	session_end(w.session);
+	w.session = NULL;
+	calm();
 	must(mux_memory_used(w.mux) == 0, "memory is left", mux_memory_used(w.mux));
 	mux_free(w.mux);
 	broker_free(w.broker);

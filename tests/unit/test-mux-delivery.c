@@ -370,6 +370,7 @@ START_TEST(consumer__is_paid_by_its_session_while_it_has_it)
 	rig_serve(&rig);
 	ck_assert_uint_eq(mux_memory_used(rig.mux), used);
 	rig_end(session);
+	rig_serve(&rig);
 	ck_assert_uint_eq(mux_memory_used(rig.mux), 0);
 	rig_free(&rig);
 }
@@ -577,6 +578,7 @@ START_TEST(delivery__what_is_kept_for_long_is_paid_by_its_session)
 	ck_assert(mux_next_session(rig.mux, 0, &info));
 	ck_assert_uint_lt(info.memory_used, before.memory_used - SPAN);
 	rig_end(session);
+	rig_turn(&rig);
 	ck_assert_uint_eq(mux_memory_used(rig.mux), 0);
 	rig_free(&rig);
 }

@@ -679,6 +679,42 @@ START_TEST(session__that_ends_gives_everything_back_and_sends_what_it_published)
 	rig_turn(&rig);
 	ck_assert(upstream_is_drained(rig.upstream));
 	ck_assert_uint_eq(rig_expect(&rig, AMQC_CHANNEL_CLOSE, &frame), 1);
+	/* The other channel still waits to be done. */
+	ck_assert_uint_gt(mux_memory_used(rig.mux), 0);
+	rig_say_id(&rig, 2, AMQC_CHANNEL_OPEN_OK);
+	rig_say_id(&rig, 2, AMQC_CONFIRM_SELECT_OK);
+	rig_say_id(&rig, 2, AMQC_QUEUE_DECLARE_OK);
+	rig_turn(&rig);
+	ck_assert_uint_eq(mux_memory_used(rig.mux), 0);
+	rig_free(&rig);
+}
+END_TEST
+
+START_TEST(session__pays_for_its_channels_and_has_no_more_than_fit)
+{
+	struct rig_session *session;
+	uint32_t number = 0;
+
+	rig_init(&rig);
+	rig.options.limits.session_memory = 24000;
+	rig.options.limits.channels_per_session = 40;
+	rig_start(&rig);
+	session = rig_session(&rig);
+	while (!rig_last(session, RIG_CHANNEL_ENDED))
+		session_open_channel(session->session, ++number, 1);
+	ck_assert_uint_gt(number, 2);
+	ck_assert_uint_lt(number, 20);
+	ck_assert_uint_eq(rig_last(session, RIG_CHANNEL_ENDED)->code, AMQC_RESOURCE_ERROR);
+	/* It may try the same one again, but not have any number of failed ones. */
+	for (uint32_t i = 2; i < 50; i++)
+		session_open_channel(session->session, number, i);
+	ck_assert(!session_is_ended(session->session));
+	for (uint32_t i = 1; i <= 16; i++)
+		session_open_channel(session->session, number + i, 1);
+	ck_assert(session_is_ended(session->session));
+	ck_assert_uint_eq(rig_last(session, RIG_ENDED)->code, AMQC_RESOURCE_ERROR);
+	rig_end(session);
+	rig_turn(&rig);
 	ck_assert_uint_eq(mux_memory_used(rig.mux), 0);
 	rig_free(&rig);
 }
@@ -748,6 +784,7 @@ int main(void)
 	tcase_add_test(tcase, want__of_one_that_goes_lets_the_next_have_it);
 	tcase_add_test(tcase, memory__that_all_have_used_up_is_told_with_who_has_most);
 	tcase_add_test(tcase, session__that_ends_gives_everything_back_and_sends_what_it_published);
+	tcase_add_test(tcase, session__pays_for_its_channels_and_has_no_more_than_fit);
 	tcase_add_test(tcase, session__can_be_looked_at);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);

@@ -67,6 +67,8 @@ struct channel {
 	uint64_t unsettled;	  /* publishes without an outcome */
 	uint64_t unsettled_bytes; /* of credit that these cost */
 	struct charge charge;	  /* for them, when the session that paid before has ended */
+	struct charge own_charge; /* for itself, and when the session has ended for what it holds besides */
+	bool unpaid;		  /* there was no memory for it: one of session->unpaid_channels */
 	struct user_ref user;	  /* who pays then */
 	uint64_t unacked;	  /* deliveries with the client */
 	struct timer timer;	 /* earliest deadline of a publish, or a little later: see channel_expect() */

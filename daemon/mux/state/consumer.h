@@ -19,7 +19,8 @@ struct consumer {
 	struct list node;	 /* in channel->consumers */
 	struct list choked_node; /* in session->choked */
 	struct channel *channel;
-	uint32_t number; /* the client's name for it */
+	uint32_t number;   /* the client's name for it */
+	uint32_t requests; /* that are about it: see request_about() */
 	bool no_ack;
 	bool broker_no_ack; /* direct reply-to cannot be acked */
 	bool started;	    /* consume-ok came */

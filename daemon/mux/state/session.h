@@ -31,8 +31,11 @@ struct session {
 
 	struct channel_slot *channels; /* owned, by number */
 	uint32_t channel_slots;
+	struct charge slots_charge; /* for them */
+	uint32_t unpaid_channels;
 	uint32_t channel_count;
-	struct list leaving;  /* struct channel that the client closed and that is not finished */
+	struct list leaving;  /* struct channel that the client closed and that is not finished; first those
+				 whose  close is not answered */
 	struct list requests; /* struct request unanswered */
 	uint32_t request_count;
 	struct list owned;    /* struct owned_queue */
