@@ -3,9 +3,8 @@
 #include "daemon/translate.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* A rule's own arrays; the strings are conf's. */
@@ -22,22 +21,26 @@ struct gate {
 
 /* ------------------------------------------------------------------ the rules */
 
-static bool find_user(const char *name, uint32_t *ret)
+static int translate_id(const struct conf *conf, const struct conf_id *id, bool is_user,
+			struct conf_errors *errors, struct access_id *to)
 {
-	const struct passwd *entry = getpwnam(name);
+	const char *kind = is_user ? "user" : "group";
+	int r;
 
-	if (entry)
-		*ret = entry->pw_uid;
-	return entry != NULL;
-}
-
-static bool find_group(const char *name, uint32_t *ret)
-{
-	const struct group *entry = getgrnam(name);
-
-	if (entry)
-		*ret = entry->gr_gid;
-	return entry != NULL;
+	*to = (struct access_id){id->first, id->last, id->name != NULL};
+	if (!id->name)
+		return 0;
+	r = is_user ? translate_find_user(id->name, &to->first) : translate_find_group(id->name, &to->first);
+	to->last = to->first;
+	if (r == -ENOENT) {
+		translate_error(errors, "%s:%u: there is no %s \"%s\" on this host", conf->path, id->line,
+				kind, id->name);
+		return -EINVAL;
+	}
+	if (r < 0)
+		translate_error(errors, "%s:%u: %s \"%s\" cannot be looked up: %s", conf->path, id->line,
+				kind, id->name, strerror(-r));
+	return r;
 }
 
 /*
@@ -50,18 +53,9 @@ static int translate_ids(const struct conf *conf, const struct conf_ids *from, b
 	int r = 0;
 
 	for (size_t i = 0; i < from->count; i++) {
-		const struct conf_id *id = &from->items[i];
+		int one = translate_id(conf, &from->items[i], are_users, errors, &to[i]);
 
-		to[i] = (struct access_id){id->first, id->last, id->name != NULL};
-		if (!id->name)
-			continue;
-		if (are_users ? find_user(id->name, &to[i].first) : find_group(id->name, &to[i].first)) {
-			to[i].last = to[i].first;
-			continue;
-		}
-		translate_error(errors, "%s:%u: there is no %s \"%s\" on this host", conf->path, id->line,
-				are_users ? "user" : "group", id->name);
-		r = -EINVAL;
+		r = one < 0 ? one : r;
 	}
 	return r;
 }

@@ -12,7 +12,7 @@ struct gate;
 
 /*
  * Takes the rules over. 0; -EINVAL with errors listed (an unknown user, a
- * pattern that is none); -ENOMEM. conf must stay.
+ * pattern that is none); -ENOMEM; or why a user cannot be looked up. conf must stay.
  */
 int gate_new(const struct conf *conf, struct conf_errors *errors, struct gate **ret)
     __attribute__((warn_unused_result));

@@ -355,8 +355,9 @@ static enum muxd_result make_listener(struct muxd *muxd, struct conf_errors *err
 	char error[LISTENER_ERROR_MAX];
 	int r;
 
-	if (translate_group(conf, errors, &where.group) < 0)
-		return MUXD_BAD_CONFIG;
+	r = translate_group(conf, errors, &where.group);
+	if (r < 0)
+		return r == -EINVAL ? MUXD_BAD_CONFIG : MUXD_FAILED;
 	if (muxd->options.inherited_fd >= 0)
 		r = listener_new_inherited(muxd->loop, &options, muxd->options.inherited_fd, error,
 					   &muxd->listener);

@@ -18,8 +18,8 @@ struct plan {
 
 /*
  * All of it is looked at, whatever is found on the way; warnings come behind
- * those that conf has. 0; -EINVAL with errors
- * listed; -ENOMEM. plan_deinit() in every case.
+ * those that conf has. 0; -EINVAL with errors listed; -ENOMEM; or why
+ * something cannot be told, such as who a user is. plan_deinit() in every case.
  */
 int plan_make(struct conf *conf, struct plan *ret, struct conf_errors *errors)
     __attribute__((warn_unused_result));

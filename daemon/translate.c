@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,22 +225,69 @@ void translate_error(struct conf_errors *errors, const char *format, ...)
 		errors->incomplete = true;
 }
 
+/* What the name service says when it says NULL: see getpwnam(3). */
+static int lookup_error(int error)
+{
+	switch (error) {
+	case 0:
+	case ENOENT:
+	case ESRCH:
+	case EBADF:
+	case EPERM:
+		return -ENOENT;
+	case EINVAL: /* else it would pass for an error of the configuration */
+		return -EIO;
+	default:
+		return -error;
+	}
+}
+
+int translate_find_user(const char *name, uint32_t *ret)
+{
+	const struct passwd *entry;
+
+	errno = 0;
+	entry = getpwnam(name);
+	if (!entry)
+		return lookup_error(errno);
+	*ret = entry->pw_uid;
+	return 0;
+}
+
+int translate_find_group(const char *name, uint32_t *ret)
+{
+	const struct group *entry;
+
+	errno = 0;
+	entry = getgrnam(name);
+	if (!entry)
+		return lookup_error(errno);
+	*ret = entry->gr_gid;
+	return 0;
+}
+
 int translate_group(const struct conf *conf, struct conf_errors *errors, gid_t *ret)
 {
-	const struct group *group;
 	uint64_t number;
+	uint32_t gid;
+	int r;
 
 	*ret = (gid_t)-1;
 	if (!conf->socket_group[0])
 		return 0;
-	group = getgrnam(conf->socket_group);
-	if (group) {
-		*ret = group->gr_gid;
+	r = translate_find_group(conf->socket_group, &gid);
+	if (r == 0) {
+		*ret = gid;
 		return 0;
 	}
 	if (number_parse(conf->socket_group, &number) == 0 && number < UINT32_MAX) {
 		*ret = (gid_t)number;
 		return 0;
+	}
+	if (r != -ENOENT) {
+		translate_error(errors, "%s: socket-group: group \"%s\" cannot be looked up: %s", conf->path,
+				conf->socket_group, strerror(-r));
+		return r;
 	}
 	translate_error(errors, "%s: socket-group: there is no group \"%s\" on this host", conf->path,
 			conf->socket_group);

@@ -37,6 +37,13 @@ void translated_upstream_deinit(struct translated_upstream *upstream);
 void translate_error(struct conf_errors *errors, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The socket's group, by name or number; (gid_t)-1 if none is named. 0; -EINVAL, and errors says so. */
+/* 0; -ENOENT: there is none of that name; or why that cannot be told. */
+int translate_find_user(const char *name, uint32_t *ret) __attribute__((warn_unused_result));
+int translate_find_group(const char *name, uint32_t *ret) __attribute__((warn_unused_result));
+
+/*
+ * The socket's group, by name or number; (gid_t)-1 if none is named. 0; -EINVAL:
+ * there is none; or why that cannot be told. errors says so.
+ */
 int translate_group(const struct conf *conf, struct conf_errors *errors, gid_t *ret)
     __attribute__((warn_unused_result));

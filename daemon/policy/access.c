@@ -8,7 +8,8 @@
 #include <stdlib.h>
 
 #define CODE_ACCESS_REFUSED 403u /* AMQP's reply code */
-#define NAME_BYTES_MAX 255u	 /* of a short string */
+#define CODE_RESOURCE_ERROR 506u
+#define NAME_BYTES_MAX 255u /* of a short string */
 #define SHOWN_MAX 80u
 
 enum permission {
@@ -260,6 +261,15 @@ static bool refuse(const struct check *check, enum permission permission, enum k
 	return false;
 }
 
+/* Who may not be known to be allowed is not allowed, but nobody forbids it. */
+static bool refuse_no_memory(const struct check *check)
+{
+	*check->fault = fault_make_retryable(CODE_RESOURCE_ERROR,
+					     "RESOURCE_ERROR - no memory to ask muxd's access section '%s'",
+					     check->rule->name);
+	return false;
+}
+
 /* Once, and then ever more rarely: whoever may choose names could fill the log. */
 static void note_costly(const struct check *check, enum permission permission, struct span name)
 {
@@ -288,6 +298,8 @@ static bool allowed(const struct check *check, enum permission permission, enum 
 	r = pattern_match(check->rule->patterns[permission], name, &check->access->scratch);
 	if (r > 0)
 		return true;
+	if (r == -ENOMEM)
+		return refuse_no_memory(check);
 	if (r < 0)
 		note_costly(check, permission, name);
 	return refuse(check, permission, kind, name,

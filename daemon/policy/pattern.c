@@ -70,5 +70,7 @@ int pattern_match(const pcre2_code *code, struct span name, struct pattern_scrat
 
 	if (r >= 0)
 		return 1;
+	if (r == PCRE2_ERROR_NOMEMORY)
+		return -ENOMEM;
 	return r == PCRE2_ERROR_NOMATCH ? 0 : -E2BIG;
 }

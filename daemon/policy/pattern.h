@@ -25,6 +25,6 @@ void pattern_scratch_deinit(struct pattern_scratch *scratch);
 int pattern_compile(const char *source, pcre2_code **ret, char *text, size_t size, size_t *ret_offset)
     __attribute__((warn_unused_result));
 
-/* 1: it matches, 0: it does not, -E2BIG: too costly to tell. */
+/* 1: it matches, 0: it does not, -E2BIG: too costly to tell, -ENOMEM. */
 int pattern_match(const pcre2_code *code, struct span name, struct pattern_scratch *scratch)
     __attribute__((warn_unused_result));

@@ -36,6 +36,7 @@ tests_unit_test_conf_LDADD = $(UNIT_CONF) $(CHECK_LIBS)
 check_PROGRAMS += tests/unit/test-policy
 TESTS += tests/unit/test-policy
 tests_unit_test_policy_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pcre2_match_data_create_8
 tests_unit_test_policy_LDADD = $(UNIT_POLICY) $(CHECK_LIBS)
 
 # proto

@@ -158,6 +158,8 @@ const char *cases_judge(int status, const char *log)
 		return WTERMSIG(status) == SIGALRM ? "muxd is stuck" : "muxd was killed by a signal";
 	if (strstr(log, "takes too long"))
 		return "a pattern is blamed for what failed";
+	if (strstr(log, "there is no user \"root\"") || strstr(log, "there is no group \"daemon\""))
+		return "who cannot be looked up is said not to be there";
 	if (code != 0 && code != 1 && code != 78)
 		return "an exit code that muxd has not";
 	return code != 0 && log[0] == 0 ? "muxd ends without a word" : NULL;

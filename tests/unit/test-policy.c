@@ -3,7 +3,11 @@
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -374,6 +378,47 @@ START_TEST(access__costly_pattern_refuses_instead_of_holding_the_daemon)
 }
 END_TEST
 
+static bool no_memory; /* for PCRE2 */
+
+static void *pcre2_malloc(size_t size, void *context)
+{
+	return no_memory ? NULL : malloc(size);
+}
+
+static void pcre2_free(void *block, void *context)
+{
+	free(block);
+}
+
+pcre2_match_data_8 *__real_pcre2_match_data_create_8(uint32_t size, pcre2_general_context_8 *context);
+pcre2_match_data_8 *__wrap_pcre2_match_data_create_8(uint32_t size, pcre2_general_context_8 *context);
+pcre2_match_data_8 *__wrap_pcre2_match_data_create_8(uint32_t size, pcre2_general_context_8 *context)
+{
+	pcre2_general_context_8 *ours = pcre2_general_context_create_8(pcre2_malloc, pcre2_free, NULL);
+	pcre2_match_data_8 *data = __real_pcre2_match_data_create_8(size, ours);
+
+	pcre2_general_context_free_8(ours); /* it was copied */
+	return data;
+}
+
+START_TEST(access__without_memory_to_match_refuses_for_now_and_blames_nobody)
+{
+	struct access *access = make(rules, COUNT(rules));
+	struct access_creds creds = {.uid = WEB_UID};
+	struct access_request request = {.operation = ACCESS_QUEUE_DECLARE, .name = SPAN_LITERAL("web.q")};
+	struct fault fault;
+
+	no_memory = true;
+	ck_assert(!access_check(access, &creds, "one", &request, &fault));
+	ck_assert_uint_eq(fault.code, 506);
+	ck_assert(fault.retryable);
+	ck_assert_str_eq(fault.text, "RESOURCE_ERROR - no memory to ask muxd's access section 'web'");
+	no_memory = false;
+	ck_assert(access_check(access, &creds, "one", &request, &fault));
+	access_free(access);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ errors */
 
 START_TEST(access__refusal_says_what_whose_and_by_which_section)
@@ -485,6 +530,7 @@ int main(void)
 	tcase_add_loop_test(tests, access__names_are_bytes_with_a_length, 0, (int)COUNT(names));
 	tcase_add_test(tests, access__name_longer_than_any_is_refused);
 	tcase_add_test(tests, access__costly_pattern_refuses_instead_of_holding_the_daemon);
+	tcase_add_test(tests, access__without_memory_to_match_refuses_for_now_and_blames_nobody);
 	tcase_add_test(tests, access__refusal_says_what_whose_and_by_which_section);
 	tcase_add_test(tests, access__pattern_that_is_wrong_is_named);
 	tcase_add_test(tests, access__what_is_wrong_is_inside_of_the_pattern);
