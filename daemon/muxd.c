@@ -371,8 +371,10 @@ static enum muxd_result make_listener(struct muxd *muxd, struct conf_errors *err
 
 static int make_base(struct muxd *muxd)
 {
-	int r = loop_new(&muxd->loop);
+	int r = tls_init();
 
+	if (r == 0)
+		r = loop_new(&muxd->loop);
 	if (r == 0)
 		r = resolver_new(muxd->loop, &muxd->resolver);
 	if (r == 0)

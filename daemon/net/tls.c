@@ -197,6 +197,14 @@ static int set_up(struct maker *maker)
 	return r < 0 ? r : set_own(maker);
 }
 
+int tls_init(void)
+{
+	bool is_made = OPENSSL_init_ssl(0, NULL) == 1 && SSL_get_ex_data_X509_STORE_CTX_idx() >= 0;
+
+	ERR_clear_error();
+	return is_made ? 0 : -ENOMEM;
+}
+
 int tls_context_new(const struct tls_options *options, struct tls_error *error, struct tls_context **ret)
 {
 	struct tls_context *context = calloc(1, sizeof(*context));

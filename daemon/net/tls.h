@@ -48,6 +48,13 @@ struct tls_error {
 	char text[TLS_ERROR_MAX];
 };
 
+/*
+ * To be called before anything else of TLS, at the start of the program. What
+ * OpenSSL makes once for a process it never tries again, so without memory for
+ * it there would be no TLS until the end. 0 or -ENOMEM.
+ */
+int tls_init(void) __attribute__((warn_unused_result));
+
 /* 0; -EINVAL, and *error says what is wrong with which part; -ENOMEM. The texts are not needed afterwards. */
 int tls_context_new(const struct tls_options *options, struct tls_error *error, struct tls_context **ret)
     __attribute__((warn_unused_result));

@@ -20,6 +20,7 @@
 #undef main /* muxd's is muxd_main here, by the compiler's options */
 int muxd_main(int argc, char **argv);
 
+#define OPENSSL_OWN_BYTES 100u
 #define STUCK_SECONDS 60 /* a muxd that takes longer is stuck */
 
 const char *__asan_default_options(void);
@@ -148,10 +149,27 @@ void cases_read_log(const struct cases *cases, char log[CASES_LOG_MAX])
 		fclose(file);
 }
 
+/*
+ * OpenSSL 3.0 loses a few bytes of its own where it cannot register something
+ * for the whole process. Whatever muxd could lose is larger: the least is a BIO.
+ */
+static bool is_openssl_own(const char *log)
+{
+	const char *summary = strstr(log, "SUMMARY: AddressSanitizer: ");
+	unsigned int bytes;
+
+	return wrap_failed() && strstr(wrap_failed(), "OpenSSL") && strstr(log, "LeakSanitizer") &&
+	       !strstr(log, "daemon/") && summary &&
+	       sscanf(summary, "SUMMARY: AddressSanitizer: %u byte(s) leaked", &bytes) == 1 &&
+	       bytes <= OPENSSL_OWN_BYTES;
+}
+
 const char *cases_judge(int status, const char *log)
 {
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
+	if (is_openssl_own(log))
+		return NULL;
 	if (strstr(log, "Sanitizer") || strstr(log, "runtime error:"))
 		return "a sanitizer found something";
 	if (code < 0)
