@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -25,6 +26,17 @@ static int fail(struct maker *maker, enum tls_part part, const char *text)
 	return -EINVAL;
 }
 
+/* Whatever it was that could not be done for it, the want of memory is told first. */
+static bool is_no_memory(void)
+{
+	unsigned long error;
+	bool found = false;
+
+	while ((error = ERR_get_error()) != 0)
+		found |= ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+	return found;
+}
+
 /* By what OpenSSL's error queue says. */
 static int fail_openssl(struct maker *maker, enum tls_part part, const char *what)
 {
@@ -32,10 +44,8 @@ static int fail_openssl(struct maker *maker, enum tls_part part, const char *wha
 	const char *reason = ERR_reason_error_string(error);
 	char text[TLS_ERROR_MAX];
 
-	if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE) {
-		ERR_clear_error();
+	if (is_no_memory())
 		return -ENOMEM;
-	}
 	(void)snprintf(text, sizeof(text), "%s: %s", what, reason ? reason : "OpenSSL does not say why");
 	return fail(maker, part, text);
 }
@@ -79,6 +89,10 @@ static int next_cert(struct maker *maker, enum tls_part part, BIO *bio, size_t n
 
 	ERR_clear_error();
 	*ret = PEM_read_bio_X509(bio, NULL, no_passphrase, &asked);
+	/* Its extensions are understood once: in a handshake that has no memory it would be invalid for ever.
+	 */
+	if (*ret && X509_check_purpose(*ret, -1, 0) != 1 && is_no_memory())
+		return -ENOMEM;
 	if (*ret) {
 		look_at_dates(maker, part, *ret);
 		return 1;
@@ -199,10 +213,16 @@ static int set_up(struct maker *maker)
 
 int tls_init(void)
 {
-	bool is_made = OPENSSL_init_ssl(0, NULL) == 1 && SSL_get_ex_data_X509_STORE_CTX_idx() >= 0;
+	SSL_CTX *ctx;
+	bool is_made;
 
 	ERR_clear_error();
-	return is_made ? 0 : -ENOMEM;
+	/* Its algorithms are looked up for the first context. */
+	ctx = SSL_CTX_new(TLS_client_method());
+	is_made = ctx && SSL_get_ex_data_X509_STORE_CTX_idx() >= 0;
+	SSL_CTX_free(ctx);
+	/* What it did without, it would do without from now on. */
+	return is_no_memory() || !is_made ? -ENOMEM : 0;
 }
 
 int tls_context_new(const struct tls_options *options, struct tls_error *error, struct tls_context **ret)

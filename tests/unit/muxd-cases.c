@@ -225,6 +225,8 @@ void cases_add_hello(struct buf *out, const char *upstream)
 	hello.version_min = hello.version_max = 1;
 	hello.get_bytes = 1u << 20;
 	hello.upstream = cases_text(upstream);
+	hello.has_program = true;
+	hello.program = cases_text("canary");
 	cases_add(out, &frame, SPAN_NULL);
 }
 

@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CASES_MAX 40u /* of a kind in a scenario, as a test */
+#define CASES_MAX 24u /* of a kind in a scenario, as a test */
 #define LAST_REQUEST 99u
 
 static struct {

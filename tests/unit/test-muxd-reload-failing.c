@@ -29,9 +29,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CASES_MAX 16u /* of a kind in a scenario, as a test */
+#define CASES_MAX 8u /* of a kind in a scenario, as a test */
 #define OLD_MESSAGE_MAX (1u << 20)
 #define NEW_MESSAGE_MAX (2u << 20)
+#define DUMP_TURNS_MAX 1000u
 #define ACCESS_REFUSED 403u
 #define GONE "a session that nothing was done to has ended"
 
@@ -443,6 +444,26 @@ static bool reload_once(enum how how, struct session *asker, struct session *can
 	return logged;
 }
 
+/* SIGUSR1: an operator sees what there is, and what became of the last reload. */
+static void look_at_dump(struct session *canary, bool is_new, char log[CASES_LOG_MAX])
+{
+	(void)kill(t.muxd, SIGUSR1);
+	log[0] = 0;
+	for (unsigned int i = 0; i < DUMP_TURNS_MAX && !strstr(log, " channel 1/1: lane "); i++) {
+		must(ping(canary), GONE); /* a turn or more of muxd's loop */
+		cases_read_log(&t.cases, log);
+	}
+	must(strstr(log, "dump: upstream \"default\": up, localhost:") != NULL, "the dump has no upstream");
+	must((strstr(log, "dump: upstream \"new\": ") != NULL) == is_new,
+	     "the dump has the other's upstreams");
+	must(strstr(log, is_new ? "message-max 2097152," : "message-max 1048576,") != NULL,
+	     "the dump has the other's limits");
+	must((strstr(log, "; the last reload failed: ") != NULL) ==
+		 (strstr(log, "the configuration stays as it was") != NULL),
+	     "the dump does not say how the last reload ended");
+	must(strstr(log, ", \"canary\", upstream \"default\", ") != NULL, "the dump has no session");
+}
+
 /* Everything works now, and works again. */
 static void reload_again(void)
 {
@@ -486,6 +507,7 @@ static void run_reload(enum how how, void (*write_next)(void), enum wrap_kind ki
 	must(nth > 0 || is_new == (write_next == write_new), "the reload fails though nothing does");
 	look_whole(is_new);
 	look_at_sessions(&canary, &leaver, is_new);
+	look_at_dump(&canary, is_new, log);
 	end_session(&leaver);
 	reload_again();
 	publish(&canary, "canary");
