@@ -10,19 +10,58 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 /* ------------------------------------------------------------------- words */
 
+/* How many bytes the printable character has that stands here; 0: it is none. */
+static size_t printable(const unsigned char *at)
+{
+	size_t len = *at < 0x80 ? 1 : *at >= 0xf0 ? 4 : *at >= 0xe0 ? 3 : 2, i;
+
+	if (*at < ' ' || (*at >= 0x7f && *at < 0xc2) || *at > 0xf4)
+		return 0;
+	for (i = 1; i < len; i++) {
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	/* Some terminals obey the control characters there are beyond ASCII, too. */
+	return *at == 0xc2 && at[1] < 0xa0 ? 0 : len;
+}
+
+char *ctl_visible(const char *text)
+{
+	const unsigned char *from = (const unsigned char *)text;
+	char *visible = malloc(strlen(text) * 4 + 1), *to = visible;
+	size_t len;
+
+	if (!visible)
+		return NULL;
+	while (*from) {
+		len = printable(from);
+		if (len == 0)
+			to += snprintf(to, 5, "\\x%02x", (unsigned int)*from);
+		else
+			to = mempcpy(to, from, len);
+		from += len ? len : 1;
+	}
+	*to = '\0';
+	return visible;
+}
+
 static void __attribute__((format(printf, 2, 0))) say(const struct ctl *ctl, const char *format, va_list args)
 {
+	char *text = NULL, *visible = NULL;
+
 	(void)fflush(stdout);
-	fputs("muxctl: ", stderr);
-	if (ctl->command)
-		fprintf(stderr, "%s: ", ctl->command->name);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	if (vasprintf(&text, format, args) >= 0)
+		visible = ctl_visible(text);
+	fprintf(stderr, "muxctl: %s%s%s\n", ctl->command ? ctl->command->name : "", ctl->command ? ": " : "",
+		visible ? visible : strerror(ENOMEM));
+	free(visible);
+	free(text);
 }
 
 void ctl_say(const struct ctl *ctl, const char *format, ...)

@@ -83,7 +83,13 @@ int ctl_usage(struct ctl *ctl, const char *format, ...) __attribute__((format(pr
 /* The usage line alone, when what is wrong was told; the same otherwise. */
 int ctl_usage_hint(struct ctl *ctl);
 
-/* One line on stderr: "muxctl: COMMAND: ..." */
+/*
+ * Text of others may hold anything: control characters, and what is not UTF-8,
+ * become \xNN, so that no name can move the cursor or fake a line. Allocated, or NULL.
+ */
+char *ctl_visible(const char *text);
+
+/* One line on stderr: "muxctl: COMMAND: ..."; visible. */
 void ctl_say(const struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*

@@ -4,9 +4,11 @@
 #include "client/tool/option.h"
 #include "client/tool/signals.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Finds the command; the exit code, or -1 and *ret_first, where it stands. */
 static int read_global(struct ctl *ctl, int argc, char **argv, int *ret_first)
@@ -33,12 +35,27 @@ static int help(struct ctl *ctl, int argc, char **argv)
 	return CTL_DONE;
 }
 
+/*
+ * A standard descriptor that is closed would come back as the socket to muxd, and be
+ * read and written as if it were stdin and stdout. It becomes one that gives errors.
+ */
+static void standard_descriptors_open(void)
+{
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct ctl ctl = {.deadline_usec = UINT64_MAX};
 	char name[] = "muxctl"; /* getopt puts it before what it has to say */
 	int first = 0, r;
 
+	standard_descriptors_open();
 	if (argc > 0)
 		argv[0] = name;
 	/* A reader of stdout that leaves is an error that is told, and unread messages go back. */

@@ -56,7 +56,7 @@ bool post_finish(struct ctl *ctl, struct post *post)
 	muxc_table_iter(post->headers, &iter);
 	if (iter.at == iter.end || muxc_message_set_headers(post->message, post->headers) == 0)
 		return true;
-	(void)ctl_usage(ctl, "the headers are too large");
+	(void)ctl_fail_errno(ctl, "cannot make a message", ENOMEM);
 	return false;
 }
 

@@ -1,7 +1,6 @@
 /*
- * Writing results. Text of others may hold anything: in tables control
- * characters are made visible, so that no name can move the cursor or fake a
- * line. Bodies are written as they are.
+ * Writing results. Text of others is made visible in tables; bodies are written
+ * as they are.
  */
 #include "client/tool/json.h"
 #include "client/tool/print.h"
@@ -82,17 +81,7 @@ void table_add(struct table *table, const char *format, ...)
 
 void table_add_text(struct table *table, const char *text)
 {
-	char *cell = malloc(strlen(text) * 4 + 1), *to = cell;
-
-	for (; cell && *text; text++) {
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			to += snprintf(to, 5, "\\x%02x", (unsigned int)(unsigned char)*text);
-		else
-			*to++ = *text;
-	}
-	if (cell)
-		*to = '\0';
-	table_put(table, cell);
+	table_put(table, ctl_visible(text));
 }
 
 static const char *title_of(const struct table *table, size_t column)

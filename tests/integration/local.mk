@@ -69,7 +69,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/reconnect.sh tests/integration/reconnect.py \
 	tests/integration/restart.sh tests/integration/resume.sh tests/integration/resume.py \
 	tests/integration/service.sh tests/integration/notify.py tests/integration/drain.py \
-	tests/integration/muxctl.sh tests/integration/muxctl-restart.sh \
+	tests/integration/muxctl.sh tests/integration/muxctl-restart.sh tests/integration/muxctl-output.sh \
 	tests/integration/sandbox.sh \
 	tests/integration/share.sh \
 	tests/integration/start.sh \

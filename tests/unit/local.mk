@@ -345,8 +345,11 @@ tests_unit_test_mux_recovery_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 
 # muxctl's own parts, and muxctl with a fake of muxd. What takes no muxd: test-muxctl-usage; a real one:
 # ../integration/muxctl.sh.
-check_PROGRAMS += tests/unit/test-muxctl-json tests/unit/test-muxctl-lost
-TESTS += tests/unit/test-muxctl-json tests/unit/test-muxctl-lost
+check_PROGRAMS += tests/unit/test-muxctl-json tests/unit/test-muxctl-lost tests/unit/test-muxctl-output
+TESTS += tests/unit/test-muxctl-json tests/unit/test-muxctl-lost tests/unit/test-muxctl-output
+tests_unit_test_muxctl_output_SOURCES = tests/unit/test-muxctl-output.c $(CLIENT_FAKE)
+tests_unit_test_muxctl_output_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_muxctl_output_LDADD = $(CLIENT_LIBS)
 tests_unit_test_muxctl_lost_SOURCES = tests/unit/test-muxctl-lost.c $(CLIENT_FAKE)
 tests_unit_test_muxctl_lost_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_muxctl_lost_LDADD = $(CLIENT_LIBS)
