@@ -170,12 +170,25 @@ static enum handshake_result answer_tune(struct handshake *handshake, const stru
 	return HANDSHAKE_GOES_ON;
 }
 
-/* RabbitMQ puts the vhost's name into its text, unquoted: one that is empty cannot be seen. */
-static void name_empty_vhost(struct fault *fault)
+/* What the broker's words leave out, for who has to mend it; NULL: nothing. */
+static const char *remedy(const struct handshake *handshake, unsigned int code)
 {
-	struct fault named = fault_make(
-	    fault->code, "%.150s (the vhost is \"\" as the URI ends in \"/\"; without that it is \"/\")",
-	    fault->text);
+	const struct handshake_options *options = &handshake->options;
+	bool logged_in = handshake->state == HANDSHAKE_WAIT_OPEN_OK;
+
+	/* RabbitMQ puts the vhost's name into its text, unquoted: one that is empty cannot be seen. */
+	if (logged_in && options->vhost[0] == '\0')
+		return "the vhost is \"\" as the URI ends in \"/\"; without that it is \"/\"";
+	if (logged_in || code != AMQC_ACCESS_REFUSED)
+		return NULL;
+	return strcmp(options->sasl, "EXTERNAL") == 0
+		   ? "look at tls-cert, and at the user whom the broker takes it for"
+		   : "look at the user in uri, and at the password there or in password-file";
+}
+
+static void add_remedy(struct fault *fault, const char *text)
+{
+	struct fault named = fault_make(fault->code, "%.150s (%s)", fault->text, text);
 
 	memcpy(fault->text, named.text, sizeof(named.text));
 	fault->text_len = named.text_len;
@@ -187,13 +200,14 @@ static enum handshake_result closed_by_broker(const struct handshake *handshake,
 					      struct fault *ret_fault)
 {
 	struct amqc_method reply = {.id = AMQC_CONNECTION_CLOSE_OK};
+	const char *text = remedy(handshake, close->reply_code);
 
 	(void)amqc_method_append(out, 0, &reply);
 	*ret_fault =
 	    fault_from_broker(close->reply_code, close->reply_text, close->class_id, close->method_id);
 	ret_fault->retryable = true;
-	if (handshake->state == HANDSHAKE_WAIT_OPEN_OK && handshake->options.vhost[0] == '\0')
-		name_empty_vhost(ret_fault);
+	if (text)
+		add_remedy(ret_fault, text);
 	switch (close->reply_code) {
 	case AMQC_ACCESS_REFUSED:
 	case AMQC_INVALID_PATH:

@@ -225,19 +225,29 @@ START_TEST(handshake__a_close_is_answered_and_means_what_its_code_says)
 	static const struct {
 		uint16_t code;
 		enum handshake_result result;
-	} rows[] = {{403, HANDSHAKE_REFUSED}, {530, HANDSHAKE_REFUSED}, {402, HANDSHAKE_REFUSED},
-		    {320, HANDSHAKE_BROKEN},  {541, HANDSHAKE_BROKEN},	{501, HANDSHAKE_BROKEN}};
+		const char *sasl, *text;
+	} rows[] = {{403, HANDSHAKE_REFUSED, "PLAIN",
+		     "because (look at the user in uri, and at the password there or in password-file)"},
+		    {403, HANDSHAKE_REFUSED, "EXTERNAL",
+		     "because (look at tls-cert, and at the user whom the broker takes it for)"},
+		    {530, HANDSHAKE_REFUSED, "PLAIN", "because"},
+		    {402, HANDSHAKE_REFUSED, "PLAIN", "because"},
+		    {320, HANDSHAKE_BROKEN, "PLAIN", "because"},
+		    {541, HANDSHAKE_BROKEN, "PLAIN", "because"},
+		    {501, HANDSHAKE_BROKEN, "PLAIN", "because"}};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct amqc_method close = {.id = AMQC_CONNECTION_CLOSE}, got;
+		struct handshake_options options = wishes;
 		struct talk talk;
 
 		close.connection_close.reply_code = rows[i].code;
 		close.connection_close.reply_text = SPAN_LITERAL("because");
-		up_to_tune(&talk, &wishes);
+		up_to_tune(&talk, &options);
+		talk.handshake.options.sasl = rows[i].sasl;
 		ck_assert_int_eq(hear(&talk, &close), rows[i].result);
 		ck_assert_uint_eq(talk.fault.code, rows[i].code);
-		ck_assert_str_eq(talk.fault.text, "because");
+		ck_assert_str_eq(talk.fault.text, rows[i].text);
 		ck_assert(talk.fault.retryable);
 		got = written(&talk);
 		ck_assert_int_eq(got.id, AMQC_CONNECTION_CLOSE_OK);
