@@ -102,8 +102,12 @@ static void check_variable(struct scanner *s)
 	memcpy(copy, name, len);
 	copy[len] = 0;
 	if (name[len] == '}' && !getenv(copy))
-		conf_error(s->errors, s->place, "the environment variable %s is not set",
-			   log_clean(shown, sizeof(shown), span_make(name, len)));
+		conf_error(s->errors, s->place, "the environment variable %s is not set%s",
+			   log_clean(shown, sizeof(shown), span_make(name, len)),
+			   strcmp(copy, "CREDENTIALS_DIRECTORY") == 0
+			       ? ": systemd sets it for the service; by hand, as root, it is "
+				 "/run/credentials/muxd.service while that runs"
+			       : "");
 }
 
 static void skip_string(struct scanner *s, char quote)
