@@ -154,12 +154,19 @@ static const char *advice(const struct ctl *ctl, int code, const struct muxc_err
 {
 	const char *text = NULL;
 
+	if (code == CTL_UNREACHABLE && (error->error == -EACCES || error->error == -EPERM))
+		return "the socket's mode and group say who may: mostly the members of the group muxd, once "
+		       "they "
+		       "have logged in again";
 	if (code == CTL_UNREACHABLE)
 		return "start muxd, or name its socket by -s PATH or MUXD_SOCKET";
 	if (code == CTL_DEADLINE && ctl->away)
 		return "muxd has not come back; start it";
 	if (code == CTL_DEADLINE)
 		return "is the broker up (`muxctl status`)? --timeout gives more time";
+	if (error->kind == MUXC_ERROR_BROKER && ctl->c &&
+	    muxc_get_upstream_state(ctl->c) == MUXC_UPSTREAM_FAILED)
+		return "the broker does not let muxd in; see `muxctl status`, and the upstream in muxd.conf";
 	if (error->kind == MUXC_ERROR_MUXD)
 		text = advice_by_muxd(error->code);
 	else if (error->kind == MUXC_ERROR_BROKER)

@@ -55,6 +55,9 @@ static int finish_one(struct publishing *p, int kind, struct muxc_error *error)
 	/* It was the only one on its channel, so what closed the channel was about it. */
 	if (kind == MUXC_UNKNOWN && error->kind == MUXC_ERROR_BROKER && error->code < 500)
 		kind = MUXC_FAILED;
+	/* Who was not let in has published nothing. */
+	if (kind == MUXC_UNKNOWN && error->kind == MUXC_ERROR_MUXD && muxc_get_session(ctl->c) == 0)
+		kind = MUXC_FAILED;
 	if (!error->text[0])
 		(void)snprintf(error->text, sizeof(error->text), "no reason was given");
 	return ctl_fail(ctl, post_outcome_words(kind), error);

@@ -62,6 +62,17 @@ check "by its name" grep -Eq '^ *[0-9]+ +[0-9]+ .*muxctl' "$out"
 check "sessions as JSON" json "[s for s in j['sessions'] if s['program'] == 'muxctl' and s['pid'] > 1 and s['uid'] == $(id -u)]" --json sessions
 check "channels are none yet" json "j['channels'] == []" --json channels
 check "an upstream that is not there is refused by muxd" fails 1 "AMQP 404" --upstream nowhere status
+check "so nothing is published, for certain" fails 1 "publish: not published: muxd refuses (AMQP 404)" --upstream nowhere publish -r q x
+as_stranger() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+if [ "$(id -u)" = 0 ] && [ -z "${MUXD_UNDER-}" ] && as_stranger "$builddir/client/muxctl" --version >/dev/null 2>&1; then
+  chmod 711 "$scratch" && chmod 600 "$MUXD_SOCKET"
+  stranger() { equal 3 "$(as_stranger "$builddir/client/muxctl" ping 2>"$err" || echo $?)"; }
+  check "who may not use the socket is not told to start muxd" stranger
+  check "but who may use it" contains "$err" "members of the group muxd"
+  chmod 660 "$MUXD_SOCKET"
+else
+  skip "who may not use the socket" "this needs root, a socket of muxd's own, and a build folder that others may read"
+fi
 
 # ------------------------------------------------------------------ topology
 
