@@ -14,18 +14,16 @@
 
 /* ------------------------------------------------------------------ packing */
 
-/* The peer lets its output grow beyond its memory: there is nobody to tell. */
-static void cut_off(struct ipc *ipc)
+void ipc_cut_off(struct ipc *ipc, const char *why)
 {
 	char more[QUIET_MORE_BYTES];
 
 	ipc->state = IPC_ENDING;
 	ipc->end_drain_usec = 0;
 	if (ipc_may_say(ipc, more))
-		log_info("session %llu (pid %u, uid %u) ended: it does not read what it is sent (%llu bytes "
-			 "wait)%s",
+		log_info("session %llu (pid %u, uid %u) ended: %s (%llu bytes wait)%s",
 			 (unsigned long long)(ipc->session ? session_id(ipc->session) : 0), ipc->peer.pid,
-			 ipc->peer.uid, (unsigned long long)buf_len(stream_out(ipc->stream)), more);
+			 ipc->peer.uid, why, (unsigned long long)buf_len(stream_out(ipc->stream)), more);
 	loop_defer(ipc->front->options.loop, &ipc->end_task);
 }
 
@@ -70,10 +68,12 @@ struct mux_handed ipc_send(struct ipc *ipc, const Muxd__V1__ServerFrame *frame, 
 			memcpy(at + IPC_FRAME_PREFIX + header_len, payload.data, payload.len);
 		buf_commit(out, IPC_FRAME_PREFIX + header_len + payload.len);
 	}
+	if (stream_is_full(ipc->stream))
+		loop_defer(ipc->front->options.loop, &ipc->unread_task);
 	stream_mark(ipc->stream); /* without memory too: the stream then ends by it */
 	/* By what it has left unread: a single message may be larger than all of its memory. */
 	if (waited > ipc->limits.session_memory)
-		cut_off(ipc);
+		ipc_cut_off(ipc, "it leaves more unread than session-memory");
 	return handed(ipc, header_len + payload.len);
 }
 

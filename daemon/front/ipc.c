@@ -63,6 +63,7 @@ static void drop(struct ipc *ipc)
 	loop_clear_timer(front->options.loop, &ipc->hello_timer);
 	loop_task_cancel(&ipc->end_task);
 	ipc_forget_questions(ipc);
+	loop_task_cancel(&ipc->unread_task);
 	if (ipc->session)
 		session_end(ipc->session);
 	stream_close(ipc->stream, ipc->end_drain_usec);
@@ -397,6 +398,18 @@ static void on_written(void *context, uint64_t total)
 
 static const struct stream_ops stream_ops = {on_bytes, on_written, NULL, on_closed};
 
+static void run_unread(struct loop_task *task)
+{
+	struct ipc *ipc = container_of(task, struct ipc, unread_task);
+	const char *why;
+
+	if (!ipc->session || ipc->state == IPC_ENDING)
+		return;
+	why = session_unread(ipc->session, stream_position(ipc->stream));
+	if (why)
+		ipc_cut_off(ipc, why);
+}
+
 /* ------------------------------------------------------------------ accepting */
 
 /* The descriptor is closed if this fails. */
@@ -425,6 +438,7 @@ static struct ipc *make_ipc(struct front *front, int fd)
 	loop_task_init(&ipc->end_task, run_end);
 	list_init(&ipc->questions);
 	list_init(&ipc->asker_node);
+	loop_task_init(&ipc->unread_task, run_unread);
 	return ipc;
 }
 

@@ -72,6 +72,7 @@ struct ipc {
 	struct mono accepted;
 	struct timer hello_timer;
 	struct loop_task end_task;
+	struct loop_task unread_task; /* more was put into its output though the socket is full */
 	uint64_t end_drain_usec; /* how long the last words may take; 0: none */
 	struct answers answers;
 	struct list questions;	/* struct question, owned */
@@ -109,6 +110,9 @@ bool ipc_may_say(struct ipc *ipc, char more[QUIET_MORE_BYTES]);
 void ipc_dispatch(struct ipc *ipc, const Muxd__V1__ClientFrame *frame, const struct ipc_frame *bytes);
 
 /* ------------------------------------------------------------------ event.c */
+
+/* The peer does not read, so there is nobody to tell: it is dropped at the end of the turn. */
+void ipc_cut_off(struct ipc *ipc, const char *why);
 
 /*
  * Packs a frame into the output. The position returned is 0 if the header is

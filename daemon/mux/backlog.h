@@ -3,6 +3,11 @@
  * front's output, so it is charged to the session; and it is bounded: when it
  * is full, deliveries wait in their consumers, whatever credit they have, and
  * gets at the head of their channels, until the socket has taken some.
+ *
+ * Whatever else is in the output (outcomes, ends of channels, answers) cannot
+ * wait. It is charged as soon as the socket has left some of it, and a session
+ * that lets it grow ends: at an eighth of its memory, and where its user has no
+ * memory left at what each session may have in any case.
  */
 #pragma once
 
@@ -19,3 +24,6 @@ bool backlog_is_full(const struct session *session);
 
 /* The socket took the output up to position. True: it was full, and is not any more. */
 bool backlog_written(struct session *session, uint64_t position);
+
+/* The socket left what is in the output up to position. NULL, or why the session must end. */
+const char *backlog_unread(struct session *session, uint64_t position);

@@ -513,6 +513,13 @@ void session_was_handed(struct session *session, const struct mux_handed *handed
 /* The socket has taken the output stream up to position. */
 void session_written(struct session *session, uint64_t position);
 
+/*
+ * The socket has taken no more for a while, and the output goes up to position.
+ * NULL, or why the session must end: it leaves unread more than may be kept for
+ * it.
+ */
+const char *session_unread(struct session *session, uint64_t position);
+
 /* ------------------------------------------------------------------ looking */
 
 struct session_info {

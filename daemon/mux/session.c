@@ -450,3 +450,8 @@ void session_written(struct session *session, uint64_t position)
 		flow_release(session->upstream);
 	}
 }
+
+const char *session_unread(struct session *session, uint64_t position)
+{
+	return backlog_unread(session, position);
+}

@@ -479,6 +479,11 @@ void stream_mark(struct stream *stream)
 		loop_mark_dirty(stream->loop, &stream->link);
 }
 
+bool stream_is_full(const struct stream *stream)
+{
+	return stream->write_armed;
+}
+
 void stream_write_now(struct stream *stream)
 {
 	if (stream->state == STREAM_OPEN)

@@ -84,6 +84,9 @@ struct buf *stream_out(struct stream *stream);
 /* There is output: write it at the end of the turn. */
 void stream_mark(struct stream *stream);
 
+/* The socket took no more when it was written to last: there is output that waits for it. */
+bool stream_is_full(const struct stream *stream);
+
 /* Writes now what the socket takes, without callbacks: for the last words before a close. */
 void stream_write_now(struct stream *stream);
 

@@ -979,6 +979,56 @@ START_TEST(ipc__peer_that_does_not_read_is_cut_off_at_its_memory)
 }
 END_TEST
 
+/* Never reads, and is ended; the most that was charged while it went on. */
+static uint64_t most_unread(uint64_t session_memory)
+{
+	struct front_limits limits = {.message_max = MESSAGE_MAX,
+				      .session_memory = session_memory,
+				      .channels_max = 20,
+				      .sessions_per_uid = 3};
+	struct mux_limits more = setup_mux().limits;
+	uint64_t most = 0;
+	size_t client;
+
+	more.session_memory = session_memory;
+	mux_set_limits(t.mux, &more);
+	front_set_limits(t.front, &limits, 10);
+	client = greeted();
+	/* From now on a channel above the first fails: an event that answers nothing, and needs no credit. */
+	limits.channels_max = 1;
+	front_set_limits(t.front, &limits, 10);
+	for (unsigned int i = 0; i < 10000 && front_count(t.front) > 0; i++) {
+		for (unsigned int j = 1; j <= 20; j++)
+			send_open(client, 2, i * 20 + j);
+		ck_assert_int_eq(loop_turn(t.loop, false), 0);
+		if (mux_memory_used(t.mux) > most)
+			most = mux_memory_used(t.mux);
+	}
+	ck_assert_uint_eq(front_count(t.front), 0);
+	ck_assert_uint_eq(mux_session_count(t.mux), 0);
+	ck_assert_uint_eq(mux_memory_used(t.mux), 0);
+	return most;
+}
+
+START_TEST(ipc__events_that_are_not_read_are_charged_and_end_the_session_at_an_eighth_of_its_memory)
+{
+	uint64_t most = most_unread(16000000);
+
+	ck_assert_uint_ge(most, 1900000);
+	ck_assert_uint_le(most, 2100000);
+}
+END_TEST
+
+START_TEST(ipc__events_that_are_not_read_get_no_more_than_the_memory_of_their_user)
+{
+	/* Three times what it leaves free of all. */
+	uint64_t most = most_unread(500000000);
+
+	ck_assert_uint_ge(most, 7400000);
+	ck_assert_uint_le(most, 7600000);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("front/ipc");
@@ -1027,6 +1077,9 @@ int main(void)
 	tcase_add_test(tests, ipc__answer_for_which_there_is_no_memory_is_refused);
 	tcase_add_test(tests, ipc__peer_that_goes_takes_its_questions_with_it);
 	tcase_add_test(tests, ipc__peer_that_does_not_read_is_cut_off_at_its_memory);
+	tcase_add_test(
+	    tests, ipc__events_that_are_not_read_are_charged_and_end_the_session_at_an_eighth_of_its_memory);
+	tcase_add_test(tests, ipc__events_that_are_not_read_get_no_more_than_the_memory_of_their_user);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -62,8 +62,10 @@ struct session {
 
 	uint64_t handed_position;  /* of the last message in its output */
 	uint64_t written_position; /* what the socket took */
+	uint64_t unread_position;  /* of the end of its output, when that was looked at last */
 	struct charge backlog_charge;
-	struct list choked; /* struct consumer that waits for the socket, in turn */
+	struct charge events_charge; /* what else is in its output: see backlog_unread() */
+	struct list choked;	     /* struct consumer that waits for the socket, in turn */
 
 	uint64_t get_credit, get_used; /* bytes, totals */
 	uint32_t gets;		       /* under way at the broker */
