@@ -1,5 +1,7 @@
 #include "daemon/mux/clash.h"
 
+#include "daemon/mux/conn.h"
+#include "daemon/mux/flow.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/queues.h"
 #include "daemon/mux/request.h"
@@ -16,9 +18,12 @@
 
 /*
  * Longer nobody waits for another: a channel that RabbitMQ has got stuck, of
- * which there are some (KILLERS.md), never answers.
+ * which there are some (KILLERS.md), never answers. A loaded broker may take
+ * seconds for what it does in milliseconds else, so it is counted in questions
+ * that it answers meanwhile, one after the other.
  */
-#define PATIENCE_USEC USEC_PER_SEC
+#define BEAT_USEC (50 * USEC_PER_MSEC)
+#define PATIENCE_BEATS 100u
 
 /* A queue with which something is under way. */
 struct clash {
@@ -26,7 +31,7 @@ struct clash {
 	struct list node;	  /* in clashes->changed, while there is a change */
 	struct upstream *upstream;
 	struct request *change; /* goes alone, or is the next that will; NULL: none */
-	struct mono since;	/* it is, or was sent */
+	uint64_t since;		/* the beat at which it is, or was sent */
 	struct list uses;	/* struct request, sent; the change is none of them */
 	bool is_awaited;	/* another channel waits for the change */
 	uint8_t name_len;
@@ -40,38 +45,71 @@ struct use {
 	bool is_safe;	   /* it is a classic one, before and after */
 };
 
-static bool is_over(const struct upstream *upstream, struct mono since)
+static bool is_over(const struct upstream *upstream, uint64_t since)
 {
-	return mono_since_usec(upstream->mux->now, since) >= PATIENCE_USEC;
+	return upstream->clashes.beats - since >= PATIENCE_BEATS;
 }
 
-static void wake_at(struct upstream *upstream, struct mono when)
+static void set_timer(struct upstream *upstream)
 {
+	struct mono when = mono_add_usec(upstream->mux->now, BEAT_USEC);
+
 	timerq_set(&upstream->mux->timers, &upstream->clashes.timer, when);
 }
 
 /* Somebody may have lost patience. */
+static void beat(struct upstream *upstream)
+{
+	upstream->clashes.beats++;
+	upstream->queue_freed = true;
+}
+
+/* Where all lanes are in use there is nobody to ask, and time must do. */
 static void clash_timer_fired(struct timer *timer, struct mono now)
 {
 	struct upstream *upstream = container_of(timer, struct upstream, clashes.timer);
 
-	upstream->queue_freed = true;
+	if (list_empty(&upstream->clashes.changed) || !conn_is_open(&upstream->conn))
+		return;
+	upstream->clashes.question = flow_ask_quietly(upstream);
+	if (upstream->clashes.question)
+		return;
+	beat(upstream);
+	set_timer(upstream);
+}
+
+bool clash_answered(struct upstream *upstream, const struct request *question)
+{
+	if (upstream->clashes.question != question)
+		return false;
+	upstream->clashes.question = NULL;
+	beat(upstream);
 	if (!list_empty(&upstream->clashes.changed))
-		wake_at(upstream, mono_add_usec(now, PATIENCE_USEC));
+		set_timer(upstream);
+	return true;
+}
+
+bool clash_forget_question(struct upstream *upstream, const struct request *question)
+{
+	if (upstream->clashes.question != question)
+		return false;
+	upstream->clashes.question = NULL;
+	set_timer(upstream);
+	return true;
 }
 
 static void begin_patience(struct clash *clash)
 {
 	struct upstream *upstream = clash->upstream;
 
-	clash->since = upstream->mux->now;
-	if (!timer_is_set(&upstream->clashes.timer))
-		wake_at(upstream, mono_add_usec(clash->since, PATIENCE_USEC));
+	clash->since = upstream->clashes.beats;
+	if (!upstream->clashes.question && !timer_is_set(&upstream->clashes.timer))
+		set_timer(upstream);
 }
 
 void clashes_init(struct upstream *upstream)
 {
-	upstream->clashes = (struct clashes){.by_name = MAP_INIT};
+	upstream->clashes = (struct clashes){.by_name = MAP_INIT, .beats = 1};
 	list_init(&upstream->clashes.changed);
 	timer_init(&upstream->clashes.timer, clash_timer_fired);
 }
@@ -242,24 +280,38 @@ static bool scout_reaches(const struct clash *clash)
 	return false;
 }
 
+/* Whether something that is not confirmed goes to the queue. */
+static bool may_reach(const struct lane *lane, const struct clash *clash)
+{
+	if (lane->abandoned)
+		return true; /* nobody knows any more what it was: until the lane is closed */
+	for (uint64_t tag = lane->confirms.first; tag < lane->confirms.next; tag++) {
+		const struct publish *publish = lane->confirms.ring[tag & lane->confirms.mask];
+
+		if (publish && reaches(publish, clash))
+			return true;
+	}
+	return false;
+}
+
+/* It has confirmed nothing since somebody began to wait for it: one who is stuck is waited for once. */
+static bool is_given_up(struct lane *lane)
+{
+	if (lane->clash_since == 0)
+		lane->clash_since = lane->upstream->clashes.beats;
+	return is_over(lane->upstream, lane->clash_since);
+}
+
 /* Whether the broker may still be about to put another channel's message into the queue. */
 static bool awaits_confirms(const struct clash *clash, const struct lane *own)
 {
 	const struct upstream *upstream = clash->upstream;
 
 	for (uint32_t number = 1; number <= upstream->lane_max; number++) {
-		const struct lane *lane = upstream->lanes[number];
+		struct lane *lane = upstream->lanes[number];
 
-		if (!lane || lane == own)
-			continue;
-		if (lane->abandoned)
-			return true; /* nobody knows any more what it was: until the lane is closed */
-		for (uint64_t tag = lane->confirms.first; tag < lane->confirms.next; tag++) {
-			const struct publish *publish = lane->confirms.ring[tag & lane->confirms.mask];
-
-			if (publish && reaches(publish, clash))
-				return true;
-		}
+		if (lane && lane != own && may_reach(lane, clash) && !is_given_up(lane))
+			return true;
 	}
 	return scout_reaches(clash);
 }
@@ -321,7 +373,7 @@ void clash_sent(struct lane *lane, struct request *request)
 	struct use use;
 
 	request->clash_lane = lane;
-	request->clash_since = lane->upstream->mux->now;
+	request->clash_since = lane->upstream->clashes.beats;
 	if (request->clash)
 		begin_patience(request->clash);
 	if (request->clash || !use_of(lane->upstream, request, &use) || use.is_safe)

@@ -14,12 +14,16 @@
  * What comes to the queue by an exchange is known as far as sessions have made
  * the bindings.
  *
- * Nobody is waited for longer than a second: some channels never answer.
+ * Some channels never answer. They are told from a slow broker by what it
+ * answers else: while somebody waits it is asked something every now and then
+ * on a lane that nobody uses, and who has no answer when it has given a hundred
+ * of those, in five seconds at least, is waited for no longer.
  */
 #pragma once
 
 #include "daemon/mux/state.h"
 #include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/lane.h"
 #include "daemon/mux/state/upstream.h"
 
 void clashes_init(struct upstream *upstream);
@@ -33,6 +37,10 @@ void clash_sent(struct lane *lane, struct request *request);
 
 /* It was answered, or never will be; or it goes back to its queue, or waits for something else. */
 void clash_ended(struct request *request);
+
+/* The broker has answered the question, or its lane is gone; false: it is not one of these. */
+bool clash_answered(struct upstream *upstream, const struct request *question);
+bool clash_forget_question(struct upstream *upstream, const struct request *question);
 
 /* Whether the broker has one under way that makes or deletes the queue: who can wait keeps away from it. */
 bool clash_is_under_way(const struct upstream *upstream, struct span queue);
@@ -55,4 +63,11 @@ static inline void clash_confirmed(struct upstream *upstream)
 {
 	if (upstream->clashes.await_confirms)
 		upstream->queue_freed = true;
+}
+
+/* The lane has confirmed something. */
+static inline void clash_lane_confirmed(struct lane *lane)
+{
+	lane->clash_since = 0;
+	clash_confirmed(lane->upstream);
 }

@@ -59,7 +59,7 @@ static void on_confirm(struct lane *lane, uint64_t tag, bool multiple, bool nack
 {
 	if (!confirms_settle(lane, tag, multiple, nack))
 		broken(lane, "it confirms what was not sent", "basic.ack");
-	clash_confirmed(lane->upstream);
+	clash_lane_confirmed(lane);
 }
 
 /* The broker ends a consumer: its queue is gone, for example. */
@@ -181,7 +181,7 @@ static void on_reply(struct lane *lane, const struct amqc_method *reply)
 		topology_done(lane->upstream, request->op.channel->session, request->channel_id,
 			      span_make(request->frame, request->frame_len));
 	kinds_done(lane->upstream, request);
-	if (reply->id == AMQC_CHANNEL_FLOW_OK)
+	if (reply->id == AMQC_CHANNEL_FLOW_OK && !clash_answered(lane->upstream, request))
 		flow_answered(lane->upstream);
 	if (reply->id == AMQC_BASIC_CONSUME_OK)
 		on_consume_ok(lane, request, reply);

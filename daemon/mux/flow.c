@@ -52,28 +52,28 @@ static struct lane *quiet_lane(const struct upstream *upstream)
 	return NULL;
 }
 
-/*
- * The question is a channel.flow that says what is the case anyway, on a lane
- * that nobody leases: no queue of one channel delays the answer. Without such a
- * lane the window stays as it is.
- */
-void flow_ask(struct upstream *upstream)
+struct request *flow_ask_quietly(struct upstream *upstream)
 {
 	struct amqc_method method = {.id = AMQC_CHANNEL_FLOW};
-	struct lane *lane;
+	struct lane *lane = quiet_lane(upstream);
+	struct request *request;
 
+	method.channel_flow.active = true;
+	request = lane ? request_send_own(lane, &method) : NULL;
+	if (request)
+		lane_ready(lane);
+	return request;
+}
+
+/* Without such a lane the window stays as it is. */
+void flow_ask(struct upstream *upstream)
+{
 	window_set_prompt(&upstream->window,
 			  mono_since_usec(upstream->mux->now, upstream->mux->prompt) < STILL_WAITS_USEC);
 	if (!window_turn(&upstream->window, upstream->mux->now, upstream->unconfirmed_bytes))
 		return;
-	lane = quiet_lane(upstream);
-	if (!lane)
-		return;
-	method.channel_flow.active = true;
-	if (!request_send_own(lane, &method))
-		return;
-	window_asked(&upstream->window, upstream->mux->now);
-	lane_ready(lane);
+	if (flow_ask_quietly(upstream))
+		window_asked(&upstream->window, upstream->mux->now);
 }
 
 void flow_answered(struct upstream *upstream)

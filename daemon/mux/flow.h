@@ -15,6 +15,13 @@
 /* Fills the connection's output up to its mark. */
 void flow_pump(struct upstream *upstream);
 
+/*
+ * Asks a question, a channel.flow that says what is the case anyway, on a lane
+ * that nobody leases: no queue of one channel delays the answer. NULL: there is
+ * no such lane now.
+ */
+struct request *flow_ask_quietly(struct upstream *upstream);
+
 /* Asks the broker how long the way to it takes, if that is due: see window.h. */
 void flow_ask(struct upstream *upstream);
 /* The answer. */

@@ -86,7 +86,7 @@ static void drop_awaiting(struct lane *lane)
 	while (!list_empty(&lane->awaiting)) {
 		struct request *request = container_of(lane->awaiting.next, struct request, op.node);
 
-		if (request->method == AMQC_CHANNEL_FLOW)
+		if (request->method == AMQC_CHANNEL_FLOW && !clash_forget_question(lane->upstream, request))
 			window_ask_again(&lane->upstream->window);
 		request_drop(request);
 	}

@@ -98,7 +98,7 @@ static struct mux_handed hear(struct ear *ear, const struct heard *heard)
 
 /* ------------------------------------------------------------------ beginning and end */
 
-static void begin(uint32_t window)
+static void begin(uint32_t window, unsigned int warm_lanes)
 {
 	struct mux_options options = setup_mux();
 	struct upstream_options upstream = setup_upstream();
@@ -110,6 +110,7 @@ static void begin(uint32_t window)
 	options.limits.channels_per_session = 100;
 	options.random = setup_no_chance;
 	upstream.reconnect_min_usec = upstream.reconnect_max_usec = USEC_PER_SEC;
+	upstream.warm_lanes = warm_lanes;
 	if (window)
 		upstream.unconfirmed_messages = window;
 	memset(&world, 0, sizeof(world));
@@ -137,21 +138,31 @@ void world_connect(uint32_t frame_max)
 	connect_to(frame_max, NULL, NULL);
 }
 
+static void begin_on(const char *product, const char *version, unsigned int warm_lanes)
+{
+	begin(0, warm_lanes);
+	connect_to(0, product, version);
+}
+
 void world_begin_on(const char *product, const char *version)
 {
-	begin(0);
-	connect_to(0, product, version);
+	begin_on(product, version, 0);
+}
+
+void world_begin_warm(const char *product, const char *version)
+{
+	begin_on(product, version, 1);
 }
 
 void world_begin(uint32_t frame_max, uint32_t window)
 {
-	begin(window);
+	begin(window, 0);
 	world_connect(frame_max);
 }
 
 void world_begin_unconnected(void)
 {
-	begin(0);
+	begin(0, 0);
 }
 
 void world_end(void)

@@ -32,6 +32,8 @@ void world_begin(uint32_t frame_max, uint32_t window);
 void world_begin_unconnected(void);
 /* A broker that says that it is this one. */
 void world_begin_on(const char *product, const char *version);
+/* The same, and one lane is open that nobody has yet. */
+void world_begin_warm(const char *product, const char *version);
 void world_connect(uint32_t frame_max);
 void world_end(void);
 

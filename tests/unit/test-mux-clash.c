@@ -334,6 +334,19 @@ START_TEST(clash__deletion_waits_for_what_a_channel_published_before_it_failed)
 }
 END_TEST
 
+#define BEAT_USEC (50 * USEC_PER_MSEC)
+#define PATIENCE_BEATS 100
+
+/* As long as somebody who is never answered is waited for where the broker cannot be asked, for all lanes are
+ * in use. */
+static void lose_patience(void)
+{
+	for (int i = 1; i < PATIENCE_BEATS; i++)
+		world_pass(BEAT_USEC);
+	ck_assert_str_eq(world_sent(), "");
+	world_pass(BEAT_USEC);
+}
+
 START_TEST(clash__who_is_never_answered_is_not_waited_for_for_long)
 {
 	begin_with("quorum");
@@ -341,11 +354,61 @@ START_TEST(clash__who_is_never_answered_is_not_waited_for_for_long)
 	drop(second, 3);
 	publish(one_more(), "", "q");
 	ck_assert_str_eq(world_sent(), "1 basic.get; ");
-	world_pass(USEC_PER_SEC);
+	lose_patience();
 	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
 	/* Nor is this one answered. */
-	world_pass(USEC_PER_SEC);
+	lose_patience();
 	ck_assert_str_eq(world_sent(), "3 basic.publish; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__publisher_who_is_never_confirmed_is_waited_for_once)
+{
+	begin_with("quorum");
+	publish(first, "", "q");
+	drop(second, 2);
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	lose_patience();
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	declare(second, 3, "quorum");
+	ck_assert_str_eq(world_sent(), "2 queue.declare; ");
+	world_reply(2, AMQC_QUEUE_DECLARE_OK);
+	/* Until it is confirmed: then it is not stuck. */
+	world_confirm(1, 1);
+	publish(first, "", "q");
+	drop(second, 4);
+	ck_assert_str_eq(world_sent(), "1 basic.publish; ");
+	world_confirm(1, 2);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__slow_broker_is_waited_for_as_long_as_it_answers_slowly)
+{
+	world_begin_warm("RabbitMQ", "3.10.8");
+	first = one_more();
+	second = one_more();
+	declare(first, 1, "quorum");
+	publish(second, "", "other"); /* so it keeps its lane, and the third one is free */
+	ck_assert_str_eq(world_sent(), "1 queue.declare; 2 basic.publish; ");
+	world_reply(1, AMQC_QUEUE_DECLARE_OK);
+	world_get(first, 2, 1, false, 0);
+	drop(second, 3);
+	ck_assert_str_eq(world_sent(), "1 basic.get; ");
+	world_pass(BEAT_USEC);
+	ck_assert_str_eq(world_sent(), "3 channel.flow; ");
+	world_pass(20 * USEC_PER_SEC);
+	ck_assert_str_eq(world_sent(), "");
+	for (int i = 1; i < PATIENCE_BEATS; i++) {
+		world_reply(3, AMQC_CHANNEL_FLOW_OK);
+		world_pass(BEAT_USEC);
+		ck_assert_str_eq(world_sent(), "3 channel.flow; ");
+	}
+	world_reply(3, AMQC_CHANNEL_FLOW_OK);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
 	world_end();
 }
 END_TEST
@@ -372,6 +435,8 @@ int main(void)
 	tcase_add_test(tcase, clash__no_consumer_is_begun_anew_while_its_queue_is_deleted);
 	tcase_add_test(tcase, clash__deletion_waits_for_what_a_channel_published_before_it_failed);
 	tcase_add_test(tcase, clash__who_is_never_answered_is_not_waited_for_for_long);
+	tcase_add_test(tcase, clash__publisher_who_is_never_confirmed_is_waited_for_once);
+	tcase_add_test(tcase, clash__slow_broker_is_waited_for_as_long_as_it_answers_slowly);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -43,9 +43,11 @@ struct lane {
 	uint64_t delivered;	 /* delivery tags the broker has used up on it, when nobody leases it */
 	struct request *barrier; /* in awaiting, while it is fenced */
 	struct lane_tx tx;
-	bool abandoned;	   /* publishes on it were given up before they were confirmed */
-	bool close_ok_due; /* the number is free when control has been sent */
-	bool served;	   /* it sent a publish since it was held last: others come first */
+	bool abandoned;	      /* publishes on it were given up before they were confirmed */
+	uint64_t clash_since; /* the beat at which somebody began to wait for its confirms; 0: nobody since
+				 the last one */
+	bool close_ok_due;    /* the number is free when control has been sent */
+	bool served;	      /* it sent a publish since it was held last: others come first */
 	struct publish
 	    *sending;	      /* its body is under way: nothing else may be sent on this number meanwhile */
 	struct list awaiting; /* struct request sent, in order */

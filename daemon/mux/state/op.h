@@ -41,7 +41,7 @@ struct request {
 	struct clash *clash;	   /* what it may not meet: see clash.h; NULL: nothing */
 	struct list clash_node;	   /* in clash->uses, or none */
 	struct lane *clash_lane;   /* where it was sent */
-	struct mono clash_since;   /* when that was */
+	uint64_t clash_since;	   /* the beat at which that was */
 	bool clash_changes;	   /* of one in clash->uses: it makes or deletes the queue */
 	uint32_t record;	   /* in its session's recorder */
 	uint64_t before;	   /* sent before the publish with this tag on its lane */

@@ -25,7 +25,10 @@ struct clashes {
 	struct map by_name;  /* struct clash, owned */
 	struct list changed; /* those of them that somebody makes or deletes, or is about to */
 	bool await_confirms; /* somebody waits for publishes to be confirmed */
-	struct timer timer;  /* somebody may have waited for long enough */
+	/* How far the broker has come while there are such: answers to questions of ours, from 1 on. */
+	uint64_t beats;
+	struct request *question; /* in a lane's awaiting; NULL: the next one is due with the timer */
+	struct timer timer;
 };
 
 enum owned_state {
