@@ -206,7 +206,7 @@ void translated_upstream_deinit(struct translated_upstream *upstream)
 
 void translate_error(struct conf_errors *errors, const char *format, ...)
 {
-	char text[ERROR_BYTES_MAX];
+	char text[ERROR_BYTES_MAX], clean[ERROR_BYTES_MAX];
 	char **texts = reallocarray(errors->texts, errors->count + 1, sizeof(*texts));
 	va_list args;
 
@@ -218,7 +218,7 @@ void translate_error(struct conf_errors *errors, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	texts[errors->count] = strdup(text);
+	texts[errors->count] = strdup(log_clean(clean, sizeof(clean), span_str(text)));
 	if (texts[errors->count])
 		errors->count++;
 	else

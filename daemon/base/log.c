@@ -67,7 +67,7 @@ void log_write(enum log_level level, const struct log_field *fields, size_t fiel
 	       ...)
 {
 	int saved_errno = errno;
-	char text[LINE_BYTES_MAX];
+	char text[LINE_BYTES_MAX], clean[LINE_BYTES_MAX];
 	va_list args;
 	int len;
 
@@ -78,7 +78,8 @@ void log_write(enum log_level level, const struct log_field *fields, size_t fiel
 	va_end(args);
 	if (len < 0)
 		text[0] = 0;
-	target.sink(target.context, level, text, fields, field_count);
+	target.sink(target.context, level, log_clean(clean, sizeof(clean), span_str(text)), fields,
+		    field_count);
 	errno = saved_errno;
 }
 

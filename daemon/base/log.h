@@ -4,7 +4,7 @@
  * are dropped, so the pure floors can log in tests and simulations.
  *
  * An error is logged once, at the layer that decides what to do about it.
- * Foreign text is made harmless by log_clean() first: no newline, no control
+ * Foreign text is made harmless by log_clean(): no newline, no control
  * character.
  */
 #pragma once

@@ -34,6 +34,7 @@
 #include <stdlib.h>
 
 #define NAME_MAX_BYTES 255u
+#define TAG_SHOWN_MAX 128u
 
 static bool authorized(struct session *session, const struct amqc_method *method, struct fault *ret_fault)
 {
@@ -90,6 +91,7 @@ static bool prepare_consume(struct channel *channel, const struct mux_request *r
 			    struct amqc_method *method, char *tag, struct fault *ret_fault)
 {
 	struct amqc_basic_consume *consume = &method->basic_consume;
+	char shown[TAG_SHOWN_MAX];
 
 	if (consumer_find(channel, request->consumer)) {
 		*ret_fault =
@@ -118,9 +120,9 @@ static bool prepare_consume(struct channel *channel, const struct mux_request *r
 		consume->consumer_tag = span_make(tag, (size_t)len);
 	}
 	if (consumer_find_tag(channel, consume->consumer_tag)) {
-		*ret_fault = fault_make(
-		    AMQC_NOT_ALLOWED, "NOT_ALLOWED - attempt to reuse consumer tag '%.*s' on this channel",
-		    (int)consume->consumer_tag.len, (const char *)consume->consumer_tag.data);
+		*ret_fault = fault_make(AMQC_NOT_ALLOWED,
+					"NOT_ALLOWED - attempt to reuse consumer tag '%s' on this channel",
+					log_clean(shown, sizeof(shown), consume->consumer_tag));
 		return false;
 	}
 	return true;

@@ -49,6 +49,16 @@ START_TEST(log__line_reaches_the_sink_with_level_and_fields)
 }
 END_TEST
 
+START_TEST(log__line_is_one_line_whatever_somebody_else_says)
+{
+	struct heard heard = {0};
+
+	log_set_sink(hear, &heard);
+	log_warning("broker: %s", "no queue 'a\nnotice: muxd has ended\x1b[2J'");
+	ck_assert_str_eq(heard.text, "broker: no queue 'a\\x0anotice: muxd has ended\\x1b[2J'");
+}
+END_TEST
+
 static int count(int *calls)
 {
 	return ++*calls;
@@ -221,6 +231,7 @@ int main(void)
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, log__without_a_sink_is_dropped);
 	tcase_add_test(tests, log__line_reaches_the_sink_with_level_and_fields);
+	tcase_add_test(tests, log__line_is_one_line_whatever_somebody_else_says);
 	tcase_add_test(tests, log__above_the_level_is_dropped_and_debug_not_evaluated);
 	tcase_add_test(tests, log__long_line_is_cut);
 	tcase_add_test(tests, log__levels_have_names);

@@ -241,6 +241,18 @@ START_TEST(widen__tags_stay_the_clients)
 }
 END_TEST
 
+START_TEST(consume__tag_in_use_is_named_in_print)
+{
+	consuming();
+	rig_consume(session, 1, 2, "q", "a\nb", 100);
+	rig_serve(&rig);
+	(void)rig_event_of(session, RIG_REPLY);
+	rig_consume(session, 1, 3, "q", "a\nb", 100);
+	ck_assert_ptr_nonnull(strstr(rig_event_of(session, RIG_REFUSED)->text, "tag 'a\\x0ab' on"));
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(widen__unknown_queue_must_show_that_it_is_no_stream)
 {
 	begin(0);
@@ -308,6 +320,7 @@ int main(void)
 	tcase_add_test(tests, widen__cancels_both_if_the_client_does_in_between);
 	tcase_add_test(tests, widen__cancels_both_if_the_consumer_ends_in_between);
 	tcase_add_test(tests, widen__tags_stay_the_clients);
+	tcase_add_test(tests, consume__tag_in_use_is_named_in_print);
 	tcase_add_test(tests, widen__unknown_queue_must_show_that_it_is_no_stream);
 	tcase_add_test(tests, widen__is_done_on_the_next_connection);
 	srunner_run_all(runner, CK_NORMAL);
