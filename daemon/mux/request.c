@@ -1,6 +1,7 @@
 #include "daemon/mux/audited.h"
 #include "daemon/mux/request.h"
 #include "daemon/mux/state/channel.h"
+#include "daemon/mux/state/consumer.h"
 #include "daemon/mux/state/lane.h"
 #include "daemon/mux/state/mux.h"
 #include "daemon/mux/state/session.h"
