@@ -654,8 +654,10 @@ ssize_t fake_recv(int fd, void *data, size_t size, int flags)
 	if (fd != muxd.fd)
 		return 0;
 	bytes = span_first(buf_span(&muxd.said), size < muxd.piece ? size : muxd.piece);
-	if (bytes.len > 0)
+	if (bytes.len > 0) {
 		memcpy(data, bytes.data, bytes.len);
+		muxd.idle = 0; /* however little it is, there is an end to it */
+	}
 	buf_consume(&muxd.said, bytes.len);
 	return (ssize_t)bytes.len;
 }
