@@ -6,6 +6,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,6 +103,22 @@ START_TEST(sink__journal_stream_that_names_nothing_is_no_journal)
 }
 END_TEST
 
+START_TEST(sink__what_cannot_be_written_holds_nothing_up)
+{
+	FILE *file = begin(false);
+	int kept = dup(STDERR_FILENO), full = open("/dev/full", O_WRONLY);
+
+	ck_assert_int_ge(full, 0);
+	ck_assert_int_eq(dup2(full, STDERR_FILENO), STDERR_FILENO);
+	log_error("lost");
+	ck_assert_int_eq(dup2(kept, STDERR_FILENO), STDERR_FILENO);
+	log_error("again");
+	(void)close(kept);
+	(void)close(full);
+	expect_line(file, WHEN "error: again\n$");
+}
+END_TEST
+
 #ifdef HAVE_SYSTEMD
 
 START_TEST(sink__journal_gets_text_priority_and_fields)
@@ -163,6 +180,7 @@ int main(void)
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, sink__redirected_stderr_gets_a_line_with_time_and_level);
+	tcase_add_test(tests, sink__what_cannot_be_written_holds_nothing_up);
 	tcase_add_test(tests, sink__stderr_without_systemd_gets_a_line);
 	tcase_add_test(tests, sink__journal_stream_that_names_nothing_is_no_journal);
 #ifdef HAVE_SYSTEMD
