@@ -549,6 +549,67 @@ START_TEST(probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made)
 }
 END_TEST
 
+/* By a connection of somebody else's, all in one go. */
+static void declare_as_another(const char *queue, struct span arguments)
+{
+	struct broker_conn *conn = broker_conn_new(broker, NULL, rig.now);
+	struct amqc_method login = {.id = AMQC_CONNECTION_START_OK}, tune = {.id = AMQC_CONNECTION_TUNE_OK};
+	struct amqc_method open = {.id = AMQC_CONNECTION_OPEN}, channel = {.id = AMQC_CHANNEL_OPEN};
+	struct amqc_method declare = {.id = AMQC_QUEUE_DECLARE};
+	struct buf bytes = BUF_INIT;
+
+	login.connection_start_ok.mechanism = SPAN_LITERAL("PLAIN");
+	login.connection_start_ok.response = SPAN_LITERAL("\0guest\0secret");
+	login.connection_start_ok.locale = SPAN_LITERAL("en_US");
+	tune.connection_tune_ok.channel_max = 10;
+	tune.connection_tune_ok.frame_max = 131072;
+	open.connection_open.virtual_host = SPAN_LITERAL("/");
+	declare.queue_declare.queue = span_str(queue);
+	declare.queue_declare.durable = true;
+	declare.queue_declare.arguments = arguments;
+	buf_append_span(&bytes, SPAN_LITERAL("AMQP\0\0\x09\x01"));
+	ck_assert_int_eq(amqc_method_append(&bytes, 0, &login), AMQC_OK);
+	ck_assert_int_eq(amqc_method_append(&bytes, 0, &tune), AMQC_OK);
+	ck_assert_int_eq(amqc_method_append(&bytes, 0, &open), AMQC_OK);
+	ck_assert_int_eq(amqc_method_append(&bytes, 1, &channel), AMQC_OK);
+	ck_assert_int_eq(amqc_method_append(&bytes, 1, &declare), AMQC_OK);
+	broker_conn_feed(conn, buf_span(&bytes), rig.now);
+	ck_assert(has_method(broker_conn_output(conn), AMQC_QUEUE_DECLARE_OK));
+	buf_deinit(&bytes);
+	(void)broker_conn_free(conn, rig.now);
+}
+
+/* The broker tells one argument that differs at a time, and the queue's kind when those before it are right.
+ */
+START_TEST(probe__a_queue_with_arguments_of_others_is_known_for_what_it_is)
+{
+	struct amqc_method drop = {.id = AMQC_QUEUE_DELETE};
+	struct buf arguments = BUF_INIT;
+	struct rig_session *session;
+
+	begin();
+	session = ready(1);
+	amqc_field_append_str(&arguments, "x-queue-type", SPAN_LITERAL("quorum"));
+	amqc_field_append_str(&arguments, "x-overflow", SPAN_LITERAL("reject-publish"));
+	ck_assert_int_eq(amqc_field_append(&arguments, &SPAN_LITERAL("x-max-length"),
+					   &(struct amqc_field){.type = 'I', .value.signed_int = 1000}),
+			 AMQC_OK);
+	declare_as_another("theirs", buf_span(&arguments));
+	drop.queue_delete.queue = SPAN_LITERAL("theirs");
+	drop.queue_delete.if_unused = true; /* which RabbitMQ answers by closing the connection */
+	rig_request(session, 1, &drop, 0);
+	settle();
+	ck_assert_uint_eq(refused(session), AMQC_NOT_IMPLEMENTED);
+	ck_assert_uint_eq(rig.scout_dials, 1);
+	ck_assert_uint_eq(epoch(), 1);
+	rig_get(session, 2, "theirs");
+	settle();
+	ck_assert_int_eq(rig_last(session, RIG_REPLY)->reply, AMQC_BASIC_GET_EMPTY); /* it is there */
+	buf_deinit(&arguments);
+	end();
+}
+END_TEST
+
 /* Its publishes are not kept, so that the scout has nothing to try. */
 /* A declaration of a queue, which may be of any kind, is under suspicion; another session deletes the queue.
  */
@@ -927,6 +988,7 @@ int main(void)
 	    probe__an_exchange_type_that_is_not_amqps_is_asked_for_once,
 	    scout__a_channel_that_was_never_opened_ends_its_connection_and_the_question_is_asked_again,
 	    probe__a_queue_that_others_declared_is_asked_for_and_nothing_is_made,
+	    probe__a_queue_with_arguments_of_others_is_known_for_what_it_is,
 	};
 	Suite *suite = suite_create("mux/blame");
 	TCase *tcase = tcase_create("blame");
