@@ -385,6 +385,41 @@ START_TEST(child__that_runs_what_the_executor_had_touches_nothing)
 }
 END_TEST
 
+static bool is_told_of_no_thread(void)
+{
+	struct muxc_error error = MUXC_ERROR_INIT;
+	int r = muxc_ping(family.c, FAKE_WAIT_USEC, &error);
+
+	return (r == -EAGAIN || r == -EMFILE) && strstr(error.text, "no thread for the connection") != NULL;
+}
+
+START_TEST(child__that_gets_no_thread_is_told_so_and_its_parent_goes_on)
+{
+	pid_t pid;
+
+	family_begin(HOW_THREADS, FREES_CHANNELS_FIRST, true);
+	ck_assert_int_eq(muxc_channel_open(family.c, NULL, &family.channels[0]), 0);
+	ck_assert_int_eq(muxc_ping(family.c, FAKE_WAIT_USEC, NULL), 0);
+	pid = fork();
+	if (pid == 0) {
+		bool told;
+
+		failing_arm(FAILING_SYSTEM, 1, true);
+		told = is_told_of_no_thread();
+		(void)failing_disarm();
+		/* Its connection has ended for that, and stays so. */
+		told &= is_told_of_no_thread();
+		told &= muxc_publish(family.channels[0], "", "q", NULL, 0, NULL) < 0;
+		if (!told)
+			_exit(CHILD_WRONG);
+		child_exit();
+	}
+	ck_assert_int_eq(wait_for_child(pid), CHILD_WELL);
+	ck_assert_int_eq(muxc_ping(family.c, FAKE_WAIT_USEC, NULL), 0);
+	family_end();
+}
+END_TEST
+
 static Suite *suite_child(void)
 {
 	Suite *suite = suite_create("client child");
@@ -395,6 +430,7 @@ static Suite *suite_child(void)
 			    2 * HOW_COUNT * WHEN_COUNT);
 	tcase_add_loop_test(tcase, child__leaves_nothing_of_what_other_threads_were_at, 0, 2 * WHEN_COUNT);
 	tcase_add_loop_test(tcase, child__that_runs_what_the_executor_had_touches_nothing, 0, 2 * WHEN_COUNT);
+	tcase_add_test(tcase, child__that_gets_no_thread_is_told_so_and_its_parent_goes_on);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
