@@ -23,6 +23,15 @@ export PKG_CONFIG_PATH="$installed$prefix/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR=
 
 in_scratch() { cd "$scratch" && timeout 60 bash -eu "$@"; }
 
+# muxd by hand, as the lines before the examples have it
+by_hand=$(sed -n 's/^\$ \(MUXD_UPSTREAM=.*\) muxd -s .* &$/\1/p' "$srcdir/README.md")
+by_hand=${by_hand/user:password@localhost/guest:guest@127.0.0.1:$BROKER_PORT}
+check "README.md starts muxd by hand" test -n "$by_hand"
+start env "$by_hand" "$builddir/daemon/muxd" -s "$scratch/hand.sock" </dev/null 2>"$scratch/hand.log"
+hand_is_up() { MUXD_SOCKET="$scratch/hand.sock" upstream_is up; }
+check "and so it reaches the broker" wait_for 20 hand_is_up
+stop "$started"
+
 block sh 1 >"$scratch/shell"
 check "README.md has shell examples" grep -q '^muxctl publish' "$scratch/shell"
 check "they run" in_scratch shell
