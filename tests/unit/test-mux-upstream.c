@@ -103,7 +103,7 @@ START_TEST(upstream__failed_names_the_refusal_though_other_endpoints_are_not_the
 		ck_assert_uint_eq(rig.dials, 2 * round + 2);
 		upstream_dial_failed(rig.upstream, "connection refused");
 		ck_assert_int_eq(info().state, UPSTREAM_FAILED);
-		ck_assert_str_eq(info().last_error, "no, you");
+		ck_assert_ptr_eq(strstr(info().last_error, "no, you ("), info().last_error);
 		/* Slowly: from half of the longest pause on. */
 		rig_pass(&rig, 15 * USEC_PER_SEC - 1);
 		ck_assert_uint_eq(rig.dials, 2 * round + 2);
