@@ -496,7 +496,8 @@ static const struct wrong wrongs[] = {
     {"socket = ${MUXD_TEST_UNSET}\n" GOOD,
      "1: the environment variable MUXD_TEST_UNSET is not set\n1: socket: \"\" must be an absolute path\n"},
     {"socket = \"/x/${CREDENTIALS_DIRECTORY}\"\n" GOOD,
-     "1: the environment variable CREDENTIALS_DIRECTORY is not set: systemd sets it for the service; by hand, "
+     "1: the environment variable CREDENTIALS_DIRECTORY is not set: systemd sets it for the service; by "
+     "hand, "
      "as root, it is /run/credentials/muxd.service while that runs\n"},
     {"socket = \"/${}\"\n" GOOD, "1: \"${...}\" holds no name of a variable\n"},
     {"socket = \"/${MUXD_TEST:x}\"\n" GOOD, "1: \"${...}\" holds no name of a variable\n"},
