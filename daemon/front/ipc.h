@@ -73,7 +73,7 @@ struct ipc {
 	struct timer hello_timer;
 	struct loop_task end_task;
 	struct loop_task unread_task; /* more was put into its output though the socket is full */
-	uint64_t end_drain_usec; /* how long the last words may take; 0: none */
+	uint64_t end_drain_usec;      /* how long the last words may take; 0: none */
 	struct answers answers;
 	struct list questions;	/* struct question, owned */
 	struct list asker_node; /* in the front's askers */
