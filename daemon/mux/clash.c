@@ -11,6 +11,7 @@
 #include "daemon/mux/state/op.h"
 #include "daemon/mux/state/queues.h"
 #include "daemon/mux/state/topology.h"
+#include "daemon/mux/subscribe.h"
 #include "daemon/mux/suspect.h"
 #include "daemon/mux/topology.h"
 
@@ -221,6 +222,11 @@ static bool use_of(const struct upstream *upstream, const struct request *reques
 {
 	struct amqc_method method;
 
+	if (request->method == AMQC_BASIC_CANCEL && request->consumer) {
+		*ret = (struct use){.queue = subscribe_queue(request->consumer)};
+		ret->is_safe = kinds_known(upstream, ret->queue) == QUEUE_CLASSIC;
+		return true;
+	}
 	if (!may_change(request) && request->method != AMQC_BASIC_CONSUME &&
 	    request->method != AMQC_BASIC_GET)
 		return false;

@@ -144,7 +144,7 @@ static bool must_wait(struct lane *lane, struct op *op)
 	if (request->method == AMQC_TX_SELECT && !lane->tx.on)
 		return true; /* until the channel has another lane: tx_turn() */
 	if (request->method == AMQC_BASIC_CANCEL)
-		return subscribe_is_under_way(lane);
+		return subscribe_is_under_way(lane) || clash_must_wait(lane, request);
 	if (queues_are_undecided(request)) {
 		clash_ended(request); /* or what decides it would wait for this one */
 		return true;

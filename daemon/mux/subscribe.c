@@ -204,6 +204,7 @@ static bool send_cancel(struct consumer *consumer, struct span tag)
 	if (!request)
 		return false;
 	request_about(request, consumer);
+	clash_sent(consumer->channel->lane, request);
 	lane_ready(consumer->channel->lane);
 	return true;
 }

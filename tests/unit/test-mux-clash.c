@@ -103,6 +103,29 @@ START_TEST(clash__deletion_waits_for_a_consume_of_another_and_a_consume_for_the_
 }
 END_TEST
 
+START_TEST(clash__deletion_and_a_cancel_of_another_wait_for_each_other)
+{
+	begin_with("quorum");
+	world_consume(first, 2, 1, 1, 0);
+	world_consume(second, 3, 1, 1, 0);
+	(void)world_sent();
+	for (uint16_t lane = 1; lane <= 2; lane++) {
+		world_reply(lane, AMQC_BASIC_QOS_OK);
+		world_reply(lane, AMQC_BASIC_CONSUME_OK);
+	}
+	world_cancel(first, 4, 1, 1, 0);
+	drop(one_more(), 5);
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; ");
+	world_reply(1, AMQC_BASIC_CANCEL_OK);
+	ck_assert_str_eq(world_sent(), "3 queue.delete; ");
+	world_cancel(second, 6, 1, 1, 0);
+	ck_assert_str_eq(world_sent(), "");
+	world_reply(3, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "2 basic.cancel; ");
+	world_end();
+}
+END_TEST
+
 START_TEST(clash__declarations_of_what_is_not_there_go_one_after_the_other)
 {
 	begin();
@@ -300,7 +323,9 @@ START_TEST(clash__deletion_waits_for_a_consumer_that_is_begun_anew)
 	ck_assert_str_eq(world_sent(), "1 basic.qos; 1 consume muxd-1-1-1-1~1; ");
 	world_reply(1, AMQC_BASIC_QOS_OK);
 	world_reply(1, AMQC_BASIC_CONSUME_OK);
-	ck_assert_str_eq(world_sent(), "1 basic.cancel; 2 queue.delete; ");
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; ");
+	world_reply(1, AMQC_BASIC_CANCEL_OK);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
 	world_end();
 }
 END_TEST
@@ -421,6 +446,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tcase, clash__deletion_waits_for_a_consume_of_another_and_a_consume_for_the_deletion);
+	tcase_add_test(tcase, clash__deletion_and_a_cancel_of_another_wait_for_each_other);
 	tcase_add_test(tcase, clash__declarations_of_what_is_not_there_go_one_after_the_other);
 	tcase_add_test(tcase, clash__classic_queues_are_no_danger);
 	tcase_add_test(tcase, clash__one_channel_waits_for_nothing_of_its_own);
