@@ -66,7 +66,7 @@ int stream_new(struct loop *loop, const struct stream_options *options, struct s
 	struct stream *stream = calloc(1, sizeof(*stream));
 
 	require(stream && index < FAKE_STREAMS_MAX && !loop->streams[index]);
-	*stream = (struct stream){loop, index, *options, BUF_INIT, BUF_INIT, 0};
+	*stream = (struct stream){loop, index, *options, BUF_INIT, BUF_INIT, 0, false};
 	loop->streams[index] = stream;
 	*ret = stream;
 	return 0;
@@ -79,6 +79,11 @@ struct buf *stream_out(struct stream *stream)
 
 void stream_mark(struct stream *stream)
 {
+}
+
+bool stream_is_full(const struct stream *stream)
+{
+	return stream->full;
 }
 
 uint64_t stream_position(const struct stream *stream)
@@ -136,6 +141,7 @@ void fake_stream_take(struct loop *loop, size_t index, size_t count, struct buf 
 	buf_append_span(out, bytes);
 	stream->taken += bytes.len;
 	buf_consume(&stream->out, bytes.len);
+	stream->full = buf_len(&stream->out) > 0;
 	if (bytes.len > 0)
 		stream->options.ops->on_written(stream->options.context, stream->taken);
 }

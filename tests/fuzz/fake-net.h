@@ -25,6 +25,7 @@ struct stream {
 	struct buf in;	/* not consumed yet */
 	struct buf out; /* not taken yet */
 	uint64_t taken;
+	bool full; /* its peer has left something */
 };
 
 void fake_loop_init(struct loop *loop, struct mono now);
