@@ -246,7 +246,7 @@ static void forget_session(struct channel *channel)
 
 		list_foreach (op, lists[i], node) {
 			if (op->kind == OP_REQUEST && op->channel == channel)
-				request_settle(op_request(op));
+				request_leave(op_request(op));
 		}
 	}
 	channel->session = NULL;

@@ -34,7 +34,7 @@ uint64_t replay_expiration_usec(const struct amqc_properties *properties)
 /* Whether it does the same if the broker has done it already, and somebody still wants it done. */
 static bool may_send_again(const struct request *request)
 {
-	bool orphan = !request->op.channel->session;
+	bool orphan_in_time = !request->op.channel->session && timer_is_set(&request->timer);
 
 	switch (request->method) {
 	case AMQC_EXCHANGE_DECLARE:
@@ -43,7 +43,7 @@ static bool may_send_again(const struct request *request)
 	case AMQC_QUEUE_DECLARE:
 	case AMQC_QUEUE_BIND:
 	case AMQC_QUEUE_UNBIND:
-		return orphan || request_is_wanted(request);
+		return orphan_in_time || request_is_wanted(request);
 	case AMQC_BASIC_GET: /* with acks: what it had got is back in its queue */
 		if (request->no_ack && request->op.channel->tx.begun)
 			return false;

@@ -160,9 +160,8 @@ static void get_ended(struct session *session)
 }
 
 /* code: 0 if it was answered. */
-static void settle(struct request *request, uint16_t code)
+static void part(struct request *request, uint16_t code)
 {
-	timerq_clear(&request->mux->timers, &request->timer);
 	if (!request->session)
 		return;
 	recorder_end(request->session, request->record, code != 0, code);
@@ -174,10 +173,22 @@ static void settle(struct request *request, uint16_t code)
 	request->session = NULL;
 }
 
+static void settle(struct request *request, uint16_t code)
+{
+	timerq_clear(&request->mux->timers, &request->timer);
+	part(request, code);
+}
+
 void request_settle(struct request *request)
 {
 	audited_left(request);
 	settle(request, 0);
+}
+
+void request_leave(struct request *request)
+{
+	audited_left(request);
+	part(request, 0);
 }
 
 void request_answer(struct request *request, const struct amqc_method *reply)

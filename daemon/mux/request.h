@@ -51,8 +51,11 @@ static inline bool request_is_wanted(const struct request *request)
 void request_answer(struct request *request, const struct amqc_method *reply);
 void request_refuse(struct request *request, enum fault_scope scope, const struct fault *fault);
 
-/* The session was answered by other means (a got message), or is gone. */
+/* The session was answered by other means (a got message). */
 void request_settle(struct request *request);
+
+/* The session is gone: if it is not sent within its deadline, it is dropped. */
+void request_leave(struct request *request);
 
 /* It was sent on a lane that is gone, and is sent again. */
 void request_sent_in_vain(struct request *request);

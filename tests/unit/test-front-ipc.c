@@ -990,6 +990,7 @@ static uint64_t most_unread(uint64_t session_memory)
 	uint64_t most = 0;
 	size_t client;
 
+	more.total_memory = 10000000;
 	more.session_memory = session_memory;
 	mux_set_limits(t.mux, &more);
 	front_set_limits(t.front, &limits, 10);

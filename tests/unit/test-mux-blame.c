@@ -559,7 +559,7 @@ static void declare_as_another(const char *queue, struct span arguments)
 	struct buf bytes = BUF_INIT;
 
 	login.connection_start_ok.mechanism = SPAN_LITERAL("PLAIN");
-	login.connection_start_ok.response = SPAN_LITERAL("\0guest\0secret");
+	login.connection_start_ok.response = SPAN_LITERAL("\0guest\0guest");
 	login.connection_start_ok.locale = SPAN_LITERAL("en_US");
 	tune.connection_tune_ok.channel_max = 10;
 	tune.connection_tune_ok.frame_max = 131072;

@@ -884,6 +884,29 @@ START_TEST(recovery__a_session_that_ends_meanwhile_leaves_nothing_behind)
 }
 END_TEST
 
+/* Also what was sent already, and would be sent again. */
+START_TEST(recovery__what_a_session_left_behind_has_the_deadlines_that_it_had)
+{
+	struct rig_session *before, *meanwhile;
+
+	begin();
+	before = ready();
+	rig_declare(before, 1, "sent", false);
+	rig_turn(&rig);
+	rig_end(before);
+	lose();
+	meanwhile = ready();
+	rig_declare(meanwhile, 1, "unsent", false);
+	rig_end(meanwhile);
+	ck_assert_uint_gt(mux_memory_used(rig.mux), 0);
+	rig_pass(&rig, 30 * USEC_PER_SEC);
+	ck_assert_uint_eq(mux_memory_used(rig.mux), 0);
+	come_back();
+	ck_assert_str_eq(asked, "");
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(recovery__an_exchange_bound_to_itself_is_forgotten_once)
 {
 	struct rig_session *session;
@@ -1415,6 +1438,7 @@ int main(void)
 	    recovery__a_broker_that_does_not_answer_stalls_others_for_three_heartbeat_intervals_at_most);
 	tcase_add_test(tcase, recovery__an_exclusive_queue_stays_its_sessions_through_a_lost_connection);
 	tcase_add_test(tcase, recovery__a_session_that_ends_meanwhile_leaves_nothing_behind);
+	tcase_add_test(tcase, recovery__what_a_session_left_behind_has_the_deadlines_that_it_had);
 	tcase_add_test(tcase, recovery__an_exchange_bound_to_itself_is_forgotten_once);
 	tcase_add_test(
 	    tcase,

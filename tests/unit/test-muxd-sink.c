@@ -128,7 +128,7 @@ START_TEST(sink__journal_gets_text_priority_and_fields)
 
 	log_write(LOG_LEVEL_NOTICE, fields, 2, "%s", "two\nlines");
 	expect_line(file, "^$");
-	ck_assert_str_eq(journal.text, "MESSAGE=two\nlines\nPRIORITY=5\nSYSLOG_IDENTIFIER=muxd\n"
+	ck_assert_str_eq(journal.text, "MESSAGE=two\\x0alines\nPRIORITY=5\nSYSLOG_IDENTIFIER=muxd\n"
 				       "SESSION=12\nUPSTREAM=default\n");
 }
 END_TEST
