@@ -108,7 +108,7 @@ passing huge 40
 if [ "${#hostile_user[@]}" -gt 0 ]; then hostile_user=(env HOSTILE_UID=50002); else sleep 10; fi
 passing deaf 20
 check "the log says why" contains "$scratch/muxd.log" "more than 256 unanswered requests"
-staying channels 20
+staying channels 5
 passing large $((16 << 20))
 staying hoard
 staying greedy $((1 << 20))
