@@ -373,23 +373,77 @@ bool clash_must_wait(struct lane *lane, struct request *request)
 	return clash && await_change(clash, request->op.channel);
 }
 
-void clash_sent(struct lane *lane, struct request *request)
+static void begin_use(struct lane *lane, struct request *request, const struct use *use)
 {
-	struct clash *clash;
-	struct use use;
+	struct clash *clash = use->is_safe ? NULL : clash_get(lane->upstream, use->queue);
 
-	request->clash_lane = lane;
-	request->clash_since = lane->upstream->clashes.beats;
-	if (request->clash)
-		begin_patience(request->clash);
-	if (request->clash || !use_of(lane->upstream, request, &use) || use.is_safe)
-		return;
-	clash = clash_get(lane->upstream, use.queue);
 	if (!clash)
 		return;
 	request->clash = clash;
-	request->clash_changes = use.changes;
+	request->clash_changes = use->changes;
 	list_append(&clash->uses, &request->clash_node);
+}
+
+static void is_sent(struct lane *lane, struct request *request)
+{
+	request->clash_lane = lane;
+	request->clash_since = lane->upstream->clashes.beats;
+}
+
+void clash_sent(struct lane *lane, struct request *request)
+{
+	struct use use;
+
+	is_sent(lane, request);
+	if (request->clash)
+		begin_patience(request->clash);
+	else if (use_of(lane->upstream, request, &use))
+		begin_use(lane, request, &use);
+}
+
+/* ------------------------------------------------------------------ our own cancels */
+
+void clash_cancels(struct lane *lane, struct request *cancel, struct span queue)
+{
+	struct use use = {.queue = queue, .is_safe = kinds_known(lane->upstream, queue) == QUEUE_CLASSIC};
+
+	is_sent(lane, cancel);
+	begin_use(lane, cancel, &use);
+	if (cancel->clash)
+		list_append(&lane->cancels, &cancel->cancel_node);
+}
+
+/* Whoever stands in line goes behind it: it waits for what the broker has under way already. */
+static bool cancel_must_wait(struct clash *clash, const struct lane *lane)
+{
+	const struct request *change = clash->change;
+
+	if (!change || !change->clash_lane || change->clash_lane == lane ||
+	    is_over(clash->upstream, clash->since))
+		return false;
+	clash->is_awaited = true;
+	return true;
+}
+
+bool clash_cancels_wait(struct lane *lane)
+{
+	const struct request *cancel;
+
+	list_foreach (cancel, &lane->cancels, cancel_node) {
+		if (cancel_must_wait(cancel->clash, lane))
+			return true;
+	}
+	return false;
+}
+
+void clash_control_left(struct lane *lane)
+{
+	struct request *cancel;
+
+	while ((cancel = list_first(&lane->cancels, struct request, cancel_node))) {
+		list_unlink(&cancel->cancel_node);
+		is_sent(lane, cancel);
+	}
 }
 
 void clash_ended(struct request *request)
@@ -397,6 +451,7 @@ void clash_ended(struct request *request)
 	struct clash *clash = request->clash;
 
 	request->clash_lane = NULL;
+	list_unlink(&request->cancel_node);
 	if (!clash)
 		return;
 	if (clash->change)

@@ -35,6 +35,22 @@ bool clash_must_wait(struct lane *lane, struct request *request);
 /* It was sent; it may be one of our own, that waits for nobody. */
 void clash_sent(struct lane *lane, struct request *request);
 
+/*
+ * A basic.cancel of ours, of a consumer of the queue, was put into the lane's
+ * control. That stays there, with all behind it, while the broker has something
+ * under way that the cancel must not meet.
+ */
+void clash_cancels(struct lane *lane, struct request *cancel, struct span queue);
+bool clash_cancels_wait(struct lane *lane);
+
+static inline bool clash_holds_control(struct lane *lane)
+{
+	return !list_empty(&lane->cancels) && clash_cancels_wait(lane);
+}
+
+/* It was sent, or never will be. */
+void clash_control_left(struct lane *lane);
+
 /* It was answered, or never will be; or it goes back to its queue, or waits for something else. */
 void clash_ended(struct request *request);
 

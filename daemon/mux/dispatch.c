@@ -82,10 +82,24 @@ static void on_cancel(struct lane *lane, const struct amqc_basic_cancel *cancel)
 	consumer_free(consumer);
 }
 
-/* A consume that nobody waits for any more is undone; another one begins. */
+/* A consume that nobody waits for any more. */
+static void undo_consume(struct lane *lane, const struct request *request, struct span tag)
+{
+	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL}, asked;
+	struct request *own;
+
+	cancel.basic_cancel.consumer_tag = tag;
+	own = request_send_own(lane, &cancel);
+	if (!own)
+		log_error("no memory to cancel a consumer");
+	else if (request_decode(request, &asked))
+		clash_cancels(lane, own, asked.basic_consume.queue);
+	lane_ready(lane);
+}
+
+/* It is undone, or another one begins. */
 static void on_consume_ok(struct lane *lane, struct request *request, const struct amqc_method *reply)
 {
-	struct amqc_method cancel = {.id = AMQC_BASIC_CANCEL};
 	struct consumer *consumer = request->consumer;
 
 	request_about(request, NULL); /* it is not asked for any more */
@@ -98,10 +112,7 @@ static void on_consume_ok(struct lane *lane, struct request *request, const stru
 			consumer_end(consumer);
 		return;
 	}
-	cancel.basic_cancel.consumer_tag = reply->basic_consume_ok.consumer_tag;
-	if (!request_send_own(lane, &cancel))
-		log_error("no memory to cancel a consumer");
-	lane_ready(lane);
+	undo_consume(lane, request, reply->basic_consume_ok.consumer_tag);
 }
 
 static void on_cancel_ok(struct request *request)

@@ -103,6 +103,7 @@ static bool send_control(struct lane *lane)
 	buf_append_span(&lane->upstream->conn.out, buf_span(&lane->control));
 	buf_truncate(&lane->control, 0);
 	buf_release(&lane->control);
+	clash_control_left(lane);
 	if (!lane->close_ok_due)
 		return true;
 	lane_release(lane);
@@ -341,6 +342,10 @@ static void send_slice(struct lane *lane, size_t budget)
 		}
 		if (lane->channel)
 			delivery_flush(lane->channel);
+		if (clash_holds_control(lane)) {
+			party_hold(lane);
+			return;
+		}
 		if (buf_len(&lane->control) > 0 && !send_control(lane))
 			return;
 		op = lane->channel ? list_first(&lane->channel->queue, struct op, node) : NULL;

@@ -190,6 +190,7 @@ static struct lane *lane_new(struct upstream *upstream, bool needed, bool tx)
 	list_init(&lane->node);
 	list_init(&lane->send_node);
 	list_init(&lane->awaiting);
+	list_init(&lane->cancels);
 	assemble_init(&lane->in);
 	lane->confirms.first = 1;
 	lane->confirms.next = 1;
@@ -281,6 +282,13 @@ void lane_detach(struct lane *lane)
 	lane->state = LANE_CLOSING;
 }
 
+/* What was about to be sent never will be; those in awaiting are dropped with the lane. */
+static void drop_control(struct lane *lane)
+{
+	buf_truncate(&lane->control, 0);
+	clash_control_left(lane);
+}
+
 static void send_close(struct lane *lane)
 {
 	struct amqc_method close = {.id = AMQC_CHANNEL_CLOSE};
@@ -294,7 +302,7 @@ void lane_close(struct lane *lane)
 {
 	/* RabbitMQ takes a close behind an unanswered commit, and nothing else. */
 	if (lane->tx.end)
-		buf_truncate(&lane->control, 0);
+		drop_control(lane);
 	lane_detach(lane);
 	send_close(lane);
 }
@@ -390,7 +398,7 @@ void lane_closed_by_broker(struct lane *lane)
 		stop_resting(lane);
 	lane->close_ok_due = !ours_sent;
 	/* What was about to be sent is of no use to a closed channel, and must not come behind close-ok. */
-	buf_truncate(&lane->control, 0);
+	drop_control(lane);
 	lane_control(lane, &(struct amqc_method){.id = AMQC_CHANNEL_CLOSE_OK});
 }
 

@@ -55,6 +55,7 @@ static struct request *request_new(struct mux *mux, const struct amqc_method *me
 	list_init(&request->op.node);
 	list_init(&request->session_node);
 	list_init(&request->clash_node);
+	list_init(&request->cancel_node);
 	timer_init(&request->timer, request_timer_fired);
 	*ret_result = AMQC_OK;
 	return request;

@@ -204,7 +204,7 @@ static bool send_cancel(struct consumer *consumer, struct span tag)
 	if (!request)
 		return false;
 	request_about(request, consumer);
-	clash_sent(consumer->channel->lane, request);
+	clash_cancels(consumer->channel->lane, request, subscribe_queue(consumer));
 	lane_ready(consumer->channel->lane);
 	return true;
 }

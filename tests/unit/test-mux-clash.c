@@ -341,6 +341,112 @@ START_TEST(clash__no_consumer_is_begun_anew_while_its_queue_is_deleted)
 }
 END_TEST
 
+#define BEAT_USEC (50 * USEC_PER_MSEC)
+#define PATIENCE_BEATS 100
+
+/* As long as somebody who is never answered is waited for where the broker cannot be asked, for all lanes are
+ * in use. */
+static void lose_patience(void)
+{
+	for (int i = 1; i < PATIENCE_BEATS; i++)
+		world_pass(BEAT_USEC);
+	ck_assert_str_eq(world_sent(), "");
+	world_pass(BEAT_USEC);
+}
+
+/* Consumes on the first lane, and keeps it, for another publish of it is not confirmed. */
+static void begin_leaving(void)
+{
+	begin_with("quorum");
+	world_consume(first, 2, 1, 1, 0);
+	publish(first, "", "other");
+	ck_assert_str_eq(world_sent(), "1 basic.qos; 1 consume muxd-1-1-1-1; 1 basic.publish; ");
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	world_deliver(1, "muxd-1-1-1-1", 1);
+	ck_assert_str_eq(world_sent(), "");
+}
+
+START_TEST(clash__consumer_that_ends_is_cancelled_behind_the_deletion)
+{
+	begin_leaving();
+	drop(second, 3);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	session_close_channel(first, 4, 1);
+	world_deliver(1, "muxd-1-1-1-1", 2);
+	ck_assert_str_eq(world_sent(), "");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	/* Behind the cancel, or it would come again at once. */
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; 1 nack 1; 1 nack 2; ");
+	world_reply(1, AMQC_BASIC_CANCEL_OK);
+	world_confirm(1, 1);
+	ck_assert_str_eq(world_sent(), "1 channel.close; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__lane_that_closes_waits_for_the_deletion_with_its_cancel)
+{
+	begin_leaving();
+	drop(second, 3);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	session_close_channel(first, 4, 1);
+	world_confirm(1, 1);
+	ck_assert_str_eq(world_sent(), "");
+	drop(one_more(), 5);
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; 1 nack 1; 1 channel.close; ");
+	/* Who deletes it next waits for that. */
+	world_reply(1, AMQC_CHANNEL_CLOSE_OK);
+	ck_assert_str_eq(world_sent(), "3 queue.delete; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__consumer_that_ends_waits_for_no_deletion_of_its_channel)
+{
+	begin_leaving();
+	drop(first, 3);
+	ck_assert_str_eq(world_sent(), "1 queue.delete; ");
+	session_close_channel(first, 4, 1);
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; 1 nack 1; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__consume_that_nobody_wants_is_undone_behind_the_deletion)
+{
+	struct amqc_method gone = {.id = AMQC_BASIC_CANCEL};
+
+	begin_consuming();
+	limit(first, 4, 0);
+	drop(second, 5);
+	ck_assert_str_eq(world_sent(), "1 basic.qos; 1 consume muxd-1-1-1-1~1; ");
+	lose_patience();
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	gone.basic_cancel.consumer_tag = SPAN_LITERAL("muxd-1-1-1-1");
+	world_method(1, &gone);
+	world_reply(1, AMQC_BASIC_QOS_OK);
+	world_reply(1, AMQC_BASIC_CONSUME_OK);
+	ck_assert_str_eq(world_sent(), "");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__consumer_that_ends_does_not_wait_for_ever)
+{
+	begin_leaving();
+	drop(second, 3);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	session_close_channel(first, 4, 1);
+	lose_patience();
+	ck_assert_str_eq(world_sent(), "1 basic.cancel; 1 nack 1; ");
+	world_end();
+}
+END_TEST
+
 START_TEST(clash__deletion_waits_for_what_a_channel_published_before_it_failed)
 {
 	struct amqc_method mistake = {.id = AMQC_QUEUE_DECLARE};
@@ -358,19 +464,6 @@ START_TEST(clash__deletion_waits_for_what_a_channel_published_before_it_failed)
 	world_end();
 }
 END_TEST
-
-#define BEAT_USEC (50 * USEC_PER_MSEC)
-#define PATIENCE_BEATS 100
-
-/* As long as somebody who is never answered is waited for where the broker cannot be asked, for all lanes are
- * in use. */
-static void lose_patience(void)
-{
-	for (int i = 1; i < PATIENCE_BEATS; i++)
-		world_pass(BEAT_USEC);
-	ck_assert_str_eq(world_sent(), "");
-	world_pass(BEAT_USEC);
-}
 
 START_TEST(clash__who_is_never_answered_is_not_waited_for_for_long)
 {
@@ -459,6 +552,11 @@ int main(void)
 	tcase_add_test(tcase, clash__who_changes_the_queue_again_and_again_lets_others_through);
 	tcase_add_test(tcase, clash__deletion_waits_for_a_consumer_that_is_begun_anew);
 	tcase_add_test(tcase, clash__no_consumer_is_begun_anew_while_its_queue_is_deleted);
+	tcase_add_test(tcase, clash__consumer_that_ends_is_cancelled_behind_the_deletion);
+	tcase_add_test(tcase, clash__lane_that_closes_waits_for_the_deletion_with_its_cancel);
+	tcase_add_test(tcase, clash__consumer_that_ends_waits_for_no_deletion_of_its_channel);
+	tcase_add_test(tcase, clash__consume_that_nobody_wants_is_undone_behind_the_deletion);
+	tcase_add_test(tcase, clash__consumer_that_ends_does_not_wait_for_ever);
 	tcase_add_test(tcase, clash__deletion_waits_for_what_a_channel_published_before_it_failed);
 	tcase_add_test(tcase, clash__who_is_never_answered_is_not_waited_for_for_long);
 	tcase_add_test(tcase, clash__publisher_who_is_never_confirmed_is_waited_for_once);

@@ -51,6 +51,7 @@ struct lane {
 	struct publish
 	    *sending;	      /* its body is under way: nothing else may be sent on this number meanwhile */
 	struct list awaiting; /* struct request sent, in order */
+	struct list cancels;  /* struct request, ours, in control: it waits for them (clash.h) */
 	struct assemble in;
 	struct buf control; /* whole frames (acks, nacks) that go before anything queued */
 	struct confirms confirms;

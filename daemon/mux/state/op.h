@@ -40,6 +40,7 @@ struct request {
 	struct thing *thing;	   /* it makes this one again */
 	struct clash *clash;	   /* what it may not meet: see clash.h; NULL: nothing */
 	struct list clash_node;	   /* in clash->uses, or none */
+	struct list cancel_node;   /* in lane->cancels, or none */
 	struct lane *clash_lane;   /* where it was sent */
 	uint64_t clash_since;	   /* the beat at which that was */
 	bool clash_changes;	   /* of one in clash->uses: it makes or deletes the queue */
