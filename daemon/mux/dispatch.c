@@ -162,7 +162,8 @@ static bool fits_tag(const struct request *request, const struct amqc_method *re
  * The request that reply answers: the first one that was sent, otherwise the
  * connection ends. But RabbitMQ's channel has basic.consume and basic.cancel
  * answered by way of its own mailbox, so that the answers to what was sent
- * behind them can come before theirs.
+ * behind them can come before theirs; and if it finds that the quorum queue is
+ * being deleted (by another connection: clash.h), it answers the cancel at once, too.
  */
 static struct request *take_awaiting(struct lane *lane, const struct amqc_method *reply)
 {
@@ -174,7 +175,11 @@ static struct request *take_awaiting(struct lane *lane, const struct amqc_method
 		if (request->method != AMQC_BASIC_CONSUME && request->method != AMQC_BASIC_CANCEL)
 			break;
 	}
-	broken(lane, "nobody asked for it", amqc_method_name(reply->id));
+	if (reply->id == AMQC_BASIC_CANCEL_OK)
+		log_debug("upstream \"%s\": a basic.cancel-ok more than was asked for, on channel %u",
+			  lane->upstream->options.name, lane->number);
+	else
+		broken(lane, "nobody asked for it", amqc_method_name(reply->id));
 	return NULL;
 }
 
