@@ -15,6 +15,7 @@ from wire import consume, get, publish, queue_bind, queue_declare, queue_delete
 
 ROUNDS = int(sys.argv[1])
 USERS = 3  # of each operation
+LAST = 16  # publishes of a channel that leaves
 
 
 def declare(queue, kind):
@@ -29,9 +30,10 @@ OPERATIONS = {
     "publish": lambda queue, kind: publish("", queue),
     "publish by an exchange": lambda queue, kind: publish("amq.fanout", ""),
 }
+IDLE = "idle"  # a classic queue
 PAIRS = [("declare",), ("delete",), ("declare", "delete"), ("consume", "delete"), ("get", "delete"), ("publish", "delete"),
-         ("publish by an exchange", "delete"), ("consume", "declare"), ("get", "declare"), ("publish", "declare"),
-         ("consume", "publish", "delete", "declare")]
+         ("publish by an exchange", "delete"), ("delete", "leave"), ("consume", "declare"), ("get", "declare"),
+         ("publish", "declare"), ("consume", "publish", "delete", "declare")]
 
 
 class Process:
@@ -86,6 +88,14 @@ class Process:
         self.begin(operation)
         return self.end()
 
+    def begin_leaving(self):
+        """The channel goes; what it publishes last keeps the broker's channel, so that muxd cancels what it consumes."""
+        for _ in range(LAST):
+            self.session.send(Client(channel=1, **publish("", IDLE).ipc), b"x")
+        self.session.request += 1
+        self.awaited = self.session.request
+        self.session.send(Client(request=self.awaited, channel=1, channel_close=pb.ChannelClose()))
+
     def leave_consumers(self):
         """The channel goes, with what it consumes."""
         self.session.ask(channel=1, channel_close=pb.ChannelClose())
@@ -102,10 +112,18 @@ def run(kind, pair, exists):
             answered &= owner.do(declare(queue, kind))
         if exists and "publish by an exchange" in pair:
             answered &= owner.do(queue_bind(queue, "amq.fanout"))
+        leavers = processes[pair.index("leave")::len(pair)] if "leave" in pair else []
+        for process in leavers:
+            answered &= process.do(consume(queue, ""))
         for process, what in zip(processes, itertools.cycle(pair)):
-            process.begin(OPERATIONS[what](queue, kind))
+            if process in leavers:
+                process.begin_leaving()
+            else:
+                process.begin(OPERATIONS[what](queue, kind))
         for process in processes:
             answered &= process.end()
+        for process in leavers:
+            process.reopen()
         if "consume" in pair:
             for process in processes:
                 process.leave_consumers()
@@ -115,6 +133,9 @@ def run(kind, pair, exists):
     return answered
 
 
+owner = Process()
+owner.do(declare(IDLE, "classic"))
+owner.session.socket.close()
 for kind in sys.argv[2:]:
     for pair in PAIRS:
         for exists in (True, False):
