@@ -204,6 +204,14 @@ static bool may_change(const struct request *request)
 	return request->method == AMQC_QUEUE_DECLARE || request->method == AMQC_QUEUE_DELETE;
 }
 
+/* Made again before its consumers are told that it was deleted, RabbitMQ believes that they have it still. */
+static bool has_untold(const struct upstream *upstream, struct span name)
+{
+	const struct entity *queue = topology_queue(upstream, name);
+
+	return queue && queue->untold;
+}
+
 /* Declared as what it is known to be, it stays as it is. */
 static void use_of_declare(const struct upstream *upstream, const struct amqc_queue_declare *declare,
 			   struct use *use)
@@ -214,7 +222,8 @@ static void use_of_declare(const struct upstream *upstream, const struct amqc_qu
 		return;
 	kind = kinds_of_declare(upstream, declare);
 	use->changes = known == QUEUE_UNKNOWN || known != kind;
-	use->is_safe = kind == QUEUE_CLASSIC && (known == QUEUE_UNKNOWN || known == QUEUE_CLASSIC);
+	use->is_safe = kind == QUEUE_CLASSIC && (known == QUEUE_UNKNOWN || known == QUEUE_CLASSIC) &&
+		       !has_untold(upstream, declare->queue);
 }
 
 /* False: it has to do with no queue, or cannot do harm. */
@@ -335,6 +344,16 @@ static bool others_use_it(const struct clash *clash, const struct lane *lane)
 	return false;
 }
 
+/* It is behind its channel's own deletion, of which consumers are to be told. */
+static bool makes_again(const struct clash *clash, const struct request *request)
+{
+	const struct entity *queue = topology_queue(clash->upstream, clash->map_node.key);
+
+	return request->method == AMQC_QUEUE_DECLARE && clash->change &&
+	       clash->change->method == AMQC_QUEUE_DELETE && !is_over(clash->upstream, clash->since) &&
+	       queue && queue->consumers > 0;
+}
+
 static bool change_must_wait(struct lane *lane, struct request *request, struct span queue)
 {
 	struct clash *clash = clash_get(lane->upstream, queue);
@@ -343,12 +362,14 @@ static bool change_must_wait(struct lane *lane, struct request *request, struct 
 		return false; /* no memory: it is dared */
 	/* A channel's own needs not wait, but for those who have waited for the last one. */
 	if (clash->change && clash->change != request)
-		return !is_over(clash->upstream, clash->since) &&
-		       (await_change(clash, request->op.channel) || clash->is_awaited);
+		return makes_again(clash, request) ||
+		       (!is_over(clash->upstream, clash->since) &&
+			(await_change(clash, request->op.channel) || clash->is_awaited));
 	if (!clash->change)
 		set_change(clash, request);
 	if (!is_over(clash->upstream, clash->since)) {
-		if (others_use_it(clash, lane))
+		if (others_use_it(clash, lane) ||
+		    (request->method == AMQC_QUEUE_DECLARE && has_untold(clash->upstream, queue)))
 			return true;
 		if (!awaits_confirms(clash, lane))
 			return false;
@@ -370,7 +391,7 @@ bool clash_must_wait(struct lane *lane, struct request *request)
 	if (use.changes && !use.is_safe)
 		return change_must_wait(lane, request, use.queue);
 	clash = clash_find(lane->upstream, use.queue);
-	return clash && await_change(clash, request->op.channel);
+	return clash && (await_change(clash, request->op.channel) || makes_again(clash, request));
 }
 
 static void begin_use(struct lane *lane, struct request *request, const struct use *use)
@@ -390,15 +411,33 @@ static void is_sent(struct lane *lane, struct request *request)
 	request->clash_since = lane->upstream->clashes.beats;
 }
 
+static void change_sent(const struct request *change)
+{
+	struct clash *clash = change->clash;
+	struct entity *queue = topology_queue(clash->upstream, clash->map_node.key);
+
+	begin_patience(clash);
+	if (queue)
+		queue->untold = false;
+}
+
 void clash_sent(struct lane *lane, struct request *request)
 {
 	struct use use;
 
 	is_sent(lane, request);
 	if (request->clash)
-		begin_patience(request->clash);
+		change_sent(request);
 	else if (use_of(lane->upstream, request, &use))
 		begin_use(lane, request, &use);
+}
+
+void clash_deleted(struct upstream *upstream, const struct request *request)
+{
+	struct entity *queue = request->clash ? topology_queue(upstream, request->clash->map_node.key) : NULL;
+
+	if (queue)
+		queue->untold = queue->consumers > 0;
 }
 
 /* ------------------------------------------------------------------ our own cancels */

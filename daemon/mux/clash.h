@@ -51,6 +51,19 @@ static inline bool clash_holds_control(struct lane *lane)
 /* It was sent, or never will be. */
 void clash_control_left(struct lane *lane);
 
+/*
+ * delete-ok came. The queue is not made again, by those who stand in line,
+ * until the broker has told its consumers of ours.
+ */
+void clash_deleted(struct upstream *upstream, const struct request *request);
+
+/* Somebody's consumer has ended. */
+static inline void clash_consumer_ended(struct upstream *upstream)
+{
+	if (!list_empty(&upstream->clashes.changed))
+		upstream->queue_freed = true;
+}
+
 /* It was answered, or never will be; or it goes back to its queue, or waits for something else. */
 void clash_ended(struct request *request);
 

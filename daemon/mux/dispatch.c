@@ -197,6 +197,8 @@ static void on_reply(struct lane *lane, const struct amqc_method *reply)
 		topology_done(lane->upstream, request->op.channel->session, request->channel_id,
 			      span_make(request->frame, request->frame_len));
 	kinds_done(lane->upstream, request);
+	if (reply->id == AMQC_QUEUE_DELETE_OK)
+		clash_deleted(lane->upstream, request);
 	if (reply->id == AMQC_CHANNEL_FLOW_OK && !clash_answered(lane->upstream, request))
 		flow_answered(lane->upstream);
 	if (reply->id == AMQC_BASIC_CONSUME_OK)

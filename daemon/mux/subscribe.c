@@ -97,6 +97,7 @@ void subscribe_forget(struct consumer *consumer)
 {
 	if (consumer->queue)
 		topology_consumer_ends(consumer->channel->upstream, consumer->queue);
+	clash_consumer_ended(consumer->channel->upstream);
 	consumer->queue = NULL;
 	buf_deinit(&consumer->consume);
 }

@@ -415,6 +415,57 @@ START_TEST(clash__consumer_that_ends_waits_for_no_deletion_of_its_channel)
 }
 END_TEST
 
+START_TEST(clash__queue_is_not_made_again_before_its_consumers_are_told_that_it_went)
+{
+	struct amqc_method gone = {.id = AMQC_BASIC_CANCEL};
+
+	begin_consuming();
+	drop(second, 4);
+	declare(second, 5, "quorum");
+	declare(one_more(), 6, "quorum");
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	ck_assert_str_eq(world_sent(), "");
+	gone.basic_cancel.consumer_tag = SPAN_LITERAL("muxd-1-1-1-1");
+	world_method(1, &gone);
+	ck_assert_str_eq(world_sent(), "2 queue.declare; ");
+	world_reply(2, AMQC_QUEUE_DECLARE_OK);
+	ck_assert_str_eq(world_sent(), "3 queue.declare; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__nor_is_it_made_again_as_a_classic_one)
+{
+	struct amqc_method gone = {.id = AMQC_BASIC_CANCEL};
+
+	begin_consuming();
+	drop(second, 4);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	declare(second, 5, NULL);
+	ck_assert_str_eq(world_sent(), "");
+	gone.basic_cancel.consumer_tag = SPAN_LITERAL("muxd-1-1-1-1");
+	world_method(1, &gone);
+	ck_assert_str_eq(world_sent(), "2 queue.declare; ");
+	world_end();
+}
+END_TEST
+
+START_TEST(clash__consumers_that_are_never_told_are_not_waited_for_for_long)
+{
+	begin_consuming();
+	drop(second, 4);
+	ck_assert_str_eq(world_sent(), "2 queue.delete; ");
+	world_reply(2, AMQC_QUEUE_DELETE_OK);
+	declare(second, 5, "quorum");
+	ck_assert_str_eq(world_sent(), "");
+	lose_patience();
+	ck_assert_str_eq(world_sent(), "2 queue.declare; ");
+	world_end();
+}
+END_TEST
+
 /* RabbitMQ 3.10 says it once by itself and once by its mailbox when the queue goes at that moment. */
 START_TEST(clash__cancel_that_met_a_deletion_of_others_may_be_answered_twice)
 {
@@ -570,6 +621,9 @@ int main(void)
 	tcase_add_test(tcase, clash__consumer_that_ends_is_cancelled_behind_the_deletion);
 	tcase_add_test(tcase, clash__lane_that_closes_waits_for_the_deletion_with_its_cancel);
 	tcase_add_test(tcase, clash__consumer_that_ends_waits_for_no_deletion_of_its_channel);
+	tcase_add_test(tcase, clash__queue_is_not_made_again_before_its_consumers_are_told_that_it_went);
+	tcase_add_test(tcase, clash__nor_is_it_made_again_as_a_classic_one);
+	tcase_add_test(tcase, clash__consumers_that_are_never_told_are_not_waited_for_for_long);
 	tcase_add_test(tcase, clash__cancel_that_met_a_deletion_of_others_may_be_answered_twice);
 	tcase_add_test(tcase, clash__consume_that_nobody_wants_is_undone_behind_the_deletion);
 	tcase_add_test(tcase, clash__consumer_that_ends_does_not_wait_for_ever);

@@ -39,6 +39,7 @@ struct entity {
 	struct list about;	 /* struct thing: its declarations, and bindings that lead to it */
 	struct list sourced;	 /* struct thing: bindings from it */
 	uint32_t consumers;	 /* ours, of a queue */
+	bool untold;		 /* it was deleted, and these are still to hear of it: clash.h */
 	uint32_t kept;		 /* those who look at it: it is not freed */
 	enum presence presence;	 /* what depends on it waits until it is PRESENT */
 	bool doomed;		 /* about to be forgotten */
