@@ -30,12 +30,13 @@ static void note_publish(struct trace *trace, const Muxd__V1__ClientFrame *frame
 
 static void note_settle(struct trace *trace, const Muxd__V1__Settle *settle)
 {
-	size_t i;
+	char tags[256] = "";
+	size_t i, len = 0;
 
-	NOTE(trace, "settle");
-	for (i = 0; i < settle->n_tags; i++)
-		NOTE(trace, " %d-%d", (int)settle->tags[i]->first, (int)settle->tags[i]->last);
-	NOTE(trace, "|");
+	for (i = 0; i < settle->n_tags && len < sizeof(tags); i++)
+		len += (size_t)snprintf(tags + len, sizeof(tags) - len, " %d-%d", (int)settle->tags[i]->first,
+					(int)settle->tags[i]->last);
+	NOTE(trace, "settle%s|", tags); /* at once: who waits for it sees all of it */
 }
 
 static void note_name(struct trace *trace, const char *what, uint32_t channel,
