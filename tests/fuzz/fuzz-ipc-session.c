@@ -466,6 +466,8 @@ static void finish(void)
 		w.clients[i].deaf = false;
 	for (int i = 0; i < 40 && (i == 0 || !is_answered()); i++)
 		pass(USEC_PER_SEC);
+	for (unsigned int i = 0; i < CLIENTS * REQUESTS_MAX && !is_answered(); i++)
+		pass(USEC_PER_MSEC); /* questions about muxd itself: one in each turn */
 	require(is_answered());
 	for (size_t i = 0; i < CLIENTS; i++)
 		leave(i);
