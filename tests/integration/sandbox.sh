@@ -11,6 +11,7 @@ install_service
 export MUXD_SOCKET=/run/muxd/muxd.sock
 start journalctl -q -f -o short-monotonic -u muxd.service -u muxd.socket >"$scratch/journal.log"
 muxd_conf "$BROKER_URI" 'connect-timeout = "2s"' | sed '/^socket =/d' >/etc/muxd/muxd.conf
+chown muxd /etc/muxd # as systemd makes it where it was not there
 
 # ------------------------------------------------------- what a burglar could do
 
