@@ -3,11 +3,9 @@
 #include <assert.h>
 #include <string.h>
 
-#define WORD_BITS 64u
-
 static size_t words_of(size_t size)
 {
-	return (size + WORD_BITS - 1) / WORD_BITS;
+	return (size + BITS_PER_WORD - 1) / BITS_PER_WORD;
 }
 
 size_t bits_words(size_t size)
@@ -39,39 +37,30 @@ void bits_init(struct bits *bits, uint64_t *words, size_t size)
 
 static uint64_t *word_of(const struct bits *bits, unsigned int level, size_t number)
 {
-	return &bits->words[bits->at[level] + number / WORD_BITS];
-}
-
-static uint64_t bit_of(size_t number)
-{
-	return UINT64_C(1) << (number % WORD_BITS);
+	return &bits->words[bits->at[level] + number / BITS_PER_WORD];
 }
 
 /* A level knows no more of the word below than whether it is empty. */
-void bits_put(struct bits *bits, size_t number, bool is_member)
+void bits_put_above(struct bits *bits, size_t number, bool is_member)
 {
-	for (unsigned int level = 0; level < bits->levels; level++) {
-		uint64_t *word = word_of(bits, level, number);
+	for (unsigned int level = 1; level < bits->levels; level++) {
+		uint64_t *word = word_of(bits, level, number /= BITS_PER_WORD);
 		bool was_empty = *word == 0;
 
-		if (is_member)
-			*word |= bit_of(number);
-		else
-			*word &= ~bit_of(number);
+		*word = is_member ? *word | bits_bit(number) : *word & ~bits_bit(number);
 		if (was_empty == (*word == 0))
 			return;
-		number /= WORD_BITS;
 	}
 }
 
 /* The lowest member of the word that has this number, from it on. */
 static bool next_in_word(const struct bits *bits, unsigned int level, size_t from, size_t *ret)
 {
-	uint64_t word = *word_of(bits, level, from) & ~(bit_of(from) - 1);
+	uint64_t word = *word_of(bits, level, from) & ~(bits_bit(from) - 1);
 
 	if (word == 0)
 		return false;
-	*ret = from / WORD_BITS * WORD_BITS + (size_t)__builtin_ctzll(word);
+	*ret = from / BITS_PER_WORD * BITS_PER_WORD + (size_t)__builtin_ctzll(word);
 	return true;
 }
 
@@ -80,19 +69,19 @@ static size_t room_of(const struct bits *bits, unsigned int level)
 {
 	size_t end = level + 1 < bits->levels ? bits->at[level + 1] : bits->at[level] + 1;
 
-	return (end - bits->at[level]) * WORD_BITS;
+	return (end - bits->at[level]) * BITS_PER_WORD;
 }
 
-size_t bits_next(const struct bits *bits, size_t from)
+size_t bits_next_beyond(const struct bits *bits, size_t from)
 {
 	unsigned int level = 0;
 
 	while (from >= room_of(bits, level) || !next_in_word(bits, level, from, &from)) {
-		from = from / WORD_BITS + 1;
+		from = from / BITS_PER_WORD + 1;
 		if (++level == bits->levels)
 			return BITS_NONE;
 	}
 	while (level-- > 0)
-		(void)next_in_word(bits, level, from * WORD_BITS, &from);
+		(void)next_in_word(bits, level, from * BITS_PER_WORD, &from);
 	return from;
 }

@@ -98,13 +98,16 @@ static void count_states(struct channel *channel, uint8_t slot, enum slot_state 
 	d->counted += client_has(channel, state);
 }
 
-static void put_in_sets(struct deliveries *d, uint64_t tag, enum slot_state state)
+static void put_in_sets(struct deliveries *d, uint64_t tag, enum slot_state old, enum slot_state state)
 {
 	size_t at = tag & d->mask;
 
-	bits_put(&d->unsettled, at, state != SLOT_DONE);
-	bits_put(&d->out, at, state == SLOT_OUT);
-	bits_put(&d->settling, at, state == SLOT_ACKED);
+	if ((old != SLOT_DONE) != (state != SLOT_DONE))
+		bits_put(&d->unsettled, at, state != SLOT_DONE);
+	if ((old == SLOT_OUT) != (state == SLOT_OUT))
+		bits_put(&d->out, at, state == SLOT_OUT);
+	if ((old == SLOT_ACKED) != (state == SLOT_ACKED))
+		bits_put(&d->settling, at, state == SLOT_ACKED);
 }
 
 void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state state)
@@ -124,7 +127,7 @@ void delivery_set(struct channel *channel, uint64_t lane_tag, enum slot_state st
 	channel->unacked -= old == SLOT_OUT;
 	channel->unacked += state == SLOT_OUT;
 	count_states(channel, *slot, old, state);
-	put_in_sets(d, lane_tag, state);
+	put_in_sets(d, lane_tag, old, state);
 	*slot = (uint8_t)((unsigned int)state | slot_kind(d, lane_tag) | (*slot & SLOT_COUNTS));
 	if (state == SLOT_ACKED || state == SLOT_DONE || state == SLOT_BACK)
 		channel_touch(channel);
@@ -192,7 +195,7 @@ static bool deliveries_grow(struct channel *channel)
 	}
 	for (uint64_t tag = d->first; tag != d->next; tag++) {
 		d->ring[tag & d->mask] = old.ring[tag & old.mask];
-		put_in_sets(d, tag, slot_get(d, tag));
+		put_in_sets(d, tag, SLOT_DONE, slot_get(d, tag));
 	}
 	free(old.block);
 	return true;
@@ -201,7 +204,8 @@ static bool deliveries_grow(struct channel *channel)
 /* Forgets what is settled at the front. */
 static void deliveries_advance(struct deliveries *d)
 {
-	d->first = next_unsettled(d, d->first);
+	if (d->first != d->next && slot_get(d, d->first) == SLOT_DONE)
+		d->first = next_unsettled(d, d->first);
 }
 
 bool delivery_add(struct channel *channel, uint64_t lane_tag, enum slot_state state)
