@@ -293,6 +293,9 @@ void channel_request_timed_out(struct request *request, bool unsent)
 					     unsent || request->method != AMQC_TX_COMMIT
 						 ? "the transaction was rolled back"
 						 : "the transaction was committed or not");
+		if (!request->op.channel->session)
+			log_upstream(LOG_LEVEL_WARNING, request->op.channel->upstream,
+				     "a transaction whose session has ended: %s", fault.text);
 		channel_fail(request->op.channel, &fault);
 	} else if (unsent)
 		channel_refuse_unsent(request, SCOPE_REQUEST, &FAULT_NONE);

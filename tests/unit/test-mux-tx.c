@@ -2,6 +2,7 @@
  * Transactions, recover, and a qos for all consumers of a channel. The broker
  * is played, so that what must not be sent is seen.
  */
+#include "daemon/base/log.h"
 #include "tests/unit/mux-world.h"
 
 #include <check.h>
@@ -484,6 +485,40 @@ START_TEST(tx__commit_that_was_accepted_is_done_though_the_session_ends)
 }
 END_TEST
 
+static char logged[1024];
+
+static void sink(void *context, enum log_level level, const char *text, const struct log_field *fields,
+		 size_t field_count)
+{
+	size_t len = strlen(logged);
+
+	(void)snprintf(logged + len, sizeof(logged) - len, "%d %s; ", (int)level, text);
+}
+
+START_TEST(tx__commit_of_a_session_that_has_ended_has_its_deadline_and_a_line_in_the_log)
+{
+	char expected[256];
+
+	begin_selected();
+	world_publish(session, 1, "x");
+	ask_in(2, 1, AMQC_TX_COMMIT, 1000);
+	session_end(session);
+	expect_sent("1 basic.publish; 1 tx.commit; ");
+	log_set_level(LOG_LEVEL_WARNING);
+	log_set_sink(sink, NULL);
+	world_pass(2000);
+	log_set_sink(NULL, NULL);
+	(void)snprintf(expected, sizeof(expected),
+		       "%d upstream \"%s\": a transaction whose session has ended: tx.commit had no answer "
+		       "within its deadline: the transaction was committed or not; ",
+		       (int)LOG_LEVEL_WARNING, "default");
+	ck_assert_str_eq(logged, expected);
+	expect_sent("1 channel.close; ");
+	ck_assert(upstream_is_drained(world.upstream));
+	world_end();
+}
+END_TEST
+
 START_TEST(tx__channel_that_fails_behind_a_commit_sends_nothing_but_its_close)
 {
 	begin_selected();
@@ -638,6 +673,7 @@ static Suite *make_suite(void)
 	    tx__an_empty_one_goes_on_over_the_next_connection,
 	    tx__of_a_session_that_ends_is_rolled_back,
 	    tx__commit_that_was_accepted_is_done_though_the_session_ends,
+	    tx__commit_of_a_session_that_has_ended_has_its_deadline_and_a_line_in_the_log,
 	    tx__channel_that_fails_behind_a_commit_sends_nothing_but_its_close,
 	    tx__get_without_ack_is_the_brokers_and_consumers_must_ack,
 	    recover__outside_of_a_transaction_gives_back_what_the_client_has,
