@@ -100,6 +100,8 @@ void drive_until(struct muxc *c, int mode, const int *flag, int value);
 int flag_get(const int *flag);
 void flag_add(int *flag, int value);
 
+uint64_t clock_usec(void); /* CLOCK_MONOTONIC */
+
 /* How many descriptors the process has open. */
 int open_descriptors(void);
 

@@ -74,4 +74,3 @@ void expect_text(struct scene *scene, const char *text);
 void expect_told(struct scene *scene, const char *text);
 /* To queue q, on the first channel; its number. */
 uint64_t publish(struct scene *scene, const char *body);
-uint64_t clock_usec(void);

@@ -5,12 +5,12 @@
  */
 #include "tests/unit/client-fake.h"
 #include "tests/unit/failing.h"
+#include "tests/unit/forked.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define OP(name) MUXD__V1__CLIENT_FRAME__OP_##name
@@ -138,16 +138,6 @@ static void at_exit(void)
 		child_exit();
 }
 
-static int wait_for_child(pid_t pid)
-{
-	int status = 0;
-
-	ck_assert_int_gt(pid, 0);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(WIFEXITED(status), "the child ended with status %#x", status);
-	return WEXITSTATUS(status);
-}
-
 /*
  * A child has nothing to free if a thread of the parent was in the library at
  * the fork, which is seldom.
@@ -160,7 +150,7 @@ static void fork_in_handler(struct muxc_channel *channel, struct muxc_message *m
 	(void)userdata;
 	ck_assert_int_eq(muxc_ack(channel, muxc_message_get_tag(message), 0), 0);
 	for (tries = 0; tries < TRIES && status == CHILD_LEAKS; tries++) {
-		pid = fork();
+		pid = fork_quietly();
 		if (pid == 0) {
 			if (!family.reattaches &&
 			    muxc_wait_handlers(family.channels[0], 1000000, NULL) != -ECHILD)
@@ -367,7 +357,7 @@ START_TEST(child__that_runs_what_the_executor_had_touches_nothing)
 	/* The connection's first one is of its upstream, which has no handler here. */
 	drive_until(NULL, 0, &family.asked, CHANNELS);
 	for (tries = 0; tries < TRIES && status == CHILD_LEAKS; tries++) {
-		pid = fork();
+		pid = fork_quietly();
 		if (pid == 0)
 			child_runs(family.when);
 		status = wait_for_child(pid);
@@ -400,7 +390,7 @@ START_TEST(child__that_gets_no_thread_is_told_so_and_its_parent_goes_on)
 	family_begin(HOW_THREADS, FREES_CHANNELS_FIRST, true);
 	ck_assert_int_eq(muxc_channel_open(family.c, NULL, &family.channels[0]), 0);
 	ck_assert_int_eq(muxc_ping(family.c, FAKE_WAIT_USEC, NULL), 0);
-	pid = fork();
+	pid = fork_quietly();
 	if (pid == 0) {
 		bool told;
 

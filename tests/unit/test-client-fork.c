@@ -1,11 +1,11 @@
 /* A connection with MUXC_REATTACH: a forked child has a session of its own. */
 #include "tests/unit/client-scene.h"
+#include "tests/unit/forked.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define OP(name) MUXD__V1__CLIENT_FRAME__OP_##name
@@ -43,17 +43,6 @@ static void pair_end(struct pair *pair)
 	pthread_mutex_destroy(&pair->child_trace.lock);
 }
 
-static void expect_exit(pid_t pid)
-{
-	int status = 0;
-
-	ck_assert_int_gt(pid, 0);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x",
-		      status);
-}
-
-/* Nothing of check in a child: the fakes' threads may have held its locks at the fork. */
 static bool child_works(struct scene *scene)
 {
 	uint64_t number = 0;
@@ -80,7 +69,7 @@ START_TEST(fork__child_has_a_session_of_its_own_with_the_same_channels)
 	publish(&pair.scene, "parent");
 	until_text(&pair.scene, "publish 1 parent|");
 	forget(&pair.scene);
-	pid = fork();
+	pid = fork_quietly();
 	if (pid == 0) {
 		bool ok = child_works(&pair.scene);
 
@@ -88,7 +77,7 @@ START_TEST(fork__child_has_a_session_of_its_own_with_the_same_channels)
 		muxc_free(pair.scene.c);
 		_exit(ok ? 0 : 1);
 	}
-	expect_exit(pid);
+	ck_assert_int_eq(wait_for_child(pid), 0);
 	fake_expect_end(&pair.child_fake);
 	ck_assert_str_eq(pair.child_trace.text, "hello|open 1|qos 9|publish 1 |op 64|close 1|");
 	/* The parent hears of its own. */
@@ -107,13 +96,13 @@ START_TEST(fork__child_that_only_frees_makes_no_session)
 	pid_t pid;
 
 	pair_begin(&pair, _i);
-	pid = fork();
+	pid = fork_quietly();
 	if (pid == 0) {
 		muxc_free(pair.scene.c);
 		muxc_channel_free(pair.scene.channel);
 		_exit(0);
 	}
-	expect_exit(pid);
+	ck_assert_int_eq(wait_for_child(pid), 0);
 	ck_assert_int_eq(muxc_ping(pair.scene.c, 0, NULL), 0);
 	ck_assert_uint_eq(fake_sessions(&pair.child_fake), 0);
 	pair_end(&pair);
@@ -123,7 +112,7 @@ END_TEST
 static void fork_in_handler(struct muxc_channel *channel, struct muxc_message *message, void *userdata)
 {
 	struct scene *scene = userdata;
-	pid_t pid = fork();
+	pid_t pid = fork_quietly();
 
 	if (pid == 0) {
 		bool ok = child_works(scene);
@@ -136,7 +125,7 @@ static void fork_in_handler(struct muxc_channel *channel, struct muxc_message *m
 		muxc_free(scene->c);
 		_exit(ok ? 0 : 1);
 	}
-	expect_exit(pid);
+	ck_assert_int_eq(wait_for_child(pid), 0);
 	ck_assert_int_eq(muxc_ack(channel, muxc_message_get_tag(message), 0), 0);
 	flag_add(&scene->trace.messages, 1);
 }

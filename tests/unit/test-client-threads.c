@@ -3,6 +3,7 @@
  * and the program's executor (1).
  */
 #include "tests/unit/client-fake.h"
+#include "tests/unit/forked.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -11,7 +12,6 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -817,16 +817,15 @@ END_TEST
 
 /* ---------------------------------------------------------------------- forks */
 
-/* Nothing of check in the child: other threads may have held its locks at the fork. */
 static void fork_in_handler(struct muxc_channel *channel, struct muxc_message *message, void *userdata)
 {
 	struct lane *lane = userdata;
 	struct rig *rig = lane->rig;
-	int i, status = 0;
 	pid_t pid;
 	bool ok;
+	int i;
 
-	pid = fork();
+	pid = fork_quietly();
 	if (pid == 0) {
 		ok = muxc_publish(channel, "", "q", NULL, 0, NULL) == -ECHILD;
 		ok &= muxc_ack(channel, muxc_message_get_tag(message), 0) == -ECHILD;
@@ -839,10 +838,7 @@ static void fork_in_handler(struct muxc_channel *channel, struct muxc_message *m
 			muxc_channel_free(rig->lanes[i].channel);
 		_exit(ok ? 0 : 1);
 	}
-	ck_assert_int_gt(pid, 0);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x",
-		      status);
+	ck_assert_int_eq(wait_for_child(pid), 0);
 	lane->last_tag++;
 	flag_add(&lane->entered, 1);
 	flag_add(&lane->left, 1);
