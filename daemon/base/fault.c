@@ -67,3 +67,10 @@ struct fault fault_from_broker(uint16_t code, struct span text, uint16_t class_i
 	set_text(&fault, (const char *)text.data, text.len);
 	return fault;
 }
+
+bool fault_equal(const struct fault *a, const struct fault *b)
+{
+	return a->code == b->code && a->class_id == b->class_id && a->method_id == b->method_id &&
+	       a->origin == b->origin && a->retryable == b->retryable &&
+	       span_equal(fault_text(a), fault_text(b));
+}

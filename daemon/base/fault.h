@@ -40,6 +40,8 @@ struct fault fault_make_retryable(uint16_t code, const char *format, ...)
 /* What a broker said. */
 struct fault fault_from_broker(uint16_t code, struct span text, uint16_t class_id, uint16_t method_id);
 
+bool fault_equal(const struct fault *a, const struct fault *b);
+
 static inline bool fault_is_set(const struct fault *fault)
 {
 	return fault->code != 0;

@@ -205,11 +205,19 @@ void outcome_flush(struct channel *channel)
 					       first, channel->run_last, fault);
 }
 
+/* Without a reason, as nearly all are, nothing is compared. */
+static bool has_reason(const struct channel *channel, const struct fault *fault)
+{
+	if (!fault)
+		return !fault_is_set(&channel->run_fault);
+	return fault_equal(&channel->run_fault, fault);
+}
+
 void outcome_add_run(struct channel *channel, enum outcome_kind kind, uint64_t first, uint64_t last,
 		     const struct fault *fault)
 {
 	if (channel->run_first != 0 && channel->run_kind == kind && first == channel->run_last + 1 &&
-	    !fault == !fault_is_set(&channel->run_fault)) {
+	    has_reason(channel, fault)) {
 		channel->run_last = last;
 		return;
 	}

@@ -480,6 +480,41 @@ END_TEST
 
 /* ------------------------------------------------------------------ deadlines */
 
+/* Neighbours of one kind, told in one turn. */
+START_TEST(publish__each_reason_is_told_to_those_that_have_it)
+{
+	struct amqc_properties large = {.present = AMQC_PROP_HEADERS};
+	struct amqc_properties brief = {.present = AMQC_PROP_EXPIRATION, .expiration = SPAN_LITERAL("1")};
+	struct buf table = BUF_INIT;
+	struct mux_publish publish = {.channel = 1, .cost_bytes = 100};
+	struct rig_session *session;
+	const struct rig_event *event;
+
+	rig_init(&rig);
+	rig_start(&rig);
+	rig_connect(&rig, 10, 4096);
+	session = rig_ready(&rig, 1);
+	amqc_field_append_str(&table, "large", span_make(big, 5000));
+	large.headers = buf_span(&table);
+	for (int i = 0; i < 4; i++) {
+		publish.properties = i < 2 ? &large : &brief;
+		session_publish(session->session, &publish);
+	}
+	rig_pass(&rig, 2 * USEC_PER_MSEC);
+	rig_open_lane(&rig);
+	for (uint64_t first = 1; first <= 3; first += 2) {
+		event = rig_event_of(session, RIG_OUTCOME);
+		ck_assert_int_eq(event->outcome, OUTCOME_NOT_SENT);
+		ck_assert_uint_eq(event->first, first);
+		ck_assert_uint_eq(event->last, first + 1);
+		ck_assert_uint_eq(event->code, first == 1 ? AMQC_FRAME_ERROR : AMQC_PRECONDITION_FAILED);
+	}
+	rig_expect_no_event(session);
+	buf_deinit(&table);
+	rig_free(&rig);
+}
+END_TEST
+
 START_TEST(publish__a_deadline_passed_is_not_sent_or_unknown)
 {
 	struct rig_session *session;
@@ -734,6 +769,7 @@ int main(void)
 	tcase_add_test(tcase, publish__the_window_counts_bytes_and_lets_one_message_of_any_size_through);
 	tcase_add_test(tcase, publish__a_failed_channel_gives_its_part_of_the_window_back);
 	tcase_add_test(tcase, publish__an_alarm_holds_publishes_and_nothing_else);
+	tcase_add_test(tcase, publish__each_reason_is_told_to_those_that_have_it);
 	tcase_add_test(tcase, publish__a_deadline_passed_is_not_sent_or_unknown);
 	tcase_add_test(tcase, publish__very_many_deadlines_are_looked_at_with_a_pause_for_each);
 	tcase_add_test(tcase,
