@@ -5,6 +5,7 @@
 #include "daemon/mux/blame.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
+#include "daemon/mux/handout.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
@@ -493,7 +494,7 @@ void channel_flush_unhurried(struct timer *timer, struct mono now)
 void channel_turn(struct channel *channel)
 {
 	tx_turn(channel);
-	consumers_go_on(channel);
+	handout_go_on(channel);
 	tell_outcomes(channel);
 	flush_acks(channel);
 	if (channel->state == CHANNEL_LEAVING) {

@@ -1,11 +1,9 @@
 /*
- * Consumers: deliveries on their way to a session. A consumer has a window of
- * credit in messages and bytes (apart from AMQP's prefetch); what comes when
- * it is used up waits here, charged to the session.
+ * A consumer's life, from basic.consume to cancel-ok or the loss of the
+ * connection. Its messages go through daemon/mux/handout.h.
  */
 #pragma once
 
-#include "daemon/mux/assemble.h"
 #include "daemon/mux/state.h"
 
 /* The pseudo-queue of direct reply-to (rabbitmq.com/direct-reply-to): it is consumed without acks. */
@@ -28,28 +26,14 @@ struct consumer *consumer_find(const struct channel *channel, uint32_t number);
 struct consumer *consumer_find_tag(const struct channel *channel, struct span tag);
 
 /*
- * A whole basic.deliver came on the channel's lane: to the session, to wait,
- * or back to the queue if its consumer is gone.
+ * One that shrinks (daemon/mux/subscribe.h) takes its next step, if it can: cancelled if the broker has
+ * cancelled it. May end it.
  */
-void consumer_deliver(struct channel *channel, const struct assemble *content);
+void consumer_shrink_on(struct consumer *consumer, bool cancelled);
 
-/* New totals of credit: hands over what waits. */
-void consumer_add_credit(struct consumer *consumer, uint64_t messages, uint64_t bytes);
-
-/* At the end of a turn: hands over what waited for the channel's unacked_max. */
-void consumers_go_on(struct channel *channel);
-
-/* All that waits comes again. */
-void consumers_forget_pending(struct channel *channel);
-
-/* The socket has taken some of the session's output: hands over what waited for that, in turn. */
-void consumer_breathe(struct session *session);
-
-/* Whether a message of so many bytes may be gathered for the channel at all; it may be NULL. */
-bool consumer_may_have(const struct channel *channel, uint64_t body_size);
-
-/* The broker has cancelled a consumer that shrinks. May end it. */
-void consumer_shrunk(struct consumer *consumer);
+/* One message that waits, or all of them, is dropped without a word. */
+void consumer_drop_held(struct consumer *consumer, struct held_message *held);
+void consumer_drop_pending(struct consumer *consumer);
 
 /* What waits goes back to its queue: call when the broker knows that it ends, or it would come again at once.
  */
@@ -61,6 +45,8 @@ void consumer_stop(struct consumer *consumer);
  * cancel-ok. The session is told by the caller.
  */
 void consumer_end(struct consumer *consumer);
+/* The same, and the session is told why. */
+void consumer_end_and_tell(struct consumer *consumer, struct span why);
 
 /*
  * The broker does not know it any more: what waits is dropped, it comes again.
@@ -71,6 +57,3 @@ bool consumer_interrupt(struct consumer *consumer);
 
 /* The client's cancel was not sent: it goes on. */
 void consumer_keep(struct consumer *consumer);
-
-/* A whole basic.get-ok answers this request. */
-void consumer_got(struct request *request, struct channel *channel, const struct assemble *content);

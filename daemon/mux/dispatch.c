@@ -8,6 +8,7 @@
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/flow.h"
+#include "daemon/mux/handout.h"
 #include "daemon/mux/kinds.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
@@ -127,7 +128,7 @@ static void on_cancel_ok(struct request *request)
 		return;
 	}
 	if (consumer->shrinking == SHRINK_CANCELLING && !consumer->gone && !request->op.channel) {
-		consumer_shrunk(consumer);
+		consumer_shrink_on(consumer, true);
 		return;
 	}
 	/* The request was answered at its deadline, and still came to be done. */
@@ -226,7 +227,7 @@ static void on_got(struct lane *lane)
 		return;
 	list_unlink(&request->op.node);
 	if (channel)
-		consumer_got(request, channel, &lane->in);
+		handout_got(request, channel, &lane->in);
 	request_drop(request);
 }
 
@@ -255,7 +256,7 @@ static void on_content(struct lane *lane, enum assemble_result result)
 		break;
 	}
 	if (lane->in.method.id == AMQC_BASIC_DELIVER && lane->channel)
-		consumer_deliver(lane->channel, &lane->in);
+		handout_deliver(lane->channel, &lane->in);
 	else if (lane->in.method.id == AMQC_BASIC_GET_OK)
 		on_got(lane);
 	else if (lane->in.method.id == AMQC_BASIC_RETURN && lane->tx.on && lane->channel)
@@ -306,7 +307,7 @@ static void on_method(struct lane *lane, const struct amqc_frame *frame, const s
 static void on_header(struct lane *lane, enum assemble_result result)
 {
 	if (result == ASSEMBLE_MORE && lane->in.method.id != AMQC_BASIC_RETURN &&
-	    !consumer_may_have(lane->channel, lane->in.header.body_size))
+	    !handout_fits(lane->channel, lane->in.header.body_size))
 		assemble_skip_body(&lane->in);
 	on_content(lane, result);
 }

@@ -21,6 +21,7 @@ daemon_mux_libmux_a_SOURCES = \
 	daemon/mux/dispatch.c daemon/mux/dispatch.h \
 	daemon/mux/ending.c \
 	daemon/mux/flow.c daemon/mux/flow.h \
+	daemon/mux/handout.c daemon/mux/handout.h \
 	daemon/mux/handshake.c daemon/mux/handshake.h \
 	daemon/mux/hold.c daemon/mux/hold.h \
 	daemon/mux/kinds.c daemon/mux/kinds.h \

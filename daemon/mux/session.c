@@ -17,6 +17,7 @@
 #include "daemon/mux/credit.h"
 #include "daemon/mux/delivery.h"
 #include "daemon/mux/flow.h"
+#include "daemon/mux/handout.h"
 #include "daemon/mux/party.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/queues.h"
@@ -396,7 +397,7 @@ void session_consumer_credit(struct session *session, uint32_t number, uint32_t 
 	consumer = consumer_find(channel, consumer_number);
 	/* It may have been cancelled meanwhile. */
 	if (consumer)
-		consumer_add_credit(consumer, messages, bytes);
+		handout_credit(consumer, messages, bytes);
 }
 
 void session_get_credit(struct session *session, uint64_t bytes)
@@ -444,7 +445,7 @@ void session_written(struct session *session, uint64_t position)
 	taken_run(session, position);
 	if (!backlog_written(session, position) || session->ended)
 		return;
-	consumer_breathe(session);
+	handout_breathe(session);
 	if (session->gets_held) {
 		session->gets_held = false;
 		flow_release(session->upstream);

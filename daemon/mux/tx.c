@@ -5,6 +5,7 @@
 #include "daemon/mux/channel.h"
 #include "daemon/mux/consumer.h"
 #include "daemon/mux/delivery.h"
+#include "daemon/mux/handout.h"
 #include "daemon/mux/lane.h"
 #include "daemon/mux/publish.h"
 #include "daemon/mux/request.h"
@@ -238,7 +239,7 @@ void tx_answered(struct lane *lane, const struct request *request)
 		rolled_back(channel);
 		delivery_rolled_back(channel);
 	} else {
-		consumers_forget_pending(channel);
+		handout_forget(channel);
 		delivery_recovered(channel);
 	}
 	uncommitted_all_read(lane);
