@@ -250,6 +250,11 @@ static bool translate_method(const struct amqc_method *method, struct access_req
 	}
 }
 
+void gate_turn(struct gate *gate)
+{
+	access_turn(gate->access);
+}
+
 bool gate_authorize(void *context, const struct mux_creds *creds, const char *upstream,
 		    const struct amqc_method *method, struct fault *ret_fault)
 {

@@ -20,6 +20,9 @@ int gate_new(const struct conf *conf, struct conf_errors *errors, struct gate **
 /* NULL is fine; returns NULL. */
 struct gate *gate_free(struct gate *gate);
 
+/* A turn of the loop is over: see access_turn(). */
+void gate_turn(struct gate *gate);
+
 /* A mux_authorize_fn; the context is the gate. */
 bool gate_authorize(void *context, const struct mux_creds *creds, const char *upstream,
 		    const struct amqc_method *method, struct fault *ret_fault);

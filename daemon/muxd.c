@@ -149,6 +149,10 @@ static void hook_turn(void *context)
 {
 	struct muxd *muxd = context;
 
+	gate_turn(muxd->gate);
+	for (size_t i = 0; i < muxd->upstream_count; i++)
+		if (muxd->upstreams[i]->rules)
+			gate_turn(muxd->upstreams[i]->rules);
 	drain_turn(muxd); /* before what it makes mux write is passed on */
 	mux_turn(muxd->mux);
 	for (size_t i = 0; i < muxd->upstream_count; i++)

@@ -11,6 +11,11 @@
 #define CODE_RESOURCE_ERROR 506u
 #define NAME_BYTES_MAX 255u /* of a short string */
 #define SHOWN_MAX 80u
+/* Names have at most 255 bytes, for which a sane pattern takes some hundred steps. */
+#define STEPS_CHEAP 250u
+#define STEPS_NAME_MAX 20000u /* a millisecond */
+#define STEPS_TURN_MAX 100000u
+#define SPENDERS_MAX 32u
 
 enum permission {
 	NOTHING, /* none is needed */
@@ -71,12 +76,20 @@ struct rule {
 	struct limits limits;
 };
 
+/* Who spent how much in this turn; cheap names are not counted. */
+struct spender {
+	uint32_t uid;
+	uint32_t steps;
+};
+
 struct access {
 	struct rule *rules;
 	size_t rule_count;
 	uint32_t own_uid;
 	struct pattern_scratch scratch;
 	uint64_t costly; /* names that a pattern took too long for */
+	struct spender spenders[SPENDERS_MAX];
+	size_t spender_count;
 };
 
 /* ------------------------------------------------------------------ lifetime */
@@ -284,6 +297,52 @@ static void note_costly(const struct check *check, enum permission permission, s
 		    (unsigned int)check->uid, (unsigned long long)count);
 }
 
+static bool refuse_for_now(const struct check *check)
+{
+	*check->fault = fault_make_retryable(
+	    CODE_RESOURCE_ERROR,
+	    "RESOURCE_ERROR - the patterns of muxd's access section '%s' have taken too long for the names "
+	    "that uid %u asks for at once",
+	    check->rule->name, (unsigned int)check->uid);
+	return false;
+}
+
+/* NULL: there are so many that nobody may spend more. */
+static struct spender *find_spender(struct access *access, uint32_t uid)
+{
+	for (size_t i = 0; i < access->spender_count; i++)
+		if (access->spenders[i].uid == uid)
+			return &access->spenders[i];
+	if (access->spender_count == SPENDERS_MAX)
+		return NULL;
+	access->spenders[access->spender_count] = (struct spender){uid, 0};
+	return &access->spenders[access->spender_count++];
+}
+
+void access_turn(struct access *access)
+{
+	access->spender_count = 0;
+}
+
+/* As pattern_match(); -EAGAIN: in a later turn. */
+static int match(const struct check *check, enum permission permission, struct span name)
+{
+	const pcre2_code *pattern = check->rule->patterns[permission];
+	struct pattern_scratch *scratch = &check->access->scratch;
+	unsigned int steps;
+	int r = pattern_match(pattern, name, scratch, STEPS_CHEAP, &steps);
+	struct spender *spender;
+
+	if (r != -E2BIG)
+		return r;
+	spender = find_spender(check->access, check->uid);
+	if (!spender || spender->steps >= STEPS_TURN_MAX)
+		return -EAGAIN;
+	r = pattern_match(pattern, name, scratch, STEPS_NAME_MAX, &steps);
+	spender->steps += steps;
+	return r;
+}
+
 static bool allowed(const struct check *check, enum permission permission, enum kind kind, struct span name)
 {
 	int r;
@@ -295,11 +354,13 @@ static bool allowed(const struct check *check, enum permission permission, enum 
 	/* RabbitMQ knows the default exchange by this name when it comes to permissions. */
 	if (kind == EXCHANGE && name.len == 0)
 		name = SPAN_LITERAL("amq.default");
-	r = pattern_match(check->rule->patterns[permission], name, &check->access->scratch);
+	r = match(check, permission, name);
 	if (r > 0)
 		return true;
 	if (r == -ENOMEM)
 		return refuse_no_memory(check);
+	if (r == -EAGAIN)
+		return refuse_for_now(check);
 	if (r < 0)
 		note_costly(check, permission, name);
 	return refuse(check, permission, kind, name,

@@ -98,10 +98,18 @@ struct access;
 int access_new(const struct access_rule *rules, size_t rule_count, uint32_t own_uid, struct access **ret,
 	       struct access_error *ret_error) __attribute__((warn_unused_result));
 
+/*
+ * A turn of the loop is over. What names of one user cost in a turn is bounded:
+ * behind that a name is refused for now if it takes more than a sane pattern
+ * does, so that nobody is held up by another's names.
+ */
+void access_turn(struct access *access);
+
 /* NULL is fine. */
 void access_free(struct access *access);
 
-/* True, or false with *ret_fault set: 403 and the rule that decided. */
+/* True, or false with *ret_fault set: 403 and the rule that decided; 506, retryable: it cannot be judged now.
+ */
 bool access_check(struct access *access, const struct access_creds *creds, const char *upstream,
 		  const struct access_request *request, struct fault *ret_fault)
     __attribute__((warn_unused_result));

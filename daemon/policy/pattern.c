@@ -3,11 +3,10 @@
 #include <errno.h>
 #include <string.h>
 
-/*
- * Names have at most 255 bytes, for which a sane pattern takes some hundred
- * steps; ten thousand are a fifth of a millisecond.
- */
-#define MATCH_STEPS_MAX 10000u
+/* PCRE2's own bounds, which count less: for what a pattern may do between two steps of ours. */
+#define MATCH_LIMIT 100000u
+/* An item that takes many bytes of a name counts for more. */
+#define BYTES_PER_STEP 16u
 #define MATCH_DEPTH_MAX 10000u
 #define MATCH_HEAP_KIB_MAX 4096u
 #define PATTERN_BYTES_MAX 4096u
@@ -19,7 +18,7 @@ int pattern_scratch_init(struct pattern_scratch *scratch)
 	scratch->data = pcre2_match_data_create(1, NULL);
 	if (!scratch->context || !scratch->data)
 		return -ENOMEM;
-	pcre2_set_match_limit(scratch->context, MATCH_STEPS_MAX);
+	pcre2_set_match_limit(scratch->context, MATCH_LIMIT);
 	pcre2_set_depth_limit(scratch->context, MATCH_DEPTH_MAX);
 	pcre2_set_heap_limit(scratch->context, MATCH_HEAP_KIB_MAX);
 	return 0;
@@ -46,9 +45,9 @@ int pattern_compile(const char *source, pcre2_code **ret, char *text, size_t siz
 	/* RabbitMQ takes an empty permission for the empty name alone. */
 	if (source[0] == 0)
 		source = "^$";
-	code =
-	    pcre2_compile((PCRE2_SPTR)source, PCRE2_ZERO_TERMINATED,
-			  PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NEVER_UCP, &error, &offset, context);
+	code = pcre2_compile((PCRE2_SPTR)source, PCRE2_ZERO_TERMINATED,
+			     PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NEVER_UCP | PCRE2_AUTO_CALLOUT,
+			     &error, &offset, context);
 	pcre2_compile_context_free(context);
 	if (code) {
 		*ret = code;
@@ -63,11 +62,38 @@ int pattern_compile(const char *source, pcre2_code **ret, char *text, size_t siz
 	return -EINVAL;
 }
 
-int pattern_match(const pcre2_code *code, struct span name, struct pattern_scratch *scratch)
+struct steps {
+	unsigned int left;
+	size_t position; /* in the name */
+};
+
+/* Before each item of a pattern, each time. */
+static int on_step(pcre2_callout_block *block, void *context)
+{
+	struct steps *steps = context;
+	size_t at = block->current_position;
+	size_t moved = at > steps->position ? at - steps->position : steps->position - at;
+	unsigned int cost = 1 + (unsigned int)(moved / BYTES_PER_STEP);
+
+	steps->position = at;
+	if (cost > steps->left) {
+		steps->left = 0;
+		return PCRE2_ERROR_CALLOUT;
+	}
+	steps->left -= cost;
+	return 0;
+}
+
+int pattern_match(const pcre2_code *code, struct span name, struct pattern_scratch *scratch,
+		  unsigned int steps_max, unsigned int *ret_steps)
 {
 	PCRE2_SPTR subject = name.len > 0 ? name.data : (PCRE2_SPTR) "";
-	int r = pcre2_match(code, subject, name.len, 0, PCRE2_NO_UTF_CHECK, scratch->data, scratch->context);
+	struct steps steps = {steps_max, 0};
+	int r;
 
+	(void)pcre2_set_callout(scratch->context, on_step, &steps);
+	r = pcre2_match(code, subject, name.len, 0, PCRE2_NO_UTF_CHECK, scratch->data, scratch->context);
+	*ret_steps = steps_max - steps.left;
 	if (r >= 0)
 		return 1;
 	if (r == PCRE2_ERROR_NOMEMORY)

@@ -24,7 +24,8 @@
 #define SOURCE_MAX 8192u
 #define REQUESTS_MAX 16u
 #define OWN_UID 900u
-#define COST_MAX_USEC 5000000 /* of a CPU; ten thousand steps take some hundred */
+#define STEPS_MAX 20000
+#define COST_MAX_USEC 5000000 /* of a CPU; so many steps take a thousand */
 
 enum form {
 	FORM_ANY,
@@ -179,10 +180,12 @@ static bool plain_match(const struct source *source, struct span name)
 static bool matches(struct world *w, const struct source *source, struct span name)
 {
 	int64_t begun = cost_usec();
-	int r = pattern_match(source->code, name, &w->scratch);
+	unsigned int steps, again;
+	int r = pattern_match(source->code, name, &w->scratch, STEPS_MAX, &steps);
 
 	require(cost_usec() - begun < COST_MAX_USEC);
-	require(pattern_match(source->code, name, &w->scratch) == r);
+	require(pattern_match(source->code, name, &w->scratch, STEPS_MAX, &again) == r);
+	require(steps == again && steps <= STEPS_MAX);
 	require(r == 0 || r == 1 || r == -E2BIG);
 	if (source->text[0] == 0) /* the empty name alone */
 		require(r == (name.len == 0));
@@ -385,6 +388,7 @@ static void ask(struct world *w, struct input *input)
 	request.name = take_name(input, &blocks[0]);
 	request.source = take_name(input, &blocks[1]);
 	request.other = take_name(input, &blocks[2]);
+	access_turn(w->access);
 	allowed = access_check(w->access, &creds, upstream, &request, &fault);
 	require(allowed == answer(w, &creds, upstream, &request));
 	if (!allowed) {

@@ -257,7 +257,7 @@ def costly():
     def shout():
         become(50100)
         session = attach("default")
-        name, end, count = b"a" * 254 + b"!", time.monotonic() + 2, 0
+        name, end, count, later = b"a" * 254 + b"!", time.monotonic() + 2, 0, 0
         while time.monotonic() < end:
             data = b""
             for _ in range(50):
@@ -265,12 +265,16 @@ def costly():
                 data += session.encode(Client(channel=1, channel_open=pb.ChannelOpen(generation=count)))
                 data += session.encode(Client(channel=1, request=count, get=pb.Get(queue=name)))
             session.raw(data)
-            frame = session.wait(lambda f: f.request == count)[0]
-            if frame.error.code != 403 or b"takes too long" not in frame.error.text:
-                return frame.error.text.decode()
-        return f"refused {count}"
+            for i in range(count - 49, count + 1):
+                error = session.wait(lambda f: f.request == i)[0].error
+                later += error.code == 506 and error.retryable and b"uid 50100 asks for at once" in error.text
+                if error.code != 506 and (error.code != 403 or b"takes too long" not in error.text):
+                    return error.text.decode()
+        return f"refused {count}, {later} for now"
     said = apart(shout)
     check("a name that a pattern takes too long for is refused", said.startswith("refused"), said)
+    check("of many such at once most are not even looked at", "refused" in said and
+          int(said.split()[2]) > int(said.split()[1].rstrip(",")) / 2, said)
     print(said)
 
 

@@ -378,6 +378,80 @@ START_TEST(access__costly_pattern_refuses_instead_of_holding_the_daemon)
 }
 END_TEST
 
+START_TEST(access__cost_counts_wherever_in_a_name_a_pattern_begins)
+{
+	static const struct access_rule slow[] = {
+	    {.name = "slow", .configure = "a*a*[bc]", .write = "", .read = ""}};
+	struct access *access = make(slow, 1);
+	struct access_creds creds = {.uid = OTHER_UID};
+	struct access_request request = {.operation = ACCESS_QUEUE_DECLARE};
+	struct fault fault;
+	char name[255];
+
+	/* Less than ten thousand of PCRE2's own at each byte, half a million in all. */
+	memset(name, 'a', sizeof(name));
+	request.name = span_make(name, 135);
+	ck_assert(!access_check(access, &creds, "one", &request, &fault));
+	ck_assert_ptr_nonnull(strstr(fault.text, "takes too long"));
+	access_free(access);
+}
+END_TEST
+
+static bool asks(struct access *access, uint32_t uid, struct span name, struct fault *ret_fault)
+{
+	struct access_creds creds = {.uid = uid};
+	struct access_request request = {.operation = ACCESS_QUEUE_DECLARE, .name = name};
+
+	return access_check(access, &creds, "one", &request, ret_fault);
+}
+
+START_TEST(access__costly_names_of_a_turn_are_bounded_for_each_user)
+{
+	static const struct access_rule evil[] = {
+	    {.name = "evil", .configure = "^(a+)+$", .write = "", .read = ""}};
+	struct access *access = make(evil, 1);
+	struct fault fault;
+	char name[201];
+	int judged = 0;
+
+	memset(name, 'a', 200);
+	name[200] = '!';
+	while (!asks(access, OTHER_UID, span_make(name, sizeof(name)), &fault) && fault.code == 403)
+		ck_assert_int_le(++judged, 100);
+	ck_assert_uint_eq(fault.code, 506);
+	ck_assert(fault.retryable);
+	ck_assert_ptr_nonnull(strstr(fault.text, "section 'evil'"));
+	ck_assert_ptr_nonnull(strstr(fault.text, "uid 5000"));
+	ck_assert_int_ge(judged, 3);
+	ck_assert_msg(asks(access, OTHER_UID, span_make(name, 200), &fault), "a cheap name is judged");
+	ck_assert(!asks(access, WEB_UID, span_make(name, sizeof(name)), &fault));
+	ck_assert_msg(fault.code == 403, "another user is");
+	access_turn(access);
+	ck_assert(!asks(access, OTHER_UID, span_make(name, sizeof(name)), &fault));
+	ck_assert_msg(fault.code == 403, "the next turn is another one");
+	access_free(access);
+}
+END_TEST
+
+START_TEST(access__costly_names_of_a_turn_are_bounded_for_all_users)
+{
+	static const struct access_rule evil[] = {
+	    {.name = "evil", .configure = "^(a+)+$", .write = "", .read = ""}};
+	struct access *access = make(evil, 1);
+	struct fault fault = {0};
+	char name[201];
+	uint32_t uid = 1;
+
+	memset(name, 'a', 200);
+	name[200] = '!';
+	while (!asks(access, uid, span_make(name, sizeof(name)), &fault) && fault.code == 403)
+		ck_assert_uint_le(++uid, 1000);
+	ck_assert_uint_eq(fault.code, 506);
+	ck_assert(asks(access, uid, span_make(name, 200), &fault));
+	access_free(access);
+}
+END_TEST
+
 static bool no_memory; /* for PCRE2 */
 
 static void *pcre2_malloc(size_t size, void *context)
@@ -530,6 +604,9 @@ int main(void)
 	tcase_add_loop_test(tests, access__names_are_bytes_with_a_length, 0, (int)COUNT(names));
 	tcase_add_test(tests, access__name_longer_than_any_is_refused);
 	tcase_add_test(tests, access__costly_pattern_refuses_instead_of_holding_the_daemon);
+	tcase_add_test(tests, access__cost_counts_wherever_in_a_name_a_pattern_begins);
+	tcase_add_test(tests, access__costly_names_of_a_turn_are_bounded_for_each_user);
+	tcase_add_test(tests, access__costly_names_of_a_turn_are_bounded_for_all_users);
 	tcase_add_test(tests, access__without_memory_to_match_refuses_for_now_and_blames_nobody);
 	tcase_add_test(tests, access__refusal_says_what_whose_and_by_which_section);
 	tcase_add_test(tests, access__pattern_that_is_wrong_is_named);
