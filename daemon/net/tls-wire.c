@@ -24,6 +24,11 @@
 #define UNSENT_BYTES_MAX (256u * 1024u)
 /* Records under one key; AES-GCM wears out after 2^24.5 of the longest (RFC 8446, 5.5). */
 #define RECORDS_MAX (1u << 23)
+/*
+ * What is no data, such as key updates, in what was read in one go. Each costs
+ * more than as many bytes of data, and in one go there is room for thousands.
+ */
+#define ASIDES_MAX 64u
 #define HOST_MAX 256u
 
 struct tls_wire {
@@ -33,6 +38,7 @@ struct tls_wire {
 	struct buf out;	      /* ciphertext to be sent */
 	size_t owed;	      /* bytes of the owner's that are in out, and were not said to be taken */
 	unsigned int records; /* written under this key */
+	unsigned int asides;  /* in what was read last */
 	bool failed;	      /* reason says why */
 	bool ended;	      /* the peer said good-bye */
 	struct tls_wanted wanted;
@@ -72,6 +78,30 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
 	return command == BIO_CTRL_FLUSH;
 }
 
+/* Of each message that is no data, and of the heads of all records. */
+static void on_message(int written, int version, int type, const void *bytes, size_t len, SSL *ssl,
+		       void *context)
+{
+	struct tls_wire *wire = context;
+
+	if (written || (type != SSL3_RT_HANDSHAKE && type != SSL3_RT_ALERT))
+		return;
+	/* The rest is not looked at. */
+	if (++wire->asides > ASIDES_MAX)
+		wire->in = SPAN_NULL;
+}
+
+/* True behind the one that was too many. */
+static bool fail_by_asides(struct tls_wire *wire)
+{
+	if (wire->asides <= ASIDES_MAX)
+		return false;
+	(void)snprintf(wire->reason, sizeof(wire->reason),
+		       "TLS: the peer sends key updates, or other handshake messages, without end");
+	wire->failed = true;
+	return true;
+}
+
 static bool add_bio(struct tls_wire *wire)
 {
 	BIO *bio;
@@ -87,6 +117,8 @@ static bool add_bio(struct tls_wire *wire)
 	BIO_set_data(bio, wire);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(wire->ssl, bio, bio);
+	SSL_set_msg_callback(wire->ssl, on_message);
+	(void)SSL_set_msg_callback_arg(wire->ssl, wire);
 	return true;
 }
 
@@ -205,6 +237,7 @@ static ssize_t read_in(struct tls_wire *wire, int fd)
 	if (n < 0)
 		return -errno;
 	wire->in = span_make(wire->block, (size_t)n);
+	wire->asides = 0;
 	return n;
 }
 
@@ -247,8 +280,10 @@ int tls_wire_handshake(struct tls_wire *wire, int fd)
 	result = SSL_do_handshake(wire->ssl);
 	r = result == 1 ? 0 : failure(wire, result);
 	sent = send_out(wire, fd); /* an alert, too */
-	if (r == -EPROTO || r == 0)
+	if (r != -EAGAIN)
 		return r;
+	if (fail_by_asides(wire))
+		return -EPROTO;
 	if (n == 0) {
 		(void)snprintf(wire->reason, sizeof(wire->reason),
 			       "TLS: the peer closed the connection in the handshake; does it speak TLS?");
@@ -332,7 +367,7 @@ static ssize_t wire_read(void *context, int fd, const struct iovec *parts, int p
 			break;
 	}
 	answer(wire, fd);
-	if (!wire->failed && !wire->ended)
+	if (!wire->failed && !wire->ended && !fail_by_asides(wire))
 		return got > 0 ? (ssize_t)got : -EAGAIN;
 	if (got == 0)
 		return wire_end(wire);

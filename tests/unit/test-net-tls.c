@@ -307,6 +307,27 @@ START_TEST(tls__answers_a_key_update_and_goes_on)
 }
 END_TEST
 
+START_TEST(tls__key_updates_without_end_end_it)
+{
+	struct world w;
+
+	begin_good(&w, TLS1_3_VERSION, false);
+	ck_assert(until_secured(&w));
+	for (int i = 0; i < TURNS_MAX && !w.peer.done; i++)
+		step(&w);
+	w.peer.queued = 1000;
+	peer_step(&w.peer);
+	for (int i = 0; i < 200; i++) {
+		ck_assert_int_eq(SSL_key_update(w.peer.ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		ck_assert_int_eq(SSL_do_handshake(w.peer.ssl), 1);
+	}
+	ck_assert_ptr_nonnull(
+	    strstr(until_closed(&w), "key updates, or other handshake messages, without end"));
+	ck_assert_msg(w.received == 1000, "what came before is delivered");
+	end(&w);
+}
+END_TEST
+
 START_TEST(tls__renegotiation_is_refused)
 {
 	struct world w;
@@ -810,6 +831,7 @@ static void add_bytes(TCase *tests)
 	tcase_add_loop_test(tests, tls__handshake_comes_through_byte_by_byte, 0, COUNT(versions));
 	tcase_add_loop_test(tests, tls__what_the_socket_does_not_take_is_taken_later, 0, COUNT(versions));
 	tcase_add_test(tests, tls__answers_a_key_update_and_goes_on);
+	tcase_add_test(tests, tls__key_updates_without_end_end_it);
 	tcase_add_test(tests, tls__renegotiation_is_refused);
 	tcase_add_loop_test(tests, tls__bytes_before_a_good_bye_are_delivered, 0, COUNT(versions));
 	tcase_add_loop_test(tests, tls__says_good_bye, 0, COUNT(versions));
