@@ -269,28 +269,36 @@ static int failure(struct tls_wire *wire, int result)
 
 /* ------------------------------------------------------------------ the handshake */
 
+/* -EPROTO; or -EAGAIN: nothing is wrong so far. */
+static int check_unfinished(struct tls_wire *wire, bool is_closed)
+{
+	if (fail_by_asides(wire))
+		return -EPROTO;
+	/* Good-bye is no end of a handshake either. */
+	if (!is_closed && !wire->ended)
+		return -EAGAIN;
+	(void)snprintf(wire->reason, sizeof(wire->reason),
+		       "TLS: the peer closed the connection in the handshake; does it speak TLS?");
+	wire->failed = true;
+	return -EPROTO;
+}
+
 int tls_wire_handshake(struct tls_wire *wire, int fd)
 {
 	ssize_t n = read_in(wire, fd);
-	int result, r, sent;
+	int result, r = 0, sent;
 
 	if (n < 0 && n != -EAGAIN && n != -EINTR)
 		return (int)n;
 	ERR_clear_error();
 	result = SSL_do_handshake(wire->ssl);
-	r = result == 1 ? 0 : failure(wire, result);
+	if (result != 1)
+		r = failure(wire, result);
 	sent = send_out(wire, fd); /* an alert, too */
-	if (r != -EAGAIN)
+	if (result == 1 || r == -EPROTO)
 		return r;
-	if (fail_by_asides(wire))
-		return -EPROTO;
-	if (n == 0) {
-		(void)snprintf(wire->reason, sizeof(wire->reason),
-			       "TLS: the peer closed the connection in the handshake; does it speak TLS?");
-		wire->failed = true;
-		return -EPROTO;
-	}
-	return sent < 0 ? sent : -EAGAIN;
+	r = check_unfinished(wire, n == 0);
+	return r == -EAGAIN && sent < 0 ? sent : r;
 }
 
 bool tls_wire_wants_write(const struct tls_wire *wire)

@@ -495,6 +495,21 @@ START_TEST(tls__what_is_not_tls_is_told)
 }
 END_TEST
 
+START_TEST(tls__good_bye_in_the_handshake_does_not_end_it)
+{
+	static const char good_bye[] = {0x15, 3, 3, 0, 2, 1, 0};
+	struct world w;
+
+	begin_good(&w, 0, true);
+	peer_close(&w.peer);
+	ck_assert_int_gt(send(w.middle.client, good_bye, sizeof(good_bye), MSG_NOSIGNAL), 0);
+	ck_assert_str_eq(until_closed(&w),
+			 "TLS: the peer closed the connection in the handshake; does it speak TLS?");
+	ck_assert_ptr_null(w.stream);
+	end(&w);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ whom we trust */
 
 /* A server's certificate, what it is asked for, and what becomes of it. */
@@ -843,6 +858,7 @@ static void add_bytes(TCase *tests)
 			    COUNT(versions));
 	tcase_add_test(tests, tls__deadline_of_the_handshake_holds);
 	tcase_add_loop_test(tests, tls__what_is_not_tls_is_told, 0, 3);
+	tcase_add_test(tests, tls__good_bye_in_the_handshake_does_not_end_it);
 }
 
 static void add_trust(TCase *tests)
