@@ -180,6 +180,33 @@ static int read_all(int fd, struct conf_text *text)
 	return -EFBIG;
 }
 
+/*
+ * A pipe is as good as a file, but one that nobody writes to must not hold a
+ * reload for ever, nor pass for an empty file.
+ */
+static int read_file(int fd, const struct stat *st, struct conf_text *text)
+{
+	int r;
+
+	/* It was opened without waiting for a writer; those that are there are waited for. */
+	if (fcntl(fd, F_SETFL, 0) < 0)
+		return -errno;
+	r = read_all(fd, text);
+	return r == 0 && S_ISFIFO(st->st_mode) && text->len == 0 ? -ENODATA : r;
+}
+
+static const char *reason(int r)
+{
+	switch (r) {
+	case -EFBIG:
+		return "larger than 1 MiB";
+	case -ENODATA:
+		return "a pipe that nobody writes to";
+	default:
+		return strerror(-r);
+	}
+}
+
 int conf_text_read(struct conf_text *text, const char *path, struct conf_errors *errors)
 {
 	struct conf_place place = {.source = path};
@@ -188,16 +215,16 @@ int conf_text_read(struct conf_text *text, const char *path, struct conf_errors 
 	int r;
 
 	*text = (struct conf_text){0};
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0) {
 		r = -errno;
 		conf_error(errors, place, "%s", strerror(-r));
 		return r;
 	}
-	r = fstat(fd, &st) < 0 ? -errno : read_all(fd, text);
+	r = fstat(fd, &st) < 0 ? -errno : read_file(fd, &st, text);
 	close(fd);
 	if (r < 0) {
-		conf_error(errors, place, "%s", r == -EFBIG ? "larger than 1 MiB" : strerror(-r));
+		conf_error(errors, place, "%s", reason(r));
 		conf_text_deinit(text);
 		return r;
 	}

@@ -249,6 +249,20 @@ static int read_bytes(int fd, struct buf *ret)
 	}
 }
 
+static const char *pem_reason(int r)
+{
+	switch (r) {
+	case -EFBIG:
+		return "larger than certificates and keys can be (4 MiB)";
+	case -ENODATA:
+		return "is empty";
+	case -EAGAIN:
+		return "changed while it was read, or is no file on a disk; try again";
+	default:
+		return strerror(-r);
+	}
+}
+
 int conf_read_pem(const struct conf_upstream *upstream, enum conf_file file, struct buf *ret,
 		  struct conf_errors *errors)
 {
@@ -264,10 +278,7 @@ int conf_read_pem(const struct conf_upstream *upstream, enum conf_file file, str
 	if (fd >= 0) {
 		close(fd);
 		if (r < 0)
-			conf_error(&own, (struct conf_place){.source = its.path}, "%s",
-				   r == -EFBIG	   ? "larger than certificates and keys can be (4 MiB)"
-				   : r == -ENODATA ? "is empty"
-						   : strerror(-r));
+			conf_error(&own, (struct conf_place){.source = its.path}, "%s", pem_reason(r));
 	}
 	pass_on(upstream, file, &own, errors);
 	return r;

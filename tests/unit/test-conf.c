@@ -551,6 +551,28 @@ START_TEST(conf__file_that_cannot_be_read_says_why)
 }
 END_TEST
 
+START_TEST(conf__pipe_is_read_but_not_waited_for)
+{
+	struct loaded l;
+	char path[32];
+	int ends[2];
+
+	ck_assert_int_eq(mkfifo("pipe.conf", 0600), 0);
+	l = load(&(struct conf_source){.path = "pipe.conf"});
+	(void)unlink("pipe.conf");
+	ck_assert_int_eq(l.result, -ENODATA);
+	ck_assert_str_eq(l.errors, " a pipe that nobody writes to\n");
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(write(ends[1], GOOD, strlen(GOOD)), (ssize_t)strlen(GOOD));
+	(void)close(ends[1]);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", ends[0]);
+	l = load(&(struct conf_source){.path = path});
+	ck_assert_int_eq(l.result, 0);
+	unload(&l);
+	(void)close(ends[0]);
+}
+END_TEST
+
 START_TEST(conf__variables_are_expanded_where_they_are_no_comment)
 {
 	struct loaded l;
@@ -951,6 +973,24 @@ static void expect_error(const struct conf_errors *errors, const char *expected,
 	ck_assert_str_eq(errors->texts[0], whole);
 }
 
+START_TEST(tls__file_that_grows_while_it_is_read_is_refused)
+{
+	struct conf_errors errors = CONF_ERRORS_INIT;
+	char path[] = "/proc/self/status", name[] = "u"; /* of no size, with something in it */
+	struct conf_upstream upstream = {.file = "the.conf", .tls_ca_line = 7, .tls_ca = path, .name = name};
+	struct buf bytes;
+
+	ck_assert_int_eq(conf_read_pem(&upstream, CONF_FILE_TLS_CA, &bytes, &errors), -EAGAIN);
+	expect_error(
+	    &errors,
+	    "the.conf:7: upstream \"u\": tls-ca: PATH: changed while it was read, or is no file on a "
+	    "disk; try again",
+	    path);
+	conf_errors_deinit(&errors);
+	conf_bytes_wipe(&bytes);
+}
+END_TEST
+
 START_TEST(tls__files_are_refused_with_the_line_that_names_them)
 {
 	const struct pem_example *example = &pems[_i];
@@ -1012,6 +1052,7 @@ int main(void)
 	tcase_add_test(tests, conf__good_file_can_be_read_after_a_bad_one);
 	tcase_add_test(tests, conf__nul_byte_is_refused_instead_of_ending_the_file);
 	tcase_add_test(tests, conf__file_that_cannot_be_read_says_why);
+	tcase_add_test(tests, conf__pipe_is_read_but_not_waited_for);
 	tcase_add_test(tests, conf__variables_are_expanded_where_they_are_no_comment);
 	tcase_add_test(tests, conf__file_with_a_password_must_not_be_public);
 	tcase_add_loop_test(tests, uri__is_taken_apart, 0, COUNT(uris));
@@ -1026,6 +1067,7 @@ int main(void)
 	tcase_add_test(tests, secret__of_a_stranger_is_refused);
 	tcase_add_test(tests, secret__among_systemds_credentials_may_have_any_mode);
 	tcase_add_test(tests, tls__with_less_than_full_verification_is_warned_about);
+	tcase_add_test(tests, tls__file_that_grows_while_it_is_read_is_refused);
 	tcase_add_loop_test(tests, tls__files_are_refused_with_the_line_that_names_them, 0, COUNT(pems));
 	tcase_add_test(tests, tls__lines_of_the_keys_that_name_files_are_kept);
 	srunner_run_all(runner, CK_NORMAL);
