@@ -289,10 +289,30 @@ static void start_broker(struct cases *cases)
 		cases_give_up("tests/broker/testbroker");
 }
 
+static void read_arguments(struct cases *cases, int argc, char **argv)
+{
+	int used = 1;
+
+	*cases = (struct cases){.parts = 1};
+	if (argc > 1 && strcmp(argv[1], "--all") == 0) {
+		cases->all = true;
+		used = 2;
+	} else if (argc > 1 && strcmp(argv[1], "--part") == 0) {
+		if (argc < 3 || sscanf(argv[2], "%lu/%lu", &cases->part, &cases->parts) != 2 ||
+		    cases->part < 1 || cases->part > cases->parts) {
+			fprintf(stderr, "--part: I/N is missing, such as 1/4 to 4/4\n");
+			exit(64);
+		}
+		cases->part--;
+		cases->all = true;
+		used = 3;
+	}
+	cases->only = argc > used ? argv[used] : NULL;
+}
+
 void cases_begin(struct cases *cases, int argc, char **argv)
 {
-	*cases = (struct cases){.all = argc > 1 && strcmp(argv[1], "--all") == 0};
-	cases->only = argc > cases->all + 1 ? argv[cases->all + 1] : NULL;
+	read_arguments(cases, argc, argv);
 	memcpy(cases->folder, "/tmp/failing.XXXXXX", sizeof("/tmp/failing.XXXXXX"));
 	if (!mkdtemp(cases->folder) || !wrap_init())
 		cases_give_up(cases->folder);
@@ -306,6 +326,13 @@ void cases_begin(struct cases *cases, int argc, char **argv)
 bool cases_are_wanted(const struct cases *cases, const char *scenario)
 {
 	return !cases->only || strcmp(cases->only, scenario) == 0;
+}
+
+bool cases_have_call(const struct cases *cases, unsigned long nth, unsigned long count, unsigned long few)
+{
+	if (cases->all)
+		return (nth - 1) % cases->parts == cases->part;
+	return count <= few || (nth - 1) % ((count + few - 1) / few) == 0;
 }
 
 int cases_end(struct cases *cases, const char *program)

@@ -19,16 +19,19 @@ struct cases {
 	char conf[64], socket[64], log[64], notify[64];
 	unsigned int port; /* of the broker */
 	pid_t broker;
-	bool all;	  /* each call fails, and not only some of those that are many */
-	const char *only; /* the scenario; NULL: all of them */
+	bool all;		   /* each call fails, and not only some of those that are many */
+	unsigned long part, parts; /* and of those the ones of this part, from 0 */
+	const char *only;	   /* the scenario; NULL: all of them */
 	unsigned int passed, failed;
 };
 
 _Noreturn void cases_give_up(const char *what);
 
-/* Arguments: [--all] [SCENARIO]. Starts the broker. */
+/* Arguments: [--all | --part I/N] [SCENARIO]. Starts the broker. */
 void cases_begin(struct cases *cases, int argc, char **argv);
 bool cases_are_wanted(const struct cases *cases, const char *scenario);
+/* Whether the nth call fails, of so many: each, or else about `few` of them. */
+bool cases_have_call(const struct cases *cases, unsigned long nth, unsigned long count, unsigned long few);
 /* Prints the totals; returns the exit code. */
 int cases_end(struct cases *cases, const char *program);
 
