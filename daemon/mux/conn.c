@@ -29,17 +29,6 @@ void conn_reset(struct conn *conn)
 	conn->state = CONN_IDLE;
 }
 
-void conn_begin(struct conn *conn, const struct handshake_options *options, struct mono now)
-{
-	conn_reset(conn);
-	conn->state = CONN_HANDSHAKE;
-	conn->garbage_seen = false;
-	conn->overslept = false;
-	conn->last_rx = now;
-	conn->last_tx = now;
-	handshake_begin(&conn->handshake, options, &conn->out);
-}
-
 void conn_end(struct conn *conn, enum conn_end end, const struct fault *fault)
 {
 	if (conn->state == CONN_ENDED || conn->state == CONN_IDLE)
@@ -52,6 +41,26 @@ void conn_end(struct conn *conn, enum conn_end end, const struct fault *fault)
 static void conn_lost(struct conn *conn, struct fault fault)
 {
 	conn_end(conn, CONN_END_LOST, &fault);
+}
+
+/* What is not whole is no handshake: the broker would take it for a mistake, or wait for the rest. */
+static void handshake_wrote(struct conn *conn, struct mono now)
+{
+	if (buf_failed(&conn->out))
+		conn_lost(conn, fault_make_retryable(AMQC_RESOURCE_ERROR, "no memory for the handshake"));
+	else
+		conn_wrote(conn, now);
+}
+
+void conn_begin(struct conn *conn, const struct handshake_options *options, struct mono now)
+{
+	conn_reset(conn);
+	conn->state = CONN_HANDSHAKE;
+	conn->garbage_seen = false;
+	conn->overslept = false;
+	conn->last_rx = now;
+	handshake_begin(&conn->handshake, options, &conn->out);
+	handshake_wrote(conn, now);
 }
 
 static void set_timer(struct conn *conn, struct mono due)
@@ -161,7 +170,7 @@ static void on_handshake_method(struct conn *conn, const struct amqc_method *met
 
 	switch (handshake_method(&conn->handshake, method, &conn->out, &fault)) {
 	case HANDSHAKE_GOES_ON:
-		conn_wrote(conn, now);
+		handshake_wrote(conn, now);
 		return;
 	case HANDSHAKE_COMPLETE:
 		conn->state = CONN_OPEN;

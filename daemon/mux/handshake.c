@@ -126,12 +126,12 @@ static enum handshake_result answer_start(struct handshake *handshake,
 	reply.connection_start_ok.mechanism = span_str(options->sasl);
 	reply.connection_start_ok.response = buf_span(&response);
 	reply.connection_start_ok.locale = SPAN_LITERAL("en_US");
+	if (buf_failed(&table) || buf_failed(&response))
+		out->failed = true; /* before any of it is there */
 	if (buf_reserve(out, buf_len(&table) + buf_len(&response) + START_OK_MORE))
 		(void)amqc_method_append(out, 0, &reply); /* nothing in it can be too long */
 	if (response.data)
 		explicit_bzero(response.data, response.capacity);
-	if (buf_failed(&table) || buf_failed(&response))
-		out->failed = true;
 	buf_deinit(&response);
 	buf_deinit(&table);
 	handshake->state = HANDSHAKE_WAIT_TUNE;
