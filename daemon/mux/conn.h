@@ -67,6 +67,12 @@ void conn_end(struct conn *conn, enum conn_end end, const struct fault *fault);
 /* Back to idle, without a word. */
 void conn_reset(struct conn *conn);
 
+/* There is no memory for something that must be sent: the connection ends as soon as it is pumped. */
+static inline void conn_cannot_write(struct conn *conn)
+{
+	conn->out.failed = true;
+}
+
 /* Bytes were appended to out: no heartbeat is due for a while. */
 static inline void conn_wrote(struct conn *conn, struct mono now)
 {

@@ -436,6 +436,9 @@ void lane_control(struct lane *lane, const struct amqc_method *method)
 {
 	if (amqc_method_append(&lane->control, lane->number, method) != AMQC_OK)
 		log_error("a method of muxd's own cannot be encoded: %s", amqc_method_name(method->id));
+	/* It counts as sent, so nothing would ever make up for it. */
+	if (buf_failed(&lane->control))
+		conn_cannot_write(&lane->upstream->conn);
 	lane_ready(lane);
 }
 

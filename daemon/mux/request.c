@@ -103,6 +103,7 @@ struct request *request_send_own(struct lane *lane, const struct amqc_method *me
 		lane->consumed = true;
 	buf_append(&lane->control, request->frame, request->frame_len);
 	if (buf_failed(&lane->control)) {
+		lane->control.failed = false; /* what was in it is whole */
 		free(request);
 		return NULL;
 	}
