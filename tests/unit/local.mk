@@ -297,6 +297,13 @@ tests_unit_test_mux_quirks_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 tests_unit_test_mux_edges_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mux_edges_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 
+# mux on the test broker, with each allocation failing.
+check_PROGRAMS += tests/unit/test-mux-oom
+TESTS += tests/unit/test-mux-oom
+tests_unit_test_mux_oom_LDADD = tests/broker/libbroker.a $(UNIT_MUX)
+tests_unit_test_mux_oom_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
+	-Wl,--wrap=strdup -Wl,--wrap=free
+
 # mux: its engines alone, and the whole with a scripted broker (mux-rig).
 MUX_ENGINE_TESTS = tests/unit/test-mux-redial tests/unit/test-mux-handshake tests/unit/test-mux-conn \
 	tests/unit/test-mux-assemble tests/unit/test-mux-window
