@@ -53,21 +53,24 @@ check "publish fails where there is no queue" ends_with 1 example publish nowher
 
 # ------------------------------------------------------------- web-publish
 
-# EXIT-CODE WORD [MESSAGE...]: five times, each with one of 5 ms; the machine may take its time, but not as
-# long as any default of the library, and at least once the time must be kept
+# EXIT-CODE WORD: again and again, each time with 5 ms. The machine may take its time, but not as long as any
+# default of the library; at least once the time must be kept. How many there were is in $scratch/tries.
 in_time() {
-  local code=$1 word=$2 fastest=9999 slowest=0 msec
-  for message in 1 2 3 4 5; do
-    ends_with "$code" example web-publish web "$message" || return 1
+  local code=$1 word=$2 kept="" slowest=0 msec try
+  for try in {1..100}; do
+    [ "$try" -le 5 ] || [ -z "$kept" ] || break
+    say "$try" >"$scratch/tries"
+    ends_with "$code" example web-publish web "$try" || return 1
     msec=$(sed -n "s/^$word in \([0-9]*\)\.[0-9]* ms.*/\1/p" "$scratch/out")
     [ -n "$msec" ] || { echo "it does not say '$word':" && cat "$scratch/out" && return 1; }
-    [ "$msec" -ge "$fastest" ] || fastest=$msec
+    [ "$msec" -gt 10 ] || kept=once
     [ "$msec" -le "$slowest" ] || slowest=$msec
   done
-  [ "$fastest" -le 10 ] && [ "$slowest" -lt 900 ] && return 0
-  echo "it took from $fastest to $slowest ms"
+  [ -n "$kept" ] && [ "$slowest" -lt 900 ] && return 0
+  echo "it took up to $slowest ms; in 10 ms it was back ${kept:-never}"
   return 1
 }
+tries() { cat "$scratch/tries"; }
 declare_queue web --durable
 check "web-publish publishes, if the broker answers in time" ends_with 0 example web-publish web hello 20000
 check "and says so" grep -q '^confirmed in [0-9.]* ms$' "$scratch/out"
@@ -78,7 +81,7 @@ check "and why it was refused" contains "$scratch/out" "there is no such queue"
 kill -STOP "$MUXD_PID"
 check "it is back in time when muxd hangs" in_time 3 queued
 kill -CONT "$MUXD_PID"
-check "and what it said was queued arrives" wait_for 20 holds web 5
+check "and what it said was queued arrives" wait_for 20 holds web "$(tries)"
 muxctl purge web >/dev/null
 
 broker_alarm on >/dev/null
@@ -86,7 +89,7 @@ example web-publish web first >/dev/null # RabbitMQ tells only those who publish
 check "the broker takes nothing" wait_for 20 upstream_is blocked
 check "web-publish is back in time all the same" in_time 3 queued
 broker_alarm off >/dev/null
-check "and what it said was queued arrives, too" wait_for 20 holds web 6
+check "and what it said was queued arrives, too" wait_for 20 holds web $(($(tries) + 1))
 
 no_muxd() { MUXD_SOCKET=$scratch/nothing in_time 1 refused && contains "$scratch/out" "is it running?"; }
 check "it says at once when no muxd runs" no_muxd
