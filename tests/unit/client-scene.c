@@ -262,6 +262,17 @@ void expect_text(struct scene *scene, const char *text)
 	pthread_mutex_unlock(&scene->trace.lock);
 }
 
+void expect_text_before(struct scene *scene, const char *text, uint64_t usec)
+{
+	char seen[sizeof(scene->trace.text)];
+
+	pthread_mutex_lock(&scene->trace.lock);
+	memcpy(seen, scene->trace.text, sizeof(seen));
+	pthread_mutex_unlock(&scene->trace.lock);
+	if (clock_usec() < usec)
+		ck_assert_str_eq(seen, text);
+}
+
 uint64_t publish(struct scene *scene, const char *body)
 {
 	struct muxc_publication publication = {

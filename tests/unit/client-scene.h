@@ -71,6 +71,8 @@ void ready(struct scene *scene);
 /* What comes from now on. */
 void forget(struct scene *scene);
 void expect_text(struct scene *scene, const char *text);
+/* The same, while that time has not come, from which on there may be more. */
+void expect_text_before(struct scene *scene, const char *text, uint64_t usec);
 void expect_told(struct scene *scene, const char *text);
 /* To queue q, on the first channel; its number. */
 uint64_t publish(struct scene *scene, const char *body);
