@@ -167,12 +167,12 @@ check "with the reason" contains "$err" "the message is larger than a frame can 
 
 # --------------------------------------------------------------------- signals
 
-# Not by muxctl(), so that a signal hits it; bash starts what is in the background with SIGINT ignored.
+# Not by muxctl(), so that a signal hits it. Bash starts what is in the background with SIGINT ignored; nohup, all with SIGHUP.
 ends_by() { # SIGNAL EXIT-CODE ARG...: when its session is there
   local signal=$1 code=$2 before
   shift 2
   before=$(status_of sessions)
-  start env --default-signal=INT "$binary" "$@" </dev/null >"$out" 2>"$err"
+  start env --default-signal=INT,HUP "$binary" "$@" </dev/null >"$out" 2>"$err"
   wait_for 20 status_is sessions $((before + 1))
   stop "$started" "$signal"
   check "SIG$signal ends $1: $code" equal "$code" "$exit_code"
