@@ -367,7 +367,7 @@ start_relay() {
   set -- "$mode" ${target:+"$(target_of "$target")"} "$@"
   start "$PYTHON" "$here/relay.py" "$@" </dev/null >"$scratch/relay.out" 2>"$scratch/relay.log"
   relay_pid=$started
-  wait_for 20 grep -q '^listening' "$scratch/relay.out" || {
+  wait_for 20 grep -q '^listening [0-9]' "$scratch/relay.out" || {
     complain "the relay has not started: $(cat "$scratch/relay.log")"
     exit 1
   }
@@ -382,7 +382,7 @@ start_far() {
   set -- "$(target_of "$target")" "$@"
   start "$PYTHON" "$here/far.py" "$@" </dev/null >"$scratch/far.out" 2>"$scratch/far.log"
   far_pid=$started
-  wait_for 20 grep -q '^listening' "$scratch/far.out" || {
+  wait_for 20 grep -q '^listening [0-9]' "$scratch/far.out" || {
     complain "the relay has not started: $(cat "$scratch/far.log")"
     exit 1
   }

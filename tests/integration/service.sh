@@ -123,7 +123,9 @@ good_status() { grep '^STATUS=' "$scratch/told" | tail -n 1 | grep -v 'reload fa
 check "and forgets it when one has worked" wait_for 10 good_status
 kill -STOP "$MUXD_PID"
 wait_for 20 grep -q '^State:.T' "/proc/$MUXD_PID/status"
-"$PYTHON" -c 'import time; time.sleep(0.5)' # what was told before has been read
+"$PYTHON" -c 'import os, socket
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"behind", os.environ["NOTIFY_SOCKET"])'
+wait_for 20 told '^behind$' # so what was told before has been read
 stopped=$(count '^WATCHDOG=1')
 "$PYTHON" -c 'import time; time.sleep(2)' # ten times its interval
 check "a muxd that hangs tells no WATCHDOG=1" equal "$stopped" "$(count '^WATCHDOG=1')"
@@ -132,13 +134,13 @@ check "one that goes on does" wait_for 20 more_than "$stopped" '^WATCHDOG=1'
 check_not "nothing was taken for a stall" grep 'does not advance' "$scratch/muxd.log"
 kill -USR1 "$MUXD_PID"
 check "SIGUSR1 dumps it all" wait_for 10 grep -q 'dump: upstream "default".*waiting' "$scratch/muxd.log"
-check "with the limits" grep -q 'dump: limits: total-memory 536870912.*prefetch 256' "$scratch/muxd.log"
-check "and how long it has run" grep -q 'dump: muxd .* running, up for [0-9]* s' "$scratch/muxd.log"
+check "with the limits" wait_for 10 grep -q 'dump: limits: total-memory 536870912.*prefetch 256' "$scratch/muxd.log"
+check "and how long it has run" wait_for 10 grep -q 'dump: muxd .* running, up for [0-9]* s' "$scratch/muxd.log"
 check "muxctl drain is done" muxctl drain
 late=0
 reap "$MUXD_PID" 20 || late=1
 check "muxd ends by muxctl drain, in order" muxd_ended_well "$late" "$exit_code"
-check "EXTEND_TIMEOUT_USEC= is told for a drain" told '^EXTEND_TIMEOUT_USEC=[0-9]'
+check "EXTEND_TIMEOUT_USEC= is told for a drain" wait_for 10 told '^EXTEND_TIMEOUT_USEC=[0-9]'
 unset NOTIFY_SOCKET WATCHDOG_USEC
 
 # ------------------------------------------------------------- socket activation

@@ -53,7 +53,7 @@ start_python() {
   shift
   start "$PYTHON" "$here/tls.py" "$@" </dev/null >"$scratch/$what.out" 2>"$scratch/$what.log"
   python_pid=$started
-  wait_for 20 grep -q '^listening' "$scratch/$what.out" || {
+  wait_for 20 grep -q '^listening [0-9]' "$scratch/$what.out" || {
     complain "$what has not started: $(cat "$scratch/$what.log")"
     exit 1
   }
