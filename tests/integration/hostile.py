@@ -198,7 +198,7 @@ def fill():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     while said is None and len(sessions) < 5000:
         session = Session()
-        session.socket.settimeout(1)
+        session.socket.settimeout(5)
         try:
             frame = session.hello()
             if frame.HasField("error"):
