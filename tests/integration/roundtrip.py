@@ -1,10 +1,11 @@
 """Times attach, open, publish, confirm of one-shot sessions over a slow link.
 
-    roundtrip.py PORT VHOST IN-A-ROW BURST [strict]
+    roundtrip.py PORT VHOST IN-A-ROW BURST last|not-last [strict]
 
 Each is a process of its own, which times itself from before its connect() on. What a round trip takes is measured
 at the same moment, by a process that has an AMQP connection and channel of its own open already, over the same link,
 and publishes and waits for the confirm there: so that what else the machine does is in both.
+Where that is too much the exit code is 75, if these are not the last ones: to be measured again with a new muxd.
 """
 import statistics
 import struct
@@ -17,6 +18,8 @@ from ipc import Client, Session, check, finish, pb
 
 ROUND_TRIP_MS = 500
 MORE_MS = 20
+BUSY = 1.2  # round trips that the bare one takes then
+AGAIN = 75
 
 
 def ready():
@@ -66,11 +69,14 @@ def go(processes):
     return [float(process.communicate(timeout=60)[0]) for process in processes]
 
 
-def judge(what, times, trips, strict):
+def judge(what, times, trips, last, strict):
     more = statistics.median(times) - statistics.median(trips)
     print(f"{what}: " + ", ".join(f"{ms:.1f}" for ms in times) + " ms; a round trip: " +
           ", ".join(f"{ms:.1f}" for ms in trips) + f" ms; more: {more:.1f} ms")
-    check(f"{what}: no second round trip", all(ROUND_TRIP_MS <= ms < 2 * ROUND_TRIP_MS for ms in times), times)
+    good = all(ROUND_TRIP_MS <= ms < 2 * ROUND_TRIP_MS for ms in times)
+    if not good and not last and max(trips) > BUSY * ROUND_TRIP_MS:
+        sys.exit(AGAIN)
+    check(f"{what}: no second round trip", good, times)
     if strict:  # says something on a quiet machine alone
         check(f"{what}: at most {MORE_MS} ms more than one, in the median", more <= MORE_MS, more)
 
@@ -81,11 +87,11 @@ elif sys.argv[1] == "bare":
     bare(*sys.argv[2:])
 else:
     link, row, burst = sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4])
-    strict = sys.argv[5:] == ["strict"]
+    last, strict = sys.argv[5] == "last", sys.argv[6:] == ["strict"]
     shots, trips = begin(row, "one-shot"), begin(row, "bare", *link)
     pairs = [go([shot, trip]) for shot, trip in zip(shots, trips)]
-    judge("processes in a row", [pair[0] for pair in pairs], [pair[1] for pair in pairs], strict)
+    judge("processes in a row", [pair[0] for pair in pairs], [pair[1] for pair in pairs], last, strict)
     for sentence in "as many at once as lanes are warm", "and as many once more":
         times = go(begin(burst, "one-shot") + begin(burst, "bare", *link))
-        judge(sentence, times[:burst], times[burst:], strict)
+        judge(sentence, times[:burst], times[burst:], last, strict)
     finish()

@@ -8,11 +8,25 @@ need_ipc
 start_broker
 start_far "$BROKER_PORT" 250
 path=${BROKER_URI#"amqp://127.0.0.1:$BROKER_PORT"}
-start_muxd_and_wait < <(muxd_conf "amqp://127.0.0.1:$far_port$path" 'warm-lanes = 4' 'heartbeat = "10s"')
 warm() { status_is upstreams.0.lanes.warm 4; }
-check "lanes are warmed ahead" wait_for 10 warm
+measure() { # WHICH [strict]
+  timeout 100 "$PYTHON" "$here/roundtrip.py" "$bare_port" "$VHOST" "$processes" 4 "$@" >"$scratch/measured" 2>&1
+}
+measured() { cat "$scratch/measured" && return "$1"; }
+
+processes=${1:-5}
+muxd_port=$far_port bare_port=$far_port
 # who measures a bare round trip speaks no TLS
-[ -z "$OVER_TLS" ] || OVER_TLS='' start_far "$BROKER_PORT" 250
-checks timeout 200 "$PYTHON" "$here/roundtrip.py" "$far_port" "$VHOST" "${1:-5}" 4 ${1:+strict}
+[ -z "$OVER_TLS" ] || { OVER_TLS='' start_far "$BROKER_PORT" 250 && bare_port=$far_port; }
+for which in not-last not-last last; do
+  start_muxd_and_wait < <(muxd_conf "amqp://127.0.0.1:$muxd_port$path" 'warm-lanes = 4' 'heartbeat = "10s"')
+  check "lanes are warmed ahead" wait_for 10 warm
+  measure "$which" ${1:+strict}
+  status=$?
+  [ "$status" = 75 ] && ! grep -q '^FAILED' "$scratch/measured" || break
+  say "the machine was busy:" && cat "$scratch/measured"
+  check_muxd_stops
+done
+checks measured "$status"
 check "over one connection" status_is upstreams.0.epoch 1
 check_muxd_stops
