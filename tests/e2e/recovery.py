@@ -138,7 +138,14 @@ def fill(session, queue, body):
 
 def window_full():
     """TCP window full and peer gone."""
-    queue, body = name("full"), bytes(100000)
+    for number in range(3):
+        if fill_window(name(f"full.{number}"), number == 2):
+            break
+
+
+def fill_window(queue, last):
+    """False if the machine took so long that the window was not full, or not before the peer was missed."""
+    body = bytes(100000)
     with contextlib.ExitStack() as stack:
         sessions = [stack.enter_context(Watcher()) for _ in range(10)]
         sessions[0].open(2)
@@ -152,11 +159,13 @@ def window_full():
         # more than two socket buffers hold: the window is full
         sent = [fill(s, queue, body) for s in sessions]
         held = sum(map(len, sent)) * len(body)
-        early = s.upstream.epoch == before
+        full = s.upstream.epoch == before and held > 6 << 20
         noticed = s.wait_away(before)
         took = time.monotonic() - stalled
-        check(f"a peer that is gone behind a full window is noticed in two heartbeat intervals ({took:.1f} s, "
-              f"{held >> 20} MiB are on their way)", early and noticed and held > 6 << 20 and took < 2 * HEARTBEAT + 1.5)
+        told = full or last
+        if told:
+            check(f"a peer that is gone behind a full window is noticed in two heartbeat intervals ({took:.1f} s, "
+                  f"{held >> 20} MiB are on their way)", full and noticed and took < 2 * HEARTBEAT + 1.5)
         s.wait_up(before)
         kinds = set()
         for s, numbers in zip(sessions, sent):
@@ -164,6 +173,7 @@ def window_full():
             kinds |= {kind for n in numbers for kind in s.outcomes.get((1, n), ["none"])}
         check("and what was on its way is confirmed on the next connection", kinds == {pb.CONFIRMED}, kinds)
         sessions[0].delete(2, queue)
+    return told
 
 
 def confirm_timeout():
