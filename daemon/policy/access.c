@@ -2,6 +2,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/policy/pattern.h"
+#include "daemon/policy/recall.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -87,6 +88,7 @@ struct access {
 	size_t rule_count;
 	uint32_t own_uid;
 	struct pattern_scratch scratch;
+	struct recall recall;
 	uint64_t costly; /* names that a pattern took too long for */
 	struct spender spenders[SPENDERS_MAX];
 	size_t spender_count;
@@ -325,7 +327,7 @@ void access_turn(struct access *access)
 }
 
 /* As pattern_match(); -EAGAIN: in a later turn. */
-static int match(const struct check *check, enum permission permission, struct span name)
+static int try_pattern(const struct check *check, enum permission permission, struct span name)
 {
 	const pcre2_code *pattern = check->rule->patterns[permission];
 	struct pattern_scratch *scratch = &check->access->scratch;
@@ -340,6 +342,20 @@ static int match(const struct check *check, enum permission permission, struct s
 		return -EAGAIN;
 	r = pattern_match(pattern, name, scratch, STEPS_NAME_MAX, &steps);
 	spender->steps += steps;
+	return r;
+}
+
+static int match(const struct check *check, enum permission permission, struct span name)
+{
+	const pcre2_code *pattern = check->rule->patterns[permission];
+	struct recall *recall = &check->access->recall;
+	int r = recall_find(recall, pattern, name);
+
+	if (r >= 0)
+		return r;
+	r = try_pattern(check, permission, name);
+	if (r >= 0)
+		recall_keep(recall, pattern, name, r > 0);
 	return r;
 }
 

@@ -452,6 +452,50 @@ START_TEST(access__costly_names_of_a_turn_are_bounded_for_all_users)
 }
 END_TEST
 
+/* Some thousand steps, and a hundred times that is more than a turn has. */
+START_TEST(access__name_that_comes_again_costs_nothing)
+{
+	static const struct access_rule slow[] = {
+	    {.name = "slow", .configure = "a*a*[bc]|z", .write = "", .read = ""}};
+	struct access *access = make(slow, 1);
+	struct fault fault;
+	char asked[2][25];
+
+	memset(asked, 'a', sizeof(asked));
+	asked[1][24] = 'z';
+	for (int i = 0; i < 100; i++) {
+		ck_assert(!asks(access, OTHER_UID, span_make(asked[0], 25), &fault));
+		ck_assert_uint_eq(fault.code, 403);
+		ck_assert(asks(access, OTHER_UID, span_make(asked[1], 25), &fault));
+	}
+	access_free(access);
+}
+END_TEST
+
+/* More of them than are remembered, which take each other's places. */
+START_TEST(access__what_is_remembered_is_of_that_name)
+{
+	static const struct access_rule even[] = {
+	    {.name = "even", .configure = "^.*[02468]$", .write = "", .read = ""}};
+	struct access *access = make(even, 1);
+	struct fault fault;
+	char name[16];
+
+	for (int i = 0; i < 3000; i++) {
+		int number = i % 1000;
+		int len = snprintf(name, sizeof(name), "q%d", number);
+
+		ck_assert_int_eq(asks(access, OTHER_UID, span_make(name, (size_t)len), &fault),
+				 number % 2 == 0);
+	}
+	ck_assert(asks(access, OTHER_UID, SPAN_LITERAL("q2"), &fault));
+	ck_assert(!asks(access, OTHER_UID, SPAN_LITERAL("q2\0"), &fault));
+	ck_assert(!asks(access, OTHER_UID, SPAN_LITERAL(""), &fault));
+	ck_assert(!asks(access, OTHER_UID, SPAN_LITERAL(""), &fault));
+	access_free(access);
+}
+END_TEST
+
 static bool no_memory; /* for PCRE2 */
 
 static void *pcre2_malloc(size_t size, void *context)
@@ -607,6 +651,8 @@ int main(void)
 	tcase_add_test(tests, access__cost_counts_wherever_in_a_name_a_pattern_begins);
 	tcase_add_test(tests, access__costly_names_of_a_turn_are_bounded_for_each_user);
 	tcase_add_test(tests, access__costly_names_of_a_turn_are_bounded_for_all_users);
+	tcase_add_test(tests, access__name_that_comes_again_costs_nothing);
+	tcase_add_test(tests, access__what_is_remembered_is_of_that_name);
 	tcase_add_test(tests, access__without_memory_to_match_refuses_for_now_and_blames_nobody);
 	tcase_add_test(tests, access__refusal_says_what_whose_and_by_which_section);
 	tcase_add_test(tests, access__pattern_that_is_wrong_is_named);
