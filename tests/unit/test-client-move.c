@@ -68,7 +68,8 @@ static void wait_at_gate(struct muxc_channel *channel, struct muxc_message *mess
 	flag_add(&gate->settled, 1);
 }
 
-START_TEST(move__what_was_delivered_is_handled_and_settled_before_muxd_is_left)
+/* False: the machine took longer than the library waits, which says nothing. */
+static bool leaves_when_all_is_settled(void)
 {
 	struct muxc_consumer_options options = {
 	    .size = sizeof(options), .queue = "q", .on_message = wait_at_gate};
@@ -92,9 +93,9 @@ START_TEST(move__what_was_delivered_is_handled_and_settled_before_muxd_is_left)
 	flag_add(&gate.open, 1);
 	while (flag_get(&gate.settled) < 3 && fake_sessions(&scene.fake) == 1 && clock_usec() < late)
 		poll(NULL, 0, 1);
-	if (clock_usec() >= late) { /* The machine took too long. */
+	if (clock_usec() >= late) {
 		scene_end(&scene);
-		return;
+		return false;
 	}
 	until_text(&scene, "consume 1 q as 1 muxd.ctag-1|");
 	ck_assert_ptr_nonnull(strstr(scene.trace.text, "-3|hello|open 1|consume 1 q as 1 muxd.ctag-1|"));
@@ -106,6 +107,15 @@ START_TEST(move__what_was_delivered_is_handled_and_settled_before_muxd_is_left)
 	drive_until(scene.c, 0, &gate.inside, 4);
 	ck_assert_int_eq(muxc_cancel(scene.channel, 1, 0, NULL), 0);
 	scene_end(&scene);
+	return true;
+}
+
+START_TEST(move__what_was_delivered_is_handled_and_settled_before_muxd_is_left)
+{
+	int tries = 1;
+
+	while (!leaves_when_all_is_settled())
+		ck_assert_int_lt(tries++, 10);
 }
 END_TEST
 
