@@ -52,7 +52,7 @@ EXTRA_DIST += tests/integration/lib.sh tests/integration/rabbitmq.sh tests/integ
 	tests/integration/random.sh tests/integration/random_client.py \
 	tests/integration/dial.sh tests/integration/dial.py tests/integration/far.py \
 	tests/integration/limits.sh tests/integration/limits.py \
-	tests/integration/lanes.sh tests/integration/lanes.py tests/integration/amqp.py \
+	tests/integration/lanes.sh tests/integration/lanes.py tests/integration/amqp.py tests/integration/bare.py \
 	tests/integration/leave.sh tests/integration/leave.py \
 	tests/integration/many.sh tests/integration/many.py \
 	tests/integration/reader.sh tests/integration/reader.py \
