@@ -18,6 +18,21 @@ GRACE_SECONDS = 2.0  # of this process and its machine, not of muxd
 ENDLESS = 1 << 50
 
 
+class Lag(threading.Thread):
+    """How long this process and its machine keep a thread waiting that has nothing to do but to wake up."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.most = 0
+        self.start()
+
+    def run(self):
+        while True:
+            due = time.monotonic() + 0.02
+            time.sleep(0.02)
+            self.most = max(self.most, time.monotonic() - due)
+
+
 class Publisher(threading.Thread):
     def __init__(self, number, timeout_ms):
         super().__init__(daemon=True)
@@ -27,7 +42,7 @@ class Publisher(threading.Thread):
         self.session.open(1)
         self.sent = {}      # number: when
         self.outcomes = {}  # number: kind
-        self.late = self.most_waiting = 0
+        self.latest = self.most_waiting = 0
         self.order = []     # numbers confirmed in the order of their being told
         self.states = []    # (state, text)
         self.stopping = False
@@ -43,7 +58,7 @@ class Publisher(threading.Thread):
             for number in range(numbers.first, numbers.last + 1):
                 self.wrong = self.wrong or (number in self.outcomes and f"two outcomes of {number}")
                 self.outcomes[number] = frame.outcome.kind
-                self.late += now > self.sent[number] + self.timeout_ms / 1000 + GRACE_SECONDS
+                self.latest = max(self.latest, now - self.sent[number] - self.timeout_ms / 1000)
                 if frame.outcome.kind == pb.CONFIRMED:
                     self.order.append(number)
 
@@ -101,7 +116,7 @@ def wait_until(true, seconds):
     return true()
 
 
-def requests_end(session, deadline_ms):
+def requests_end(session, deadline_ms, lag):
     """A request during the alarm: done if the broker reads, ended by its deadline if it does not."""
     began = time.monotonic()
     frame, _ = session.ask(channel=1, deadline_ms=deadline_ms,
@@ -109,10 +124,11 @@ def requests_end(session, deadline_ms):
     took = time.monotonic() - began
     ended = frame.HasField("queue_declared") or (frame.HasField("error") and frame.error.code == 408)
     check("a request is done while blocked, or ends by its deadline",
-          ended and took < deadline_ms / 1000 + GRACE_SECONDS, f"{took:.1f} s, {frame}")
+          ended and took < deadline_ms / 1000 + GRACE_SECONDS + lag.most, f"{took:.1f} s, {frame}")
 
 
 def main(publisher_count, consumer_count, timeout_ms):
+    lag = Lag()
     control = Session()
     control.hello()
     control.open(1)
@@ -129,7 +145,7 @@ def main(publisher_count, consumer_count, timeout_ms):
           told and all(text for p in publishers for state, text in p.states if state == pb.BLOCKED))
     held = [len(p.order) for p in publishers]
     print("blocked", flush=True)
-    requests_end(control, 1000)
+    requests_end(control, 1000, lag)
     sys.stdin.readline()
     print(f"   confirmed during the alarm: {sum(len(p.order) for p in publishers) - sum(held)}; "
           f"at most {max(p.most_waiting for p in publishers)} of a publisher under way")
@@ -145,7 +161,9 @@ def main(publisher_count, consumer_count, timeout_ms):
         p.join(timeout_ms / 1000 + 30)
     check("every publish has one outcome", not any(p.is_alive() or p.wrong for p in publishers) and
           all(len(p.sent) == len(p.outcomes) for p in publishers), [p.wrong for p in publishers])
-    check("each by its deadline", not any(p.late for p in publishers), [p.late for p in publishers])
+    latest = max(p.latest for p in publishers)
+    print(f"   {latest:.1f} s behind its deadline at the latest; a thread of ours was late by {lag.most:.1f} s")
+    check("each by its deadline", latest < GRACE_SECONDS + lag.most, latest)
     bad = sum(kind not in (pb.CONFIRMED, pb.NOT_SENT, pb.UNKNOWN) for p in publishers for kind in p.outcomes.values())
     check("they are confirmed, not sent, or unknown", bad == 0, bad)
     check("what is confirmed is told in order", all(p.order == sorted(p.order) for p in publishers))

@@ -6,8 +6,8 @@
 seconds=${1:-5}
 need_ipc
 start_broker
-# A short heartbeat: a broker that is blocked must not be taken for one that is dead.
-start_muxd_and_wait < <(muxd_conf "$BROKER_URI" 'heartbeat = "1s"' 'unconfirmed-messages = 1000')
+# The alarm takes longer than two heartbeats: a broker that is blocked must not be taken for one that is dead.
+start_muxd_and_wait < <(muxd_conf "$BROKER_URI" 'heartbeat = "2s"' 'unconfirmed-messages = 1000')
 
 says() { grep -q "^$1" "$scratch/load"; }
 tell_load() { echo "$1" >&"$load_in"; }
