@@ -93,13 +93,7 @@ rabbitmq_start_processes() {
   rabbitmq_server_pid=$!
 }
 
-rabbitmq_start() {
-  export RABBITMQ_FOLDER=$1 RABBITMQ_PORT RABBITMQ_TLS_PORT
-  if [ ! -x "$rabbitmq_bin/rabbitmq-server" ]; then
-    echo "RabbitMQ is not installed (Debian's package rabbitmq-server)" >&2
-    return 1
-  fi
-  mkdir -p "$RABBITMQ_FOLDER"
+rabbitmq_try() {
   rabbitmq_write_settings || return 1
   rabbitmq_start_processes
   for _ in $(seq 450); do
@@ -107,9 +101,25 @@ rabbitmq_start() {
     kill -0 "$rabbitmq_server_pid" 2>/dev/null || break
     sleep 0.2
   done
+  rabbitmq_stop
+  return 1
+}
+
+rabbitmq_start() {
+  export RABBITMQ_FOLDER=$1 RABBITMQ_PORT RABBITMQ_TLS_PORT
+  if [ ! -x "$rabbitmq_bin/rabbitmq-server" ]; then
+    echo "RabbitMQ is not installed (Debian's package rabbitmq-server)" >&2
+    return 1
+  fi
+  mkdir -p "$RABBITMQ_FOLDER"
+  rabbitmq_try && return 0
+  # a port that was free may be somebody's when the node has come so far, seconds later
+  if grep -qs eaddrinuse "$RABBITMQ_FOLDER"/log/*; then
+    rm -f "$RABBITMQ_FOLDER"/log/*
+    rabbitmq_try && return 0
+  fi
   echo "RabbitMQ has not started; the end of what it says:" >&2
   tail -n 20 "$RABBITMQ_FOLDER"/log/* >&2
-  rabbitmq_stop
   return 1
 }
 
