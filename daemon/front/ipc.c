@@ -208,14 +208,21 @@ static bool make_session(struct ipc *ipc, const Muxd__V1__Hello *hello, struct u
 	const struct front_options *options = &ipc->front->options;
 	struct session_options session = {
 	    .upstream = upstream,
-	    .creds = {ipc->peer.uid, ipc->peer.gid, ipc->peer.pid, ipc->peer.groups, ipc->peer.group_count},
 	    .program = span_of(hello->program),
 	    .get_bytes = hello->get_bytes,
 	    .ops = &ipc_session_ops,
 	    .context = ipc,
 	};
-	int r;
+	int r = peer_read_groups(&ipc->peer);
 
+	if (r < 0) {
+		*ret_fault =
+		    fault_make_retryable(506, "RESOURCE_ERROR - the groups of uid %u are not to be had: %s",
+					 ipc->peer.uid, strerror(-r));
+		return false;
+	}
+	session.creds = (struct mux_creds){ipc->peer.uid, ipc->peer.gid, ipc->peer.pid, ipc->peer.groups,
+					   ipc->peer.group_count};
 	if (options->admit && !options->admit(options->context, &session.creds, ipc_upstream_name(upstream),
 					      &ipc->limits, ret_fault))
 		return false;
@@ -235,6 +242,12 @@ static bool make_session(struct ipc *ipc, const Muxd__V1__Hello *hello, struct u
 						  "have ended, and the broker has not "
 						  "confirmed, fills this user's share of total-memory",
 						  ipc->peer.uid);
+	else if (r == -EDQUOT)
+		*ret_fault =
+		    fault_make_retryable(506,
+					 "RESOURCE_ERROR - no room for the %zu groups of this process in "
+					 "session-memory, or in the share of total-memory of uid %u",
+					 ipc->peer.group_count, ipc->peer.uid);
 	else if (r < 0)
 		*ret_fault = fault_make_retryable(506, "RESOURCE_ERROR - no memory for a session");
 	return r == 0;

@@ -43,7 +43,7 @@ struct mux_creds {
 	uint32_t uid;
 	uint32_t gid;
 	uint32_t pid;
-	const uint32_t *groups; /* supplementary; copied by session_new() */
+	const uint32_t *groups; /* supplementary, in ascending order; copied by session_new() */
 	size_t group_count;
 };
 
@@ -407,7 +407,8 @@ bool mux_is_quarantined(struct mux *mux, const struct mux_creds *creds, struct f
 /*
  * 0; -ENOMEM; -ENOBUFS when what the uid's ended sessions published, and the
  * broker has not confirmed, fills its share of the memory; -EUSERS when there are as many sessions as the
- * limits allow (nothing was made, and the front tells its peer).
+ * limits allow (nothing was made, and the front tells its peer); -EDQUOT when there is no room for its
+ * groups.
  */
 int session_new(struct mux *mux, const struct session_options *options, struct session **ret);
 

@@ -33,6 +33,8 @@
 #include <stdlib.h>
 
 #define WHY_BYTES 80u
+/* So many groups are part of what a session is; more are charged. */
+#define GROUPS_FREE 256u
 
 static int copy_creds(struct mux_creds *to, const struct mux_creds *from)
 {
@@ -66,6 +68,20 @@ static int join(struct session *session, struct mux *mux, const struct session_o
 	return r;
 }
 
+static bool pay_groups(struct session *session)
+{
+	size_t count = session->creds.group_count;
+
+	session->groups_charge = CHARGE_NONE;
+	return count <= GROUPS_FREE ||
+	       charge_take(&session->groups_charge, &session->memory, count * sizeof(*session->creds.groups));
+}
+
+static void free_groups(struct session *session)
+{
+	free((uint32_t *)(uintptr_t)session->creds.groups);
+}
+
 int session_new(struct mux *mux, const struct session_options *options, struct session **ret)
 {
 	struct session *session;
@@ -91,6 +107,12 @@ int session_new(struct mux *mux, const struct session_options *options, struct s
 	session->memory = ACCOUNT_INIT(&session->user.user->memory, 0);
 	session->slots_charge = CHARGE_NONE;
 	session_set_limits(session, &options->limits);
+	if (!pay_groups(session)) {
+		user_ref_end(&session->user);
+		free_groups(session);
+		free(session);
+		return -EDQUOT;
+	}
 	list_init(&session->leaving);
 	list_init(&session->requests);
 	list_init(&session->owned);
@@ -125,6 +147,7 @@ void session_end(struct session *session)
 	recorder_deinit(session);
 	party_deinit(&session->party);
 	charge_end(&session->slots_charge);
+	charge_end(&session->groups_charge);
 	list_unlink(&session->node);
 	mux->session_count--;
 	session->upstream->session_count--;
@@ -132,7 +155,7 @@ void session_end(struct session *session)
 	user_ref_end(&session->user);
 	free(session->channels);
 	free(session->taken);
-	free((uint32_t *)(uintptr_t)session->creds.groups);
+	free_groups(session);
 	free(session);
 }
 

@@ -14,7 +14,25 @@ _Static_assert(sizeof(gid_t) == sizeof(uint32_t), "gid_t is not 32 bits");
 #define GROUPS_GUESS 32u
 #define ATTEMPTS_MAX 3u
 
-static int read_groups(struct peer *peer, int fd)
+static int compare(const void *a, const void *b)
+{
+	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+/* They are in order by the ids of the kernel, and mostly by ours. */
+static void sort(uint32_t *groups, size_t count)
+{
+	size_t i = 1;
+
+	while (i < count && groups[i - 1] <= groups[i])
+		i++;
+	if (i < count)
+		qsort(groups, count, sizeof(*groups), compare);
+}
+
+static int read_groups(struct peer *peer)
 {
 	socklen_t size = GROUPS_GUESS * sizeof(*peer->groups);
 
@@ -24,8 +42,9 @@ static int read_groups(struct peer *peer, int fd)
 		if (!groups)
 			return -ENOMEM;
 		peer->groups = groups;
-		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0) {
+		if (getsockopt(peer->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0) {
 			peer->group_count = size / sizeof(*groups);
+			sort(groups, peer->group_count);
 			return 0;
 		}
 		if (errno != ERANGE)
@@ -38,15 +57,20 @@ int peer_init(struct peer *peer, int fd)
 {
 	struct ucred cred;
 	socklen_t size = sizeof(cred);
-	int r;
 
-	*peer = (struct peer){0};
+	*peer = (struct peer){.fd = fd};
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
 		return -errno;
 	peer->uid = cred.uid;
 	peer->gid = cred.gid;
 	peer->pid = cred.pid > 0 ? (uint32_t)cred.pid : 0;
-	r = read_groups(peer, fd);
+	return 0;
+}
+
+int peer_read_groups(struct peer *peer)
+{
+	int r = read_groups(peer);
+
 	if (r == -ENOPROTOOPT) /* Linux before 4.13: known by uid and gid alone */
 		r = 0;
 	if (r < 0 || peer->group_count == 0)

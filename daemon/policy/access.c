@@ -223,12 +223,37 @@ static bool ids_have(const struct access_id *ids, size_t count, uint32_t id)
 	return false;
 }
 
+/* The first of those in order that is not below id; count if all are. A process may have 65,536 of them. */
+static size_t first_from(const uint32_t *groups, size_t count, uint32_t id)
+{
+	size_t from = 0;
+
+	while (from < count) {
+		size_t middle = from + (count - from) / 2;
+
+		if (groups[middle] < id)
+			from = middle + 1;
+		else
+			count = middle;
+	}
+	return from;
+}
+
+static bool has_group(const struct access_creds *creds, const struct access_id *id)
+{
+	size_t at = first_from(creds->groups, creds->group_count, id->first);
+
+	if (id->from_name && at < creds->group_count && creds->groups[at] == ACCESS_OVERFLOW_ID)
+		at = first_from(creds->groups, creds->group_count, ACCESS_OVERFLOW_ID + 1);
+	return at < creds->group_count && creds->groups[at] <= id->last;
+}
+
 static bool groups_match(const struct rule *rule, const struct access_creds *creds)
 {
 	if (rule->group_count == 0 || ids_have(rule->groups, rule->group_count, creds->gid))
 		return true;
-	for (size_t i = 0; i < creds->group_count; i++)
-		if (ids_have(rule->groups, rule->group_count, creds->groups[i]))
+	for (size_t i = 0; i < rule->group_count; i++)
+		if (has_group(creds, &rule->groups[i]))
 			return true;
 	return false;
 }

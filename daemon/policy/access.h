@@ -54,7 +54,7 @@ struct access_request {
 struct access_creds {
 	uint32_t uid;
 	uint32_t gid;
-	const uint32_t *groups; /* supplementary */
+	const uint32_t *groups; /* supplementary, in ascending order */
 	size_t group_count;
 };
 

@@ -105,6 +105,11 @@ int peer_init(struct peer *peer, int fd)
 	return 0;
 }
 
+int peer_read_groups(struct peer *peer)
+{
+	return 0;
+}
+
 void peer_deinit(struct peer *peer)
 {
 }

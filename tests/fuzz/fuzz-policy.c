@@ -379,10 +379,13 @@ static void ask(struct world *w, struct input *input)
 	uint32_t groups[] = {take_id(input).first, take_id(input).first};
 	struct access_creds creds = {take_id(input).first, take_id(input).first, groups, choice / 16 % 3};
 	const char *upstream = upstream_names[choice & 1];
+	uint32_t low = groups[0] < groups[1] ? groups[0] : groups[1];
 	struct limits whole = {.prefetch = 100}, limits;
 	struct fault fault;
 	bool allowed;
 
+	groups[1] = groups[0] < groups[1] ? groups[1] : groups[0];
+	groups[0] = low;
 	request.has_other = choice & 128 && (request.operation == ACCESS_QUEUE_DECLARE ||
 					     request.operation == ACCESS_EXCHANGE_DECLARE);
 	request.name = take_name(input, &blocks[0]);

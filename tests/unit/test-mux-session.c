@@ -531,6 +531,27 @@ START_TEST(session__there_are_no_more_than_allowed)
 }
 END_TEST
 
+START_TEST(session__many_groups_are_paid_for)
+{
+	static uint32_t groups[65536];
+	struct session_options options;
+	struct session *session;
+
+	rig_up(&rig);
+	options = (struct session_options){.upstream = rig.upstream,
+					   .creds = {.uid = 5, .groups = groups, .group_count = 65536},
+					   .limits = {.memory = 200000}};
+	ck_assert_int_eq(session_new(rig.mux, &options, &session), -EDQUOT);
+	ck_assert_uint_eq(mux_session_count(rig.mux), 0);
+	options.limits.memory = 300000;
+	ck_assert_int_eq(session_new(rig.mux, &options, &session), 0);
+	ck_assert_uint_ge(mux_memory_used(rig.mux), sizeof(groups));
+	session_end(session);
+	ck_assert_uint_lt(mux_memory_used(rig.mux), sizeof(groups));
+	rig_free(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ want */
 
 START_TEST(want__is_granted_in_turn)
@@ -779,6 +800,7 @@ int main(void)
 	tcase_add_test(tcase, session__wrong_channel_numbers_and_generations_end_it);
 	tcase_add_test(tcase, session__a_publish_on_a_channel_never_opened_ends_it);
 	tcase_add_test(tcase, session__there_are_no_more_than_allowed);
+	tcase_add_test(tcase, session__many_groups_are_paid_for);
 	tcase_add_test(tcase, want__is_granted_in_turn);
 	tcase_add_test(tcase, want__of_more_than_any_message_needs_is_cut);
 	tcase_add_test(tcase, want__of_one_that_goes_lets_the_next_have_it);

@@ -111,7 +111,11 @@ START_TEST(listener__accepts_and_knows_who_connected)
 	ck_assert_uint_eq(peer.uid, geteuid());
 	ck_assert_uint_eq(peer.gid, getegid());
 	ck_assert_uint_eq(peer.pid, (uint32_t)getpid());
+	ck_assert_uint_eq(peer.group_count, 0);
+	ck_assert_int_eq(peer_read_groups(&peer), 0);
 	ck_assert_int_eq((int)peer.group_count, getgroups(0, NULL));
+	for (size_t i = 1; i < peer.group_count; i++)
+		ck_assert_uint_le(peer.groups[i - 1], peer.groups[i]);
 	peer_deinit(&peer);
 	(void)close(client);
 	(void)listener_close(listener);

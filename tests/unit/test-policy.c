@@ -218,7 +218,7 @@ END_TEST
 
 START_TEST(access__supplementary_groups_count)
 {
-	static const uint32_t groups[] = {4, STAFF_GID, 6};
+	static const uint32_t groups[] = {4, STAFF_GID, 60};
 	struct access *access = make(rules, COUNT(rules));
 	struct access_creds creds = {.uid = OTHER_UID, .gid = 7, .groups = groups, .group_count = 3};
 	struct access_request request = REQUEST(ACCESS_QUEUE_DECLARE, "q");
@@ -227,6 +227,46 @@ START_TEST(access__supplementary_groups_count)
 	ck_assert(access_check(access, &creds, "two", &request, &fault));
 	creds.group_count = 1;
 	ck_assert(!access_check(access, &creds, "two", &request, &fault));
+	access_free(access);
+}
+END_TEST
+
+/* Groups, and which ids match any of them. */
+static const struct {
+	uint32_t groups[5];
+	size_t count;
+	struct access_id id;
+	bool yes;
+} group_examples[] = {
+    {{4, 6, 8, 10, 12}, 5, {4, 4, true}, true},
+    {{4, 6, 8, 10, 12}, 5, {12, 12, true}, true},
+    {{4, 6, 8, 10, 12}, 5, {8, 8, true}, true},
+    {{4, 6, 8, 10, 12}, 5, {7, 7, true}, false},
+    {{4, 6, 8, 10, 12}, 5, {0, 3, false}, false},
+    {{4, 6, 8, 10, 12}, 5, {13, 6999, false}, false},
+    {{4, 6, 8, 10, 12}, 5, {9, 11, false}, true},
+    {{4, 6, 8, 10, 12}, 5, {0, UINT32_MAX, false}, true},
+    {{4, 6, 8, 10, 12}, 4, {12, 12, true}, false},
+    {{4}, 0, {0, 6999, false}, false},
+    {{5, 65534, 65534}, 3, {65534, 65534, true}, false},
+    {{5, 65534, 65534}, 3, {65534, 65534, false}, true},
+    {{5, 65534, 65534, 65535}, 4, {65534, 65535, true}, true},
+};
+
+START_TEST(access__any_of_many_groups_counts)
+{
+	const struct access_id ids[] = {{1, 1, true}, group_examples[_i].id};
+	const struct access_rule one[] = {
+	    {.name = "one", .groups = ids, .group_count = 2, .configure = ".*", .write = "", .read = ""}};
+	struct access *access = make(one, 1);
+	struct access_creds creds = {.uid = OTHER_UID,
+				     .gid = 7000,
+				     .groups = group_examples[_i].groups,
+				     .group_count = group_examples[_i].count};
+	struct access_request request = REQUEST(ACCESS_QUEUE_DECLARE, "q");
+	struct fault fault;
+
+	ck_assert_int_eq(access_check(access, &creds, "two", &request, &fault), group_examples[_i].yes);
 	access_free(access);
 }
 END_TEST
@@ -642,6 +682,7 @@ int main(void)
 	tcase_add_test(tests, access__without_rules_everything_is_allowed);
 	tcase_add_test(tests, access__rule_without_users_and_groups_matches_everybody);
 	tcase_add_test(tests, access__supplementary_groups_count);
+	tcase_add_loop_test(tests, access__any_of_many_groups_counts, 0, COUNT(group_examples));
 	tcase_add_test(tests, access__user_and_group_must_both_match);
 	tcase_add_test(tests, access__overflow_id_matches_numbers_but_no_names);
 	tcase_add_test(tests, access__muxd_run_as_nobody_trusts_nobody);

@@ -31,7 +31,8 @@ struct session {
 
 	struct channel_slot *channels; /* owned, by number */
 	uint32_t channel_slots;
-	struct charge slots_charge; /* for them */
+	struct charge slots_charge;  /* for them */
+	struct charge groups_charge; /* for many supplementary ones */
 	uint32_t unpaid_channels;
 	uint32_t channel_count;
 	struct list leaving;  /* struct channel that the client closed and that is not finished; first those
