@@ -3,6 +3,7 @@
  */
 #include "client/tool/json.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,9 +79,7 @@ static json_t *json_nested(const struct muxc_value *value)
 /* JSON has no infinity and no NaN. */
 static json_t *json_number(double number)
 {
-	json_t *json = json_real(number);
-
-	return json ? json : json_null();
+	return isfinite(number) ? json_real(number) : json_null();
 }
 
 static json_t *json_decimal(const struct muxc_value *value)
@@ -127,13 +126,22 @@ static json_t *json_value(const struct muxc_value *value)
 	}
 }
 
+/* There is no memory for a part of it: it is not to be had. */
+static json_t *without(json_t *json)
+{
+	json_decref(json);
+	return NULL;
+}
+
 static json_t *json_array_of(struct muxc_iter iter)
 {
 	json_t *json = json_array();
 	struct muxc_field field;
 
-	while (muxc_iter_next(&iter, &field) > 0)
-		(void)json_array_append_new(json, json_value(&field.value));
+	while (json && muxc_iter_next(&iter, &field) > 0) {
+		if (json_array_append_new(json, json_value(&field.value)) < 0)
+			json = without(json);
+	}
 	return json;
 }
 
@@ -142,10 +150,10 @@ json_t *json_fields(struct muxc_iter iter)
 	json_t *json = json_object(), *name;
 	struct muxc_field field;
 
-	while (muxc_iter_next(&iter, &field) > 0) {
+	while (json && muxc_iter_next(&iter, &field) > 0) {
 		name = json_replaced(field.name ? field.name : "", field.name_len);
-		if (name)
-			(void)json_object_set_new(json, json_string_value(name), json_value(&field.value));
+		if (!name || json_object_set_new(json, json_string_value(name), json_value(&field.value)) < 0)
+			json = without(json);
 		json_decref(name);
 	}
 	return json;

@@ -17,7 +17,7 @@ json_t *json_bytes(const void *data, size_t len);
 json_t *json_replaced(const char *text, size_t len);
 json_t *json_base64(const void *data, size_t len);
 
-/* A table's fields as an object. */
+/* A table's fields as an object; NULL: no memory. */
 json_t *json_fields(struct muxc_iter iter);
 
 /* All that a received message has; its body as "body" or "body_base64". */

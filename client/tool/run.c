@@ -32,7 +32,8 @@ struct env {
 	bool failed;
 };
 
-static void env_add(struct env *env, char *var)
+/* False, and failed: there is no memory; then the variable is still the caller's. */
+static bool env_add(struct env *env, char *var)
 {
 	size_t capacity = env->capacity ? env->capacity * 2 : 64;
 	char **grown;
@@ -41,13 +42,14 @@ static void env_add(struct env *env, char *var)
 		grown = realloc(env->vars, capacity * sizeof(*grown));
 		if (!grown) {
 			env->failed = true;
-			return;
+			return false;
 		}
 		env->vars = grown;
 		env->capacity = capacity;
 	}
 	env->vars[env->count++] = var;
 	env->vars[env->count] = NULL;
+	return true;
 }
 
 static bool env_has(const struct env *env, const char *name, size_t len)
@@ -88,14 +90,31 @@ static void env_put(struct env *env, const char *kind, const char *name, size_t 
 	var[i] = '=';
 	memcpy(var + i + 1, value, len);
 	var[i + 1 + len] = '\0';
-	env_add(env, var);
-	if (env->failed)
+	if (!env_add(env, var))
 		free(var);
 }
 
 static void env_put_text(struct env *env, const char *name, const char *value)
 {
 	env_put(env, "", name, strlen(name), value, strlen(value));
+}
+
+static void env_put_header(struct env *env, const struct muxc_field *field)
+{
+	const struct muxc_value *value = &field->value;
+	char *text;
+
+	if (value->type == MUXC_STRING || value->type == MUXC_BYTES) {
+		env_put(env, "HEADER_", field->name, field->name_len,
+			value->u.bytes.data ? value->u.bytes.data : "", value->u.bytes.len);
+		return;
+	}
+	text = json_value_text(value);
+	if (text)
+		env_put(env, "HEADER_", field->name, field->name_len, text, strlen(text));
+	else
+		env->failed = true;
+	free(text);
 }
 
 static void env_put_headers(struct env *env, struct muxc_iter iter)
@@ -105,16 +124,14 @@ static void env_put_headers(struct env *env, struct muxc_iter iter)
 	json_t *json;
 	char *text;
 
-	while (muxc_iter_next(&iter, &field) > 0) {
-		text = json_value_text(&field.value);
-		if (text)
-			env_put(env, "HEADER_", field.name, field.name_len, text, strlen(text));
-		free(text);
-	}
+	while (muxc_iter_next(&iter, &field) > 0)
+		env_put_header(env, &field);
 	json = json_fields(all);
 	text = json_dumps(json, JSON_COMPACT);
 	if (text)
 		env_put_text(env, "HEADERS", text);
+	else
+		env->failed = true;
 	free(text);
 	json_decref(json);
 }
@@ -149,7 +166,7 @@ static void env_build(struct env *env, const char *queue, const struct muxc_mess
 
 	for (i = 0; environ[i]; i++) {
 		if (strncmp(environ[i], PREFIX, strlen(PREFIX)) != 0)
-			env_add(env, environ[i]);
+			(void)env_add(env, environ[i]);
 	}
 	env->own_first = env->count;
 	env_put_text(env, "QUEUE", queue);

@@ -355,8 +355,15 @@ tests_unit_test_mux_recovery_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 
 # muxctl's own parts, and muxctl with a fake of muxd. What takes no muxd: test-muxctl-usage; a real one:
 # ../integration/muxctl.sh.
-check_PROGRAMS += tests/unit/test-muxctl-json tests/unit/test-muxctl-lost tests/unit/test-muxctl-output
-TESTS += tests/unit/test-muxctl-json tests/unit/test-muxctl-lost tests/unit/test-muxctl-output
+MUXCTL_TESTS = tests/unit/test-muxctl-json tests/unit/test-muxctl-lost tests/unit/test-muxctl-output \
+	tests/unit/test-muxctl-run
+check_PROGRAMS += $(MUXCTL_TESTS)
+TESTS += $(MUXCTL_TESTS)
+tests_unit_test_muxctl_run_SOURCES = tests/unit/test-muxctl-run.c client/tool/run.c client/tool/json.c
+tests_unit_test_muxctl_run_CPPFLAGS = $(UNIT_CPPFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_muxctl_run_LDADD = client/libmuxclient.la $(JANSSON_LIBS) $(CHECK_LIBS)
+tests_unit_test_muxctl_run_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=realloc \
+	-Wl,--wrap=posix_spawnattr_init -Wl,--wrap=posix_spawn_file_actions_init
 tests_unit_test_muxctl_output_SOURCES = tests/unit/test-muxctl-output.c $(CLIENT_FAKE)
 tests_unit_test_muxctl_output_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_muxctl_output_LDADD = $(CLIENT_LIBS)
