@@ -25,10 +25,11 @@ int signals_open(struct ctl *ctl, bool with_children)
 		if (sigaction(numbers[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
 			(void)sigaddset(&set, numbers[i]);
 	}
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		(void)ctl_fail_errno(ctl, "signalfd", errno);
+	else
+		(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	return fd;
 }
 
@@ -44,8 +45,6 @@ void signals_close(int fd)
 	sigset_t set;
 	size_t i;
 
-	if (fd < 0)
-		return;
 	(void)close(fd);
 	(void)sigemptyset(&set);
 	for (i = 0; i < NUMBERS; i++)

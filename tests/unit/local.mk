@@ -356,9 +356,12 @@ tests_unit_test_mux_recovery_LDADD = $(UNIT_MUX) $(CHECK_LIBS)
 # muxctl's own parts, and muxctl with a fake of muxd. What takes no muxd: test-muxctl-usage; a real one:
 # ../integration/muxctl.sh.
 MUXCTL_TESTS = tests/unit/test-muxctl-json tests/unit/test-muxctl-lost tests/unit/test-muxctl-output \
-	tests/unit/test-muxctl-run
+	tests/unit/test-muxctl-signals tests/unit/test-muxctl-run
 check_PROGRAMS += $(MUXCTL_TESTS)
 TESTS += $(MUXCTL_TESTS)
+tests_unit_test_muxctl_signals_SOURCES = tests/unit/test-muxctl-signals.c client/tool/signals.c
+tests_unit_test_muxctl_signals_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_muxctl_signals_LDADD = $(CHECK_LIBS)
 tests_unit_test_muxctl_run_SOURCES = tests/unit/test-muxctl-run.c client/tool/run.c client/tool/json.c
 tests_unit_test_muxctl_run_CPPFLAGS = $(UNIT_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_muxctl_run_LDADD = client/libmuxclient.la $(JANSSON_LIBS) $(CHECK_LIBS)
