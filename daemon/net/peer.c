@@ -12,7 +12,6 @@ _Static_assert(sizeof(gid_t) == sizeof(uint32_t), "gid_t is not 32 bits");
 
 /* Groups asked for at first; the kernel says how many there are if that is too few. */
 #define GROUPS_GUESS 32u
-#define ATTEMPTS_MAX 3u
 
 static int compare(const void *a, const void *b)
 {
@@ -32,25 +31,19 @@ static void sort(uint32_t *groups, size_t count)
 		qsort(groups, count, sizeof(*groups), compare);
 }
 
-static int read_groups(struct peer *peer)
+/* With room for *size bytes; -ERANGE: for *size bytes it must be. */
+static int read_groups(struct peer *peer, socklen_t *size)
 {
-	socklen_t size = GROUPS_GUESS * sizeof(*peer->groups);
+	uint32_t *groups = realloc(peer->groups, *size);
 
-	for (unsigned int i = 0; i < ATTEMPTS_MAX; i++) {
-		uint32_t *groups = realloc(peer->groups, size);
-
-		if (!groups)
-			return -ENOMEM;
-		peer->groups = groups;
-		if (getsockopt(peer->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0) {
-			peer->group_count = size / sizeof(*groups);
-			sort(groups, peer->group_count);
-			return 0;
-		}
-		if (errno != ERANGE)
-			return -errno;
-	}
-	return -ERANGE;
+	if (!groups)
+		return -ENOMEM;
+	peer->groups = groups;
+	if (getsockopt(peer->fd, SOL_SOCKET, SO_PEERGROUPS, groups, size) < 0)
+		return -errno;
+	peer->group_count = *size / sizeof(*groups);
+	sort(groups, peer->group_count);
+	return 0;
 }
 
 int peer_init(struct peer *peer, int fd)
@@ -69,8 +62,11 @@ int peer_init(struct peer *peer, int fd)
 
 int peer_read_groups(struct peer *peer)
 {
-	int r = read_groups(peer);
+	socklen_t size = GROUPS_GUESS * sizeof(*peer->groups);
+	int r = read_groups(peer, &size);
 
+	if (r == -ERANGE) /* they are those at its connect(): it does not happen twice */
+		r = read_groups(peer, &size);
 	if (r == -ENOPROTOOPT) /* Linux before 4.13: known by uid and gid alone */
 		r = 0;
 	if (r < 0 || peer->group_count == 0)

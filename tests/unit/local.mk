@@ -202,9 +202,16 @@ tests_unit_test_client_oom_LDADD = tests/unit/libfailing.a $(PROTOBUF_C_LIBS) $(
 # net
 UNIT_NET = daemon/net/libnet.a $(UNIT_BASE) $(EVENT_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS) -lpthread
 NET_TESTS = tests/unit/test-net-stream tests/unit/test-net-listener tests/unit/test-net-dial tests/unit/test-net-ahead \
-	tests/unit/test-net-tls tests/unit/test-net-tls-oom tests/unit/test-net-job
+	tests/unit/test-net-tls tests/unit/test-net-tls-oom tests/unit/test-net-tls-reason tests/unit/test-net-job \
+	tests/unit/test-net-peer
 check_PROGRAMS += $(NET_TESTS)
 TESTS += $(NET_TESTS)
+tests_unit_test_net_peer_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_net_peer_LDADD = $(UNIT_NET) $(CHECK_LIBS)
+tests_unit_test_net_peer_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getsockopt -Wl,--wrap=realloc
+tests_unit_test_net_tls_reason_SOURCES = tests/unit/test-net-tls-reason.c tests/unit/tls-cert.c tests/unit/tls-cert.h
+tests_unit_test_net_tls_reason_CPPFLAGS = $(UNIT_CPPFLAGS) $(SSL_CFLAGS)
+tests_unit_test_net_tls_reason_LDADD = $(UNIT_NET) $(CHECK_LIBS)
 tests_unit_test_net_job_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_net_job_LDADD = $(UNIT_NET) $(CHECK_LIBS)
 tests_unit_test_net_ahead_CPPFLAGS = $(UNIT_CPPFLAGS)
