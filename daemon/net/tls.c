@@ -80,6 +80,27 @@ static int no_passphrase(char *out, int size, int writing, void *asked)
 	return -1;
 }
 
+/*
+ * OpenSSL understands a certificate's extensions and key once. One that it had
+ * no memory for would be invalid for ever; that the key is of a kind that it
+ * does not know looks the same, but then it does not know it the next time either.
+ */
+static bool is_understood(X509 *cert)
+{
+	X509 *again;
+	bool is_other;
+
+	if (X509_check_purpose(cert, -1, 0) != 1 && is_no_memory())
+		return false;
+	if (X509_get0_pubkey(cert))
+		return true;
+	again = X509_dup(cert);
+	is_other = !again || X509_get0_pubkey(again);
+	X509_free(again);
+	ERR_clear_error();
+	return !is_other;
+}
+
 /* The next certificate of a text. 1; 0: there is no more; or a negative errno, and the error says why. */
 static int next_cert(struct maker *maker, enum tls_part part, BIO *bio, size_t number, X509 **ret)
 {
@@ -89,9 +110,7 @@ static int next_cert(struct maker *maker, enum tls_part part, BIO *bio, size_t n
 
 	ERR_clear_error();
 	*ret = PEM_read_bio_X509(bio, NULL, no_passphrase, &asked);
-	/* Its extensions are understood once: in a handshake that has no memory it would be invalid for ever.
-	 */
-	if (*ret && X509_check_purpose(*ret, -1, 0) != 1 && is_no_memory())
+	if (*ret && !is_understood(*ret))
 		return -ENOMEM;
 	if (*ret) {
 		look_at_dates(maker, part, *ret);

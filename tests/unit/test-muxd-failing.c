@@ -27,6 +27,7 @@
 
 #define CASES_MAX 24u /* of a kind in a scenario, as a test */
 #define LAST_REQUEST 99u
+#define RESOURCE_ERROR 506u
 
 static struct {
 	struct cases cases;
@@ -117,7 +118,8 @@ static void add_end(struct buf *out)
 	cases_add(out, &close, SPAN_NULL);
 }
 
-/* True once the last request was answered; *is_served once the first was, as it should. */
+/* True once the last request was answered; *is_served once the first was, as it should, or for want of
+ * memory. */
 static bool look(struct buf *in, bool *is_served)
 {
 	Muxd__V1__ServerFrame *frame;
@@ -126,6 +128,8 @@ static bool look(struct buf *in, bool *is_served)
 	while ((frame = cases_take(in))) {
 		last |= frame->has_request && frame->request == LAST_REQUEST;
 		*is_served |= frame->event_case == MUXD__V1__SERVER_FRAME__EVENT_QUEUE_DECLARED;
+		*is_served |= frame->event_case == MUXD__V1__SERVER_FRAME__EVENT_ERROR &&
+			      frame->error->code == RESOURCE_ERROR && frame->error->retryable;
 		muxd__v1__server_frame__free_unpacked(frame, NULL);
 	}
 	return last;

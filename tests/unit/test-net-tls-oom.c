@@ -77,22 +77,12 @@ static int exchange(struct tls_wire *wire, int fd)
 	return (int)tls_wire_transport.read(wire, fd, &part, 1);
 }
 
-/* 0 if all of it worked. */
-static int whole(void)
+/* A connection. 0 if all of it worked. */
+static int use(struct tls_wire *wire)
 {
-	struct tls_context *context = NULL;
-	struct tls_wire *wire = NULL;
 	struct peer peer;
 	int fds[2], r;
 
-	hook.armed = true;
-	r = make_context(&context);
-	if (r == 0)
-		r = tls_wire_new(context, "broker.test", &wire);
-	context = tls_context_free(context);
-	hook.armed = false;
-	if (r < 0)
-		return r;
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
 	peer_init(&peer, &(struct peer_options){.cert = &good, .client_ca = &ca, .needs_client = true},
 		  fds[1]);
@@ -114,6 +104,53 @@ static int whole(void)
 	(void)close(fds[0]);
 	return r;
 }
+
+static int whole(void)
+{
+	struct tls_context *context = NULL;
+	struct tls_wire *wire = NULL;
+	int r;
+
+	hook.armed = true;
+	r = make_context(&context);
+	if (r == 0)
+		r = tls_wire_new(context, "broker.test", &wire);
+	context = tls_context_free(context);
+	hook.armed = false;
+	return r < 0 ? r : use(wire);
+}
+
+/* All that uses the context would fail as long as it is there, and blame the certificates. */
+START_TEST(tls__context_that_is_made_without_memory_is_whole)
+{
+	long stride = getenv("EVERY_ALLOCATION") ? 1 : 29;
+	struct tls_context *context;
+	struct tls_wire *wire;
+	long count;
+	int made = 0;
+
+	ck_assert_int_eq(whole(), 0); /* as above */
+	for (long i = 1;; i += stride) {
+		hook.count = 0;
+		hook.fail_at = i;
+		hook.armed = true;
+		context = NULL;
+		(void)make_context(&context);
+		hook.armed = false;
+		hook.fail_at = 0;
+		count = hook.count;
+		if (!context)
+			continue;
+		ck_assert_int_eq(tls_wire_new(context, "broker.test", &wire), 0);
+		context = tls_context_free(context);
+		ck_assert_msg(use(wire) == 0, "it is not, when call %ld has failed", i);
+		made++;
+		if (count < i)
+			break;
+	}
+	ck_assert_int_gt(made, 1); /* some do without */
+}
+END_TEST
 
 START_TEST(tls__every_allocation_may_fail)
 {
@@ -167,6 +204,7 @@ int main(void)
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_set_timeout(tests, 1800);
 	tcase_add_test(tests, tls__every_allocation_may_fail);
+	tcase_add_test(tests, tls__context_that_is_made_without_memory_is_whole);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
