@@ -3,7 +3,9 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define TURNS_MAX 1000 /* of a loop that has nothing to do but what is waited for */
@@ -356,6 +358,33 @@ START_TEST(loop__two_connections_share_a_loop)
 }
 END_TEST
 
+/* As when there is no memory for it: a folder is nothing that could be waited for. */
+START_TEST(loop__what_cannot_be_watched_is_tried_again)
+{
+	struct fixture f;
+	int socket;
+
+	setup(&f);
+	run_for(&f, 1);
+	socket = f.c->fd;
+	f.c->fd = open("/", O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(f.c->fd, 0);
+	loop_used(f.adapter);
+	f.c->processed = 0;
+	run_for(&f, 100);
+	/* every now and then, and not round and round */
+	ck_assert_int_ge(f.c->processed, 1);
+	ck_assert_int_le(f.c->processed, 20);
+	(void)close(f.c->fd);
+	f.c->fd = socket;
+	fake_send(f.c);
+	run_until(&f, &f.c->handled, 1);
+	fake_send(f.c);
+	run_until(&f, &f.c->handled, 2);
+	teardown(&f);
+}
+END_TEST
+
 START_TEST(loop__only_takes_connections_in_loop_mode)
 {
 	struct loop *loop = loop_new();
@@ -395,6 +424,8 @@ int main(void)
 	tcase_add_test(tcase, loop__a_handler_may_free_the_connection);
 	tcase_add_test(tcase, loop__an_ended_connection_is_watched_no_more);
 	tcase_add_test(tcase, loop__two_connections_share_a_loop);
+	if (strcmp(LOOP, "glib") != 0) /* it polls whatever it is */
+		tcase_add_test(tcase, loop__what_cannot_be_watched_is_tried_again);
 	tcase_add_test(tcase, loop__only_takes_connections_in_loop_mode);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
