@@ -117,10 +117,17 @@ void tls_reason_certificate(char reason[TLS_REASON_MAX], X509 *cert, int code,
 			       issuer);
 		break;
 	case X509_V_ERR_HOSTNAME_MISMATCH:
-	case X509_V_ERR_IP_ADDRESS_MISMATCH:
 		(void)snprintf(reason, TLS_REASON_MAX,
 			       "TLS: the broker's certificate is for %s, and not for %.60s, as uri has it",
 			       names_of(names, sizeof(names), cert), wanted->host);
+		break;
+	case X509_V_ERR_IP_ADDRESS_MISMATCH:
+		/* A common name or a DNS: entry may look the same, and does not count. */
+		(void)snprintf(
+		    reason, TLS_REASON_MAX,
+		    "TLS: the broker's certificate is for %s, and not for %.45s, as uri has it; it needs "
+		    "the entry IP:%.45s",
+		    names_of(names, sizeof(names), cert), wanted->host, wanted->host);
 		break;
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 		(void)snprintf(reason, TLS_REASON_MAX, "TLS: certificate %s is self-signed, and not among %s",
@@ -194,6 +201,11 @@ void tls_reason_failure(char reason[TLS_REASON_MAX], const struct tls_wanted *wa
 		 (code == SSL_R_UNSUPPORTED_PROTOCOL || code == SSL_R_VERSION_TOO_LOW))
 		(void)snprintf(reason, TLS_REASON_MAX,
 			       "TLS: the broker has no TLS 1.2 or later, and older is not used");
+	else if (ERR_GET_LIB(error) == ERR_LIB_SSL && code == SSL_R_EXCESSIVE_MESSAGE_SIZE)
+		(void)snprintf(
+		    reason, TLS_REASON_MAX,
+		    "TLS: a message of the handshake is too large; the broker's chain of certificates "
+		    "may have 100 KiB");
 	else
 		(void)snprintf(reason, TLS_REASON_MAX, "TLS: %s",
 			       text ? text : "failed, and OpenSSL does not say why");

@@ -549,7 +549,7 @@ static const struct trial trials[] = {
      "127.0.0.1",
      TLS_VERIFY_FULL,
      "is for 127.0.0.1, and not for 127.0.0.1",
-     NULL},
+     "it needs the entry IP:127.0.0.1"},
     {{.name = "b", .san = "IP:127.0.0.2,DNS:x"},
      &ca,
      "127.0.0.1",
