@@ -162,12 +162,29 @@ START_TEST(run__command_has_what_can_be_a_variable_and_the_body)
 }
 END_TEST
 
+static size_t environ_count(void)
+{
+	size_t count = 0;
+
+	while (environ[count])
+		count++;
+	return count;
+}
+
 /* A command that takes a message without a header for another one does the wrong thing with it. */
 START_TEST(run__without_memory_there_is_no_command_or_a_whole_one)
 {
 	struct muxc_message *message = message_new();
+	char name[16];
 	int refused = 0;
 
+	/* So many that the list grows among those of the message. */
+	for (int i = 0; i < 256; i++) {
+		snprintf(name, sizeof(name), "V%d", i);
+		if (environ_count() % 64 == 60)
+			break;
+		ck_assert_int_eq(setenv(name, "1", 1), 0);
+	}
 	for (calls.fail_at = 1; calls.fail_at < CALLS_MAX; calls.fail_at++) {
 		int r = run(message);
 
