@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -230,12 +232,31 @@ static int set_up(struct maker *maker)
 	return r < 0 ? r : set_own(maker);
 }
 
+/*
+ * One of each kind that a handshake uses. OpenSSL takes in all of a kind at once
+ * and only once: what it had no memory for would not be there in any handshake.
+ */
+static void look_up_algorithms(void)
+{
+	EVP_RAND_free(EVP_RAND_fetch(NULL, "CTR-DRBG", NULL));
+	EVP_MD_free(EVP_MD_fetch(NULL, "SHA256", NULL));
+	EVP_MAC_free(EVP_MAC_fetch(NULL, "HMAC", NULL));
+	EVP_KDF_free(EVP_KDF_fetch(NULL, "HKDF", NULL));
+	EVP_CIPHER_free(EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL));
+	EVP_KEYMGMT_free(EVP_KEYMGMT_fetch(NULL, "EC", NULL));
+	EVP_KEYEXCH_free(EVP_KEYEXCH_fetch(NULL, "ECDH", NULL));
+	EVP_SIGNATURE_free(EVP_SIGNATURE_fetch(NULL, "ECDSA", NULL));
+}
+
 int tls_init(void)
 {
 	SSL_CTX *ctx;
 	bool is_made;
 
 	ERR_clear_error();
+	look_up_algorithms();
+	if (is_no_memory())
+		return -ENOMEM;
 	/* Its algorithms are looked up for the first context. */
 	ctx = SSL_CTX_new(TLS_client_method());
 	is_made = ctx && SSL_get_ex_data_X509_STORE_CTX_idx() >= 0;
