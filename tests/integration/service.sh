@@ -73,7 +73,8 @@ start "$PYTHON" "$here/drain.py" reload </dev/null >"$scratch/client" 2>&1
 client=$started
 wait_for 20 grep -q '^ready' "$scratch/client" || say "the client is not ready: $(cat "$scratch/client")"
 mv "$scratch/muxd.conf" "$scratch/muxd.conf.full"
-mkfifo "$scratch/muxd.conf" # who reads it waits for a writer
+mkfifo "$scratch/muxd.conf"
+exec {writer}<>"$scratch/muxd.conf" # who reads it waits for what we write
 for asker in first second; do
   start muxctl --timeout 60s reload </dev/null >"$scratch/$asker" 2>&1
   waits+=("$started")
@@ -88,7 +89,8 @@ for asker in first second; do
   check "and why" grep 'muxd stops' "$scratch/$asker"
 done
 check "STOPPING=1 is told" wait_for 10 told '^STOPPING=1'
-timeout 20 tee "$scratch/muxd.conf" <"$scratch/muxd.conf.full" >/dev/null
+cat "$scratch/muxd.conf.full" >&"$writer"
+exec {writer}>&-
 check "what was read is dropped" wait_for 20 threads_are "$asked_before"
 kill -HUP "$MUXD_PID"
 check "SIGHUP is ignored then, and said to be" wait_for 10 grep 'is ignored: .*muxd stops' "$scratch/muxd.log"
