@@ -86,6 +86,8 @@ began=$SECONDS
 check "a muxd that hangs is ended by the watchdog, and started again" hang
 say "that took $((SECONDS - began)) s, with WatchdogSec=$(property WatchdogUSec)"
 check "the watchdog it was" journal_has "Watchdog timeout (limit 5s)!"
+end_dialog visitors 0
+check "no connect was refused, and libmuxclient gave no error" report_is_good visitors "$exit_code"
 runs_other_than() { # PID
   local pid
   pid=$(main_pid)
@@ -99,10 +101,12 @@ crash() {
   done
   wait_for 20 upstream_is up
 }
+# A busy machine takes longer for so many than the library waits for a greeting.
+start_dialog patient ready "$builddir/tests/systemd/visitors" 500 60
 check "one that crashes 8 times in a row is started again each time" crash
 check "messages go on" account "run 150 60"
-end_dialog visitors 0
-check "no connect was refused, and libmuxclient gave no error" report_is_good visitors "$exit_code"
+end_dialog patient 0
+check "no connect was refused in that time, nor did libmuxclient give an error" report_is_good patient "$exit_code"
 end_dialog account 60
 checks report_is_good account "$exit_code"
 check "those who were attached come back" tell attached back

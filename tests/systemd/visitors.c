@@ -1,8 +1,8 @@
 /*
- * visitors RATE: so many clients a second come to muxd's socket, as processes of
- * a pool do. Every second one only connects, as what is written without the
- * library might; the others connect by libmuxclient, publish a message, wait for
- * its confirm and leave. At each line on stdin says how many there were:
+ * visitors RATE [SECONDS]: so many clients a second come to muxd's socket, as
+ * processes of a pool do, and wait for so long to be greeted (default: the library's). Every second one only
+ *connects, as what is written without the library might; the others connect by libmuxclient, publish a
+ *message, wait for its confirm and leave. At each line on stdin says how many there were:
  *
  *	ok visits=N rate=N/s refused=N failed=N
  *
@@ -31,6 +31,7 @@
 
 struct visitors {
 	const char *path;
+	uint64_t connect_timeout_usec; /* 0: the library's default */
 	uint64_t interval_usec;
 	uint64_t start_usec;
 	atomic_uint_fast64_t next, visits, refused, failed;
@@ -61,9 +62,9 @@ static void connect_only(struct visitors *visitors)
 
 static void publish_one(struct visitors *visitors)
 {
-	/* Who comes while muxd hangs or crashes waits for as long, which a busy machine draws out. */
-	struct muxc_options options = {
-	    .size = sizeof(options), .socket_path = visitors->path, .connect_timeout_usec = 60000000};
+	struct muxc_options options = {.size = sizeof(options),
+				       .socket_path = visitors->path,
+				       .connect_timeout_usec = visitors->connect_timeout_usec};
 	struct muxc_publication publication = {
 	    .size = sizeof(publication), .routing_key = "visitors.nowhere", .body = "here", .body_len = 4};
 	struct muxc_error error = MUXC_ERROR_INIT;
@@ -125,11 +126,12 @@ int main(int argc, char **argv)
 	char line[16];
 
 	if (rate == 0 || !visitors.path) {
-		fprintf(stderr, "usage: MUXD_SOCKET=PATH visitors RATE\n");
+		fprintf(stderr, "usage: MUXD_SOCKET=PATH visitors RATE [SECONDS]\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	visitors.interval_usec = 1000000u / rate;
+	visitors.connect_timeout_usec = argc > 2 ? strtoul(argv[2], NULL, 10) * 1000000u : 0;
 	for (i = 0; i < THREADS; i++)
 		if (pthread_create(&threads[i], NULL, visit, &visitors) != 0)
 			return 1;
